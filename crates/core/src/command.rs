@@ -1,0 +1,137 @@
+//! Commands: orders that follow from records. Each has a name that does not
+//! depend on who emits it or how often, so that emitting it twice is harmless.
+
+use std::sync::Arc;
+
+use crate::{
+    document::RunDocument,
+    failure::Failure,
+    id::{RunId, StepId},
+    json::Json,
+    plan::PlanStep,
+    record::{Draft, Timer},
+    task::{Envelope, Priority, Submission},
+};
+
+/// An order to the shell around the core.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Have a planner write a revision.
+    DispatchPlan(Box<PlanOrder>),
+    /// Have an executor carry out a step.
+    DispatchStep(Box<StepOrder>),
+    /// Append [`Timer`] as a record when the time has come.
+    ArmTimer {
+        /// The run.
+        run: RunId,
+        /// Milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// What to append.
+        timer: Timer,
+    },
+    /// Tell executors and planners to stop working for the run.
+    BroadcastCancel {
+        /// The run.
+        run: RunId,
+    },
+    /// Keep the run's document; the run is forgotten.
+    FinishRun(Box<RunDocument>),
+}
+
+/// Planning work: everything that a planner needs, and nothing else of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanOrder {
+    /// The run.
+    pub run: RunId,
+    /// The revision and attempt; its `take` is 0 and set by the planner.
+    pub draft: Draft,
+    /// The task and its envelope.
+    pub submission: Arc<Submission>,
+    /// What is to be revised; `None` for the first plan.
+    pub situation: Option<Situation>,
+    /// When the run ends at the latest, in milliseconds since the Unix epoch.
+    pub deadline_at_ms: Option<u64>,
+}
+
+/// Where a run stands when its plan is to be revised.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Situation {
+    /// Every step of the current revision, in order.
+    pub steps: Vec<StepStanding>,
+    /// The steps that failed, whose failures are the reason.
+    pub frontier: Vec<u32>,
+    /// The current final step.
+    pub final_step: u32,
+    /// New ids start above this one.
+    pub highest_id: u32,
+    /// Replans left after this one.
+    pub replans_left: u32,
+    /// Tokens left, where the budget names them.
+    pub tokens_left: Option<u64>,
+    /// Nano-USD left, where the budget names them.
+    pub nano_usd_left: Option<u64>,
+}
+
+/// One step as a planner sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepStanding {
+    /// The step as planned.
+    pub step: Arc<PlanStep>,
+    /// `succeeded`, `failed`, `running` or `waiting`.
+    pub state: &'static str,
+    /// Its output, trimmed.
+    pub output: Option<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+}
+
+/// An attempt to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepOrder {
+    /// The run.
+    pub run: RunId,
+    /// The step or item.
+    pub step: StepId,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The plan revision that asked for it.
+    pub revision: u32,
+    /// The pool that shall do it.
+    pub pool: String,
+    /// The step as planned.
+    pub spec: Arc<PlanStep>,
+    /// Its inputs, resolved.
+    pub inputs: Vec<ResolvedInput>,
+    /// Whose run it is.
+    pub tenant: String,
+    /// The run's place in line.
+    pub priority: Priority,
+    /// What the run may use.
+    pub envelope: Arc<Envelope>,
+    /// W3C `traceparent` of the run's root span.
+    pub traceparent: Option<String>,
+    /// When the run ends at the latest, in milliseconds since the Unix epoch.
+    pub deadline_at_ms: Option<u64>,
+}
+
+/// An input with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedInput {
+    /// The argument's name.
+    pub name: String,
+    /// Its value.
+    pub value: ResolvedValue,
+}
+
+/// Where a value came from decides how it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResolvedValue {
+    /// A literal of the plan: text, unless the tool's schema asks for another type.
+    Literal(String),
+    /// Part of an earlier output, as it is.
+    Json(Json),
+    /// The item of a `for_each`: fills the argument of its name, or the one left open.
+    Item(Json),
+    /// The item's position: given to tools only if they ask for it.
+    Index(u32),
+}

@@ -1,0 +1,277 @@
+//! What is kept of a run, and what people and programs read of it.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
+
+use crate::{
+    failure::Failure,
+    id::{RunId, StepId},
+    json::Json,
+    usage::{Ledger, NanoUsd, Usage},
+};
+
+/// Where a run stands, or how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Its first plan is being written.
+    Planning,
+    /// Its plan is being carried out.
+    Executing,
+    /// Its plan is being revised.
+    Replanning,
+    /// Ended with an answer.
+    Succeeded,
+    /// Ended without reaching its goal.
+    Failed,
+    /// Ended because somebody asked for it.
+    Cancelled,
+    /// Ended because its time was up.
+    Expired,
+}
+
+impl RunState {
+    /// Whether it is one of the four ends.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired)
+    }
+
+    /// The state's name in JSON, tables and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Planning => "planning",
+            Self::Executing => "executing",
+            Self::Replanning => "replanning",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// A run, whole: what `runs get -o json` prints and the `DONE` stream keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunDocument {
+    /// The run.
+    pub run_id: RunId,
+    /// The user's own name for it.
+    pub custom_id: Option<String>,
+    /// Whose it is.
+    pub tenant: String,
+    /// Where it stands, or how it ended.
+    pub state: RunState,
+    /// The final step's output, or what the planner answered from what there was.
+    pub answer: Option<Json>,
+    /// True whenever the run did not reach its final step.
+    pub partial: bool,
+    /// Why it ended, where that is not plain success.
+    pub reason: Option<String>,
+    /// Every plan revision.
+    pub revisions: Vec<RevisionNote>,
+    /// The step whose output is the answer.
+    pub final_step: Option<u32>,
+    /// Every step of every revision; the items of a `for_each` follow their step.
+    pub steps: Vec<StepEntry>,
+    /// Usage by account.
+    pub usage: Ledger,
+    /// What it cost; `None` when a price was unknown.
+    pub nano_usd: Option<NanoUsd>,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// What one revision changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevisionNote {
+    /// Its number, from 1.
+    pub revision: u32,
+    /// Why there is one, in the planner's words.
+    pub reason: String,
+    /// Steps it added.
+    pub added: Vec<u32>,
+    /// Steps it dropped.
+    pub dropped: Vec<u32>,
+    /// What it cost to write; `None` when the price was unknown.
+    pub nano_usd: Option<NanoUsd>,
+}
+
+/// One step or item of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepEntry {
+    /// `3`, or `"3[0]"` for an item.
+    pub id: StepKey,
+    /// The revision that added it.
+    pub revision: u32,
+    /// `waiting`, `running`, `succeeded`, `failed`, `dropped` or `cancelled`.
+    pub state: String,
+    /// What it does.
+    pub description: String,
+    /// The tools it may use.
+    pub tools: Vec<String>,
+    /// The steps it waits for.
+    pub depends_on: Vec<u32>,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// The pool that does it.
+    pub pool: String,
+    /// The model that did it, if one did.
+    pub model: Option<String>,
+    /// Its output.
+    pub output: Option<Json>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// What it used.
+    pub usage: Usage,
+    /// When its first attempt began, in milliseconds since the Unix epoch.
+    pub started_ms: Option<u64>,
+    /// When its last attempt ended.
+    pub ended_ms: Option<u64>,
+}
+
+/// A step id as JSON: a number, or a text for an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepKey(pub StepId);
+
+/// Where a run's time went, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Timings {
+    /// From submit until a planner or the first executor began.
+    pub queued_ms: u64,
+    /// Planners at work.
+    pub planning_ms: u64,
+    /// From the first step's beginning to the end.
+    pub executing_ms: u64,
+    /// From submit to the end.
+    pub total_ms: u64,
+}
+
+/// Nano-USD as dollars, for people and JSON.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "shown, never added up")]
+pub fn usd(nano: Option<NanoUsd>) -> Option<f64> {
+    nano.map(|nano| nano as f64 / 1e9)
+}
+
+/// Milliseconds since the Unix epoch as RFC 3339.
+#[must_use]
+pub fn rfc3339(at_ms: u64) -> String {
+    // 9,999-12-31: what RFC 3339 can still say.
+    let at_ms = at_ms.min(253_402_300_799_000);
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at_ms)).to_string()
+}
+
+impl Serialize for RunDocument {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut doc = serializer.serialize_struct("RunDocument", 13)?;
+        doc.serialize_field("run_id", &self.run_id)?;
+        doc.serialize_field("custom_id", &self.custom_id)?;
+        doc.serialize_field("tenant", &self.tenant)?;
+        doc.serialize_field("state", &self.state)?;
+        doc.serialize_field("answer", &self.answer)?;
+        doc.serialize_field("partial", &self.partial)?;
+        doc.serialize_field("reason", &self.reason)?;
+        doc.serialize_field("revisions", &self.revisions)?;
+        doc.serialize_field("final", &self.final_step)?;
+        doc.serialize_field("steps", &self.steps)?;
+        doc.serialize_field("usage", &LedgerJson(&self.usage))?;
+        doc.serialize_field("usd", &usd(self.nano_usd))?;
+        doc.serialize_field("timings", &self.timings)?;
+        doc.end()
+    }
+}
+
+impl Serialize for RevisionNote {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut note = serializer.serialize_struct("RevisionNote", 5)?;
+        note.serialize_field("revision", &self.revision)?;
+        note.serialize_field("reason", &self.reason)?;
+        note.serialize_field("added", &self.added)?;
+        note.serialize_field("dropped", &self.dropped)?;
+        note.serialize_field("usd", &usd(self.nano_usd))?;
+        note.end()
+    }
+}
+
+impl Serialize for StepKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.item {
+            None => serializer.serialize_u32(self.0.step),
+            Some(_) => serializer.collect_str(&self.0),
+        }
+    }
+}
+
+impl Serialize for StepEntry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut step = serializer.serialize_struct("StepEntry", 14)?;
+        step.serialize_field("id", &self.id)?;
+        step.serialize_field("revision", &self.revision)?;
+        step.serialize_field("state", &self.state)?;
+        step.serialize_field("description", &self.description)?;
+        step.serialize_field("tools", &self.tools)?;
+        step.serialize_field("depends_on", &self.depends_on)?;
+        step.serialize_field("attempts", &self.attempts)?;
+        step.serialize_field("pool", &self.pool)?;
+        step.serialize_field("model", &self.model)?;
+        step.serialize_field("output", &self.output)?;
+        step.serialize_field("error", &self.error)?;
+        step.serialize_field("usage", &UsageJson(&self.usage))?;
+        step.serialize_field("started_at", &self.started_ms.map(rfc3339))?;
+        step.serialize_field("ended_at", &self.ended_ms.map(rfc3339))?;
+        step.end()
+    }
+}
+
+struct LedgerJson<'a>(&'a Ledger);
+
+impl Serialize for LedgerJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut ledger = serializer.serialize_struct("Ledger", 4)?;
+        ledger.serialize_field("planner", &UsageJson(&self.0.planner))?;
+        ledger.serialize_field("executor", &UsageJson(&self.0.executor))?;
+        ledger.serialize_field("judge", &UsageJson(&self.0.judge))?;
+        ledger.serialize_field("triage", &UsageJson(&self.0.triage))?;
+        ledger.end()
+    }
+}
+
+struct UsageJson<'a>(&'a Usage);
+
+impl Serialize for UsageJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut usage = serializer.serialize_struct("Usage", 5)?;
+        usage.serialize_field("calls", &self.0.calls)?;
+        usage.serialize_field("input_tokens", &self.0.input_tokens)?;
+        usage.serialize_field("output_tokens", &self.0.output_tokens)?;
+        usage.serialize_field("cached_tokens", &self.0.cached_tokens)?;
+        usage.serialize_field("usd", &usd(self.0.nano_usd))?;
+        usage.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_named_by_text_and_steps_by_number() {
+        assert_eq!(serde_json::to_string(&StepKey(StepId::plain(3))).unwrap(), "3");
+        assert_eq!(serde_json::to_string(&StepKey(StepId::item(3, 0))).unwrap(), "\"3[0]\"");
+    }
+
+    #[test]
+    fn an_unknown_cost_is_null() {
+        assert_eq!(usd(None), None);
+        assert_eq!(usd(Some(1_500_000_000)), Some(1.5));
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(rfc3339(1_000), "1970-01-01T00:00:01.000Z");
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.000Z");
+    }
+}

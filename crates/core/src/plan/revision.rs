@@ -1,0 +1,151 @@
+//! Whether an answer to a replan request makes a sound next revision, and what
+//! it drops. Planners ask before they publish, the fold asks before it commits.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Plan, PlanStep,
+    lint::{self, Code, Existing, Fault},
+};
+use crate::command::{Situation, StepStanding};
+
+/// A sound revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revised {
+    /// Steps that are not wanted any more: those named, those that failed, and
+    /// those that can never run because they depend on one of them.
+    pub dropped: BTreeSet<u32>,
+    /// The step whose output is the answer.
+    pub final_step: u32,
+}
+
+/// What the planner wants changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// Steps to drop.
+    pub drop: &'a [u32],
+    /// The new final step; `None` keeps the current one.
+    pub final_step: Option<u32>,
+    /// Steps to add.
+    pub steps: &'a [PlanStep],
+}
+
+/// Works a change out against where the run stands.
+///
+/// # Errors
+/// Every fault of the change.
+pub fn revise(situation: &Situation, change: &Change<'_>, steps_max: usize) -> Result<Revised, Vec<Fault>> {
+    let dropped = dropped(situation, change.drop);
+    let existing = existing(situation, &dropped);
+    let final_step = change.final_step.unwrap_or(situation.final_step);
+    let plan = Plan { steps: change.steps.to_vec(), final_step };
+    let mut faults = lint::structure(&plan, &existing, steps_max);
+    if repeats(situation, change, &dropped) {
+        let message = "the revision only repeats the steps that have just failed; do something else, finish, or give up";
+        faults.push(Fault::new(Code::EqualPlan, None, message));
+    }
+    if faults.is_empty() { Ok(Revised { dropped, final_step }) } else { Err(faults) }
+}
+
+/// What goes on existing when `dropped` is gone.
+#[must_use]
+pub fn existing(situation: &Situation, dropped: &BTreeSet<u32>) -> Existing {
+    let ids = situation.steps.iter().map(|standing| standing.step.id);
+    Existing { kept: ids.filter(|id| !dropped.contains(id)).collect(), highest_id: situation.highest_id }
+}
+
+/// The named and failed steps and all that waits for them. Finished steps keep
+/// their results whatever the planner says.
+#[must_use]
+pub fn dropped(situation: &Situation, named: &[u32]) -> BTreeSet<u32> {
+    let mut dropped: BTreeSet<u32> = situation.frontier.iter().copied().collect();
+    let finished = |standing: &StepStanding| standing.state == "succeeded";
+    for standing in &situation.steps {
+        let step = &standing.step;
+        // Steps come after their dependencies, so one pass finds all that wait.
+        let waits = step.dependencies().iter().any(|on| dropped.contains(on));
+        if !finished(standing) && (waits || named.contains(&step.id)) {
+            dropped.insert(step.id);
+        }
+    }
+    dropped
+}
+
+/// Loop guard: the same work again, however renumbered.
+fn repeats(situation: &Situation, change: &Change<'_>, dropped: &BTreeSet<u32>) -> bool {
+    let gone: Vec<&PlanStep> = situation
+        .steps
+        .iter()
+        .filter(|standing| dropped.contains(&standing.step.id))
+        .map(|standing| standing.step.as_ref())
+        .collect();
+    !change.steps.is_empty()
+        && change.steps.len() == gone.len()
+        && change.steps.iter().zip(gone).all(|(new, old)| new.same_work(old))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn step(value: serde_json::Value) -> PlanStep {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn situation() -> Situation {
+        let standing =
+            |value, state| StepStanding { step: Arc::new(step(value)), state, output: None, failure: None };
+        Situation {
+            steps: vec![
+                standing(json!({"id": 1, "description": "a"}), "succeeded"),
+                standing(json!({"id": 2, "description": "b", "depends_on": [1]}), "failed"),
+                standing(json!({"id": 3, "description": "c", "depends_on": [2]}), "waiting"),
+                standing(json!({"id": 4, "description": "d"}), "running"),
+            ],
+            frontier: vec![2],
+            final_step: 3,
+            highest_id: 4,
+            replans_left: 2,
+            tokens_left: None,
+            nano_usd_left: None,
+        }
+    }
+
+    fn change(drop: &[u32], final_step: Option<u32>, steps: &[PlanStep]) -> Result<Revised, Vec<Code>> {
+        revise(&situation(), &Change { drop, final_step, steps }, 100)
+            .map_err(|faults| faults.into_iter().map(|fault| fault.code).collect())
+    }
+
+    #[test]
+    fn what_waits_for_a_failed_step_goes_with_it() {
+        let new = [step(json!({"id": 5, "description": "e", "depends_on": [1]}))];
+        let revised = change(&[1], Some(5), &new).unwrap();
+        assert_eq!(revised.dropped, BTreeSet::from([2, 3]));
+    }
+
+    #[test]
+    fn a_final_step_that_was_dropped_is_a_fault() {
+        let new = [step(json!({"id": 5, "description": "e"}))];
+        assert_eq!(change(&[], None, &new), Err(vec![Code::UnreachableFinal]));
+        assert_eq!(change(&[], None, &[]), Err(vec![Code::UnreachableFinal]));
+    }
+
+    #[test]
+    fn the_same_work_again_is_refused() {
+        let again = [
+            step(json!({"id": 5, "description": "b", "depends_on": [1]})),
+            step(json!({"id": 6, "description": "c", "depends_on": [5]})),
+        ];
+        assert_eq!(change(&[], Some(6), &again), Err(vec![Code::EqualPlan]));
+    }
+
+    #[test]
+    fn a_new_step_cannot_lean_on_a_failed_one() {
+        let new = [step(json!({"id": 5, "description": "e", "depends_on": [2]}))];
+        assert_eq!(change(&[], Some(5), &new), Err(vec![Code::DanglingReference]));
+    }
+}

@@ -1,0 +1,186 @@
+//! Records: past facts, appended to a shard's log by whoever saw them happen.
+
+use crate::{
+    failure::Failure,
+    id::{RunId, StepId},
+    json::Json,
+    plan::PlanStep,
+    task::Submission,
+    usage::{Account, Usage},
+};
+
+/// One entry of a shard's log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The run it is about.
+    pub run: RunId,
+    /// When the broker stored it, in milliseconds since the Unix epoch. The
+    /// only time there is.
+    pub at_ms: u64,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What happened to a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// A task was submitted: the run exists.
+    TaskSubmitted(Box<Submission>),
+    /// The planner has completed one step of a draft.
+    StepPlanned {
+        /// The draft it belongs to.
+        draft: Draft,
+        /// The step.
+        step: Box<PlanStep>,
+    },
+    /// The planner has completed a draft.
+    PlanSealed(Box<PlanSealed>),
+    /// The planner could not plan.
+    PlanFailed {
+        /// The draft that came to nothing.
+        draft: Draft,
+        /// Why.
+        failure: Failure,
+        /// What it cost all the same.
+        usage: Usage,
+    },
+    /// An attempt has succeeded.
+    StepSucceeded(Box<StepSucceeded>),
+    /// An attempt has failed.
+    StepFailed(Box<StepFailed>),
+    /// Somebody wants the run to end.
+    RunCancelRequested {
+        /// Why, in the words of who asked.
+        reason: String,
+    },
+    /// A time that a command asked to be told of has come.
+    TimerFired(Timer),
+}
+
+impl Fact {
+    /// The fact's name in logs, errors and transcripts.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::TaskSubmitted(_) => "TaskSubmitted",
+            Self::StepPlanned { .. } => "StepPlanned",
+            Self::PlanSealed(_) => "PlanSealed",
+            Self::PlanFailed { .. } => "PlanFailed",
+            Self::StepSucceeded(_) => "StepSucceeded",
+            Self::StepFailed(_) => "StepFailed",
+            Self::RunCancelRequested { .. } => "RunCancelRequested",
+            Self::TimerFired(_) => "TimerFired",
+        }
+    }
+}
+
+/// Which planner's work a planning record belongs to. Ordered: a later draft of
+/// the same revision replaces an earlier one, whose records are then ignored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Draft {
+    /// The revision that is being written.
+    pub revision: u32,
+    /// The dispatch of the planning work.
+    pub attempt: u32,
+    /// Deliveries and repair turns within that dispatch, ascending.
+    pub take: u32,
+}
+
+/// What a planner has decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanSealed {
+    /// The draft that is complete.
+    pub draft: Draft,
+    /// How many steps the draft has: one that is not here yet is waited for.
+    pub steps: u32,
+    /// The decision.
+    pub decision: Decision,
+    /// Why, in the planner's words.
+    pub reason: String,
+    /// What it cost.
+    pub usage: Usage,
+    /// The model that planned.
+    pub model: String,
+    /// When the planner took the work, in milliseconds since the Unix epoch.
+    pub started_ms: u64,
+}
+
+/// How a run goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// The first plan.
+    Plan {
+        /// The step whose output is the answer.
+        final_step: u32,
+    },
+    /// Drop some steps, add those of the draft.
+    Revise {
+        /// Steps that are not wanted any more.
+        drop: Vec<u32>,
+        /// The step whose output is the answer; `None` keeps the one there was.
+        final_step: Option<u32>,
+    },
+    /// Answer from what there is.
+    Finish {
+        /// The answer.
+        answer: Json,
+    },
+    /// The goal cannot be reached.
+    GiveUp,
+}
+
+/// What an attempt that succeeded brought.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepSucceeded {
+    /// Which attempt, and what it used.
+    pub attempt: AttemptReport,
+    /// The output.
+    pub output: Json,
+}
+
+/// What an attempt that failed left behind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepFailed {
+    /// Which attempt, and what it used.
+    pub attempt: AttemptReport,
+    /// Why it failed.
+    pub failure: Failure,
+}
+
+/// One attempt as its executor saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptReport {
+    /// The step.
+    pub step: StepId,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The model that was used, if one was.
+    pub model: Option<String>,
+    /// Usage by account.
+    pub usage: Vec<(Account, Usage)>,
+    /// When the executor began, in milliseconds since the Unix epoch.
+    pub started_ms: u64,
+    /// When it ended.
+    pub ended_ms: u64,
+}
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// The run's deadline.
+    Deadline,
+    /// The next attempt of a step, after the delay that its provider asked for.
+    Retry {
+        /// The step.
+        step: StepId,
+        /// The attempt to be made.
+        attempt: u32,
+    },
+    /// The next attempt of a planning, likewise.
+    Replan {
+        /// The revision that is being written.
+        revision: u32,
+        /// The attempt to be made.
+        attempt: u32,
+    },
+}

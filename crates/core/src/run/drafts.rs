@@ -1,0 +1,390 @@
+//! What planners write: drafts of the first plan, drafts of revisions, failures.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Phase, Run, Why,
+    step::{Step, StepState},
+};
+use crate::{
+    command::Command,
+    document::{RevisionNote, RunState},
+    failure::Failure,
+    plan::{
+        Plan, PlanStep,
+        lint::{self, Existing},
+        revision::{self, Change},
+    },
+    policy::{self, Action},
+    record::{Decision, Draft, PlanSealed},
+    usage::{Account, Usage},
+};
+
+/// A revision that is being written.
+#[derive(Debug, Clone)]
+pub(super) struct Drafting {
+    /// The newest draft seen; older ones are ignored.
+    draft: Draft,
+    /// The failed steps that it is about.
+    pub(super) frontier: Vec<u32>,
+    /// The draft's steps so far.
+    staged: BTreeMap<u32, Arc<PlanStep>>,
+    /// A sealed draft some of whose steps are still to come.
+    sealed: Option<Box<PlanSealed>>,
+    /// Steps that an abandoned draft of the first plan has started.
+    abandoned: BTreeMap<u32, Step>,
+    /// When planning is tried again after a failure.
+    pub(super) retry_at_ms: Option<u64>,
+}
+
+impl Drafting {
+    pub(super) const fn new(draft: Draft, frontier: Vec<u32>) -> Self {
+        Self {
+            draft,
+            frontier,
+            staged: BTreeMap::new(),
+            sealed: None,
+            abandoned: BTreeMap::new(),
+            retry_at_ms: None,
+        }
+    }
+
+    /// The draft as it was dispatched, whatever planners have made of it since.
+    pub(super) const fn dispatched(&self) -> Draft {
+        Draft { take: 0, ..self.draft }
+    }
+}
+
+impl Run {
+    /// A plan that came with the task: revision 1, with no planner.
+    pub(super) fn adopt(&mut self, plan: &Plan, at_ms: u64, out: &mut Vec<Command>) {
+        let faults = lint::structure(plan, &Existing::default(), self.steps_left());
+        if !faults.is_empty() {
+            let reason =
+                format!("invalid_output: the task's plan is not sound:\n{}", lint::describe(&faults));
+            self.end(RunState::Failed, Some(reason), at_ms, out);
+            return;
+        }
+        self.phase = Phase::Executing;
+        self.revision = 1;
+        self.final_step = plan.final_step;
+        let added = plan.steps.iter().map(|step| step.id).collect();
+        self.note(1, "the task's own plan", added, Vec::new(), &Usage::NONE);
+        for step in &plan.steps {
+            self.add_step(Step::new(Arc::new(step.clone()), 1, 0), at_ms, out);
+            if self.ended() {
+                return;
+            }
+        }
+        self.after_result(at_ms, out);
+    }
+
+    pub(super) fn step_planned(
+        &mut self,
+        draft: Draft,
+        step: Arc<PlanStep>,
+        at_ms: u64,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Why> {
+        self.enter_draft(draft)?;
+        let planning = matches!(self.phase, Phase::Planning(_));
+        let Some(drafting) = self.drafting() else {
+            return Err(Why::Replaced);
+        };
+        if drafting.staged.insert(step.id, Arc::clone(&step)).is_some() {
+            return Err(Why::Repeated);
+        }
+        if planning {
+            self.start_early(step, at_ms, out);
+        }
+        match self.drafting().and_then(|drafting| drafting.sealed.take()) {
+            Some(sealed) => self.seal(sealed, at_ms, out),
+            None => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn plan_sealed(
+        &mut self,
+        sealed: Box<PlanSealed>,
+        at_ms: u64,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Why> {
+        self.enter_draft(sealed.draft)?;
+        self.ledger.charge(Account::Planner, &sealed.usage);
+        self.times.planner_started.get_or_insert(sealed.started_ms);
+        self.times.planning_ms += at_ms.saturating_sub(sealed.started_ms);
+        if self.end_over_budget(at_ms, out) {
+            return Ok(());
+        }
+        self.seal(sealed, at_ms, out);
+        Ok(())
+    }
+
+    pub(super) fn plan_failed(
+        &mut self,
+        draft: Draft,
+        failure: Failure,
+        usage: &Usage,
+        at_ms: u64,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Why> {
+        self.enter_draft(draft)?;
+        self.ledger.charge(Account::Planner, usage);
+        let attempts_max = self.submission.envelope.attempts_max;
+        match policy::on_plan_failure(&failure, draft.attempt, attempts_max) {
+            Action::Retry { delay_ms } => {
+                let at = at_ms.saturating_add(delay_ms);
+                if let Some(drafting) = self.drafting() {
+                    drafting.retry_at_ms = Some(at);
+                }
+                out.push(self.replan_timer(draft, at));
+            }
+            Action::AskPlanner | Action::End => self.planning_came_to_nothing(&failure, at_ms, out),
+        }
+        Ok(())
+    }
+
+    /// The planner is out: the run ends for what it wanted mended, or for want of a plan.
+    fn planning_came_to_nothing(&mut self, failure: &Failure, at_ms: u64, out: &mut Vec<Command>) {
+        let reason = match self.first_failure() {
+            Some(step_failure) => format!("{step_failure}\nreplanning failed: {failure}"),
+            None => format!("planning failed: {failure}"),
+        };
+        self.end(RunState::Failed, Some(reason), at_ms, out);
+    }
+
+    pub(super) fn retry_planning(
+        &mut self,
+        revision: u32,
+        attempt: u32,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Why> {
+        let drafting = self.drafting().ok_or(Why::Replaced)?;
+        let due = drafting.retry_at_ms.is_some()
+            && drafting.draft.revision == revision
+            && drafting.draft.attempt + 1 == attempt;
+        if !due {
+            return Err(Why::Replaced);
+        }
+        drafting.retry_at_ms = None;
+        let frontier = drafting.frontier.clone();
+        let draft = Draft { revision, attempt, take: 0 };
+        self.enter_draft(draft)?;
+        out.push(self.plan_order(draft, Some(&frontier)));
+        Ok(())
+    }
+
+    /// The failed steps go to the planner, or the run fails for them.
+    pub(super) fn ask_planner(&mut self, at_ms: u64, out: &mut Vec<Command>) {
+        if let Some(why_not) = self.no_replan() {
+            let failure = self.first_failure().unwrap_or_default();
+            self.end(RunState::Failed, Some(format!("{failure}{why_not}")), at_ms, out);
+            return;
+        }
+        self.replans += 1;
+        let frontier: Vec<u32> = self.failed.iter().copied().collect();
+        let draft = Draft { revision: self.revision + 1, attempt: 1, take: 0 };
+        out.push(self.plan_order(draft, Some(&frontier)));
+        self.phase = Phase::Replanning(Drafting::new(draft, frontier));
+    }
+
+    fn drafting(&mut self) -> Option<&mut Drafting> {
+        match &mut self.phase {
+            Phase::Planning(drafting) | Phase::Replanning(drafting) => Some(drafting),
+            Phase::Executing | Phase::Ended => None,
+        }
+    }
+
+    /// Accepts records of the current draft, gives way to a newer one, refuses an older.
+    fn enter_draft(&mut self, draft: Draft) -> Result<(), Why> {
+        let drafting = self.drafting().ok_or(Why::Replaced)?;
+        if draft.revision != drafting.draft.revision || draft < drafting.draft {
+            return Err(Why::Replaced);
+        }
+        if draft > drafting.draft {
+            drafting.draft = draft;
+            drafting.staged.clear();
+            drafting.sealed = None;
+            drafting.retry_at_ms = None;
+            if matches!(self.phase, Phase::Planning(_)) {
+                self.abandon_steps();
+            }
+        }
+        Ok(())
+    }
+
+    /// A newer draft of the first plan begins: what the older one started is kept
+    /// aside, in case the newer wants the same.
+    fn abandon_steps(&mut self) {
+        let steps = std::mem::take(&mut self.steps);
+        self.unfinished = 0;
+        self.failed.clear();
+        if let Some(drafting) = self.drafting() {
+            drafting.abandoned.extend(steps);
+        }
+    }
+
+    /// Starts a streamed step of the first plan, or goes on with an equal one of
+    /// an abandoned draft whose own dependencies were taken over as well.
+    fn start_early(&mut self, spec: Arc<PlanStep>, at_ms: u64, out: &mut Vec<Command>) {
+        let dependencies = spec.dependencies();
+        let sound = dependencies.iter().all(|on| *on < spec.id && self.steps.contains_key(on));
+        if !sound || self.steps.len() >= self.submission.envelope.steps_max as usize {
+            // The linter will say so when the draft is sealed; nothing half-runs.
+            return;
+        }
+        let old = self.drafting().and_then(|drafting| drafting.abandoned.remove(&spec.id));
+        let attempts_before = old.as_ref().map_or(0, Step::attempts);
+        match old {
+            Some(old) if old.spec == spec && self.inherits(&dependencies) => self.resume(old),
+            _ => self.add_step(Step::new(spec, 1, attempts_before), at_ms, out),
+        }
+    }
+
+    fn inherits(&self, dependencies: &[u32]) -> bool {
+        dependencies
+            .iter()
+            .all(|on| self.steps.get(on).is_some_and(|step| step.state == StepState::Succeeded))
+    }
+
+    fn resume(&mut self, mut old: Step) {
+        let id = old.spec.id;
+        old.dependents.clear();
+        old.missing = 0;
+        for on in old.spec.dependencies() {
+            if let Some(dependency) = self.steps.get_mut(&on) {
+                dependency.dependents.push(id);
+            }
+        }
+        match old.state {
+            StepState::Failed => {
+                self.failed.insert(id);
+            }
+            StepState::Waiting | StepState::Active => self.unfinished += 1,
+            StepState::Succeeded | StepState::Dropped => {}
+        }
+        self.highest_id = self.highest_id.max(id);
+        self.steps.insert(id, old);
+    }
+
+    /// Commits a draft, once all of its steps are here.
+    fn seal(&mut self, sealed: Box<PlanSealed>, at_ms: u64, out: &mut Vec<Command>) {
+        let Some(drafting) = self.drafting() else {
+            return;
+        };
+        if drafting.staged.len() < sealed.steps as usize {
+            drafting.sealed = Some(sealed);
+            return;
+        }
+        let steps: Vec<PlanStep> = drafting.staged.values().map(|step| step.as_ref().clone()).collect();
+        let frontier = drafting.frontier.clone();
+        let committed = match &sealed.decision {
+            Decision::Plan { final_step } => self.commit_first(*final_step, steps, &sealed, at_ms, out),
+            Decision::Revise { drop, final_step } => {
+                let change = Change { drop, final_step: *final_step, steps: &steps };
+                self.commit_revision(&frontier, &change, &sealed, at_ms, out)
+            }
+            Decision::Finish { answer } => {
+                self.note(self.revision + 1, &sealed.reason, Vec::new(), Vec::new(), &sealed.usage);
+                self.finish_early(answer.clone(), &sealed.reason, at_ms, out);
+                Ok(())
+            }
+            Decision::GiveUp => {
+                self.note(self.revision + 1, &sealed.reason, Vec::new(), Vec::new(), &sealed.usage);
+                self.give_up(&sealed.reason, at_ms, out);
+                Ok(())
+            }
+        };
+        match committed {
+            Ok(()) => self.after_result(at_ms, out),
+            Err(faults) => {
+                let message = format!("the plan is not sound:\n{}", lint::describe(&faults));
+                let failure = Failure::new(crate::failure::FailureClass::InvalidOutput, message);
+                self.planning_came_to_nothing(&failure, at_ms, out);
+            }
+        }
+    }
+
+    fn commit_first(
+        &mut self,
+        final_step: u32,
+        steps: Vec<PlanStep>,
+        sealed: &PlanSealed,
+        at_ms: u64,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Vec<lint::Fault>> {
+        let plan = Plan { steps, final_step };
+        let faults =
+            lint::structure(&plan, &Existing::default(), self.submission.envelope.steps_max as usize);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        self.phase = Phase::Executing;
+        self.revision = 1;
+        self.final_step = final_step;
+        let added = plan.steps.iter().map(|step| step.id).collect();
+        self.note(1, &sealed.reason, added, Vec::new(), &sealed.usage);
+        for step in plan.steps {
+            // A step whose record came before those it depends on was not started yet.
+            if !self.steps.contains_key(&step.id) {
+                self.add_step(Step::new(Arc::new(step), 1, 0), at_ms, out);
+            }
+        }
+        let waiting: Vec<u32> = self.steps.keys().copied().collect();
+        for id in waiting {
+            self.start_if_ready(id, at_ms, out);
+        }
+        Ok(())
+    }
+
+    fn commit_revision(
+        &mut self,
+        frontier: &[u32],
+        change: &Change<'_>,
+        sealed: &PlanSealed,
+        at_ms: u64,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Vec<lint::Fault>> {
+        let revised = revision::revise(&self.situation(frontier), change, self.steps_left())?;
+        self.phase = Phase::Executing;
+        self.revision += 1;
+        self.final_step = revised.final_step;
+        for id in &revised.dropped {
+            self.drop_step(*id);
+        }
+        let added = change.steps.iter().map(|step| step.id).collect();
+        let dropped = revised.dropped.iter().copied().collect();
+        self.note(self.revision, &sealed.reason, added, dropped, &sealed.usage);
+        for step in change.steps {
+            self.add_step(Step::new(Arc::new(step.clone()), self.revision, 0), at_ms, out);
+            if self.ended() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_step(&mut self, id: u32) {
+        self.failed.remove(&id);
+        let Some(step) = self.steps.get_mut(&id) else {
+            return;
+        };
+        match step.state {
+            StepState::Waiting | StepState::Active => self.unfinished -= 1,
+            StepState::Failed => {}
+            StepState::Succeeded | StepState::Dropped => return,
+        }
+        step.state = StepState::Dropped;
+    }
+
+    /// How many steps may still be added.
+    fn steps_left(&self) -> usize {
+        (self.submission.envelope.steps_max as usize).saturating_sub(self.steps.len())
+    }
+
+    fn note(&mut self, revision: u32, reason: &str, added: Vec<u32>, dropped: Vec<u32>, usage: &Usage) {
+        let reason = reason.to_owned();
+        self.revisions.push(RevisionNote { revision, reason, added, dropped, nano_usd: usage.nano_usd });
+    }
+}

@@ -1,0 +1,304 @@
+//! Starting work and settling it.
+
+use serde_json::Value;
+
+use super::{
+    Phase, Run, Why,
+    step::{Step, StepState, Work, WorkState, gather},
+};
+use crate::{
+    command::Command,
+    document::RunState,
+    failure::{Failure, FailureClass},
+    id::StepId,
+    json::{self, Json},
+    plan::PlanStep,
+    policy::{self, Action},
+    record::{AttemptReport, StepFailed, StepSucceeded, Timer},
+    reference,
+};
+
+impl Run {
+    /// Adds a step of the current plan and starts it if nothing is in its way.
+    pub(super) fn add_step(&mut self, mut step: Step, at_ms: u64, out: &mut Vec<Command>) {
+        let id = step.spec.id;
+        for on in step.spec.dependencies() {
+            if let Some(dependency) = self.steps.get_mut(&on) {
+                if dependency.state != StepState::Succeeded {
+                    step.missing += 1;
+                }
+                dependency.dependents.push(id);
+            }
+        }
+        self.highest_id = self.highest_id.max(id);
+        self.unfinished += 1;
+        self.steps.insert(id, step);
+        self.start_if_ready(id, at_ms, out);
+    }
+
+    pub(super) fn start_if_ready(&mut self, id: u32, at_ms: u64, out: &mut Vec<Command>) {
+        let Some(step) = self.steps.get(&id) else {
+            return;
+        };
+        let ready = step.state == StepState::Waiting && step.missing == 0;
+        if ready && (self.sealed() || self.may_start_early(&step.spec)) {
+            self.start_step(id, at_ms, out);
+        }
+    }
+
+    /// A plan that is not whole yet may turn out unsound: until then only work
+    /// that leaves no traces outside is done.
+    fn may_start_early(&self, step: &PlanStep) -> bool {
+        self.submission.envelope.side_effect_free(&step.tools)
+    }
+
+    fn start_step(&mut self, id: u32, at_ms: u64, out: &mut Vec<Command>) {
+        let Some(step) = self.steps.get(&id) else {
+            return;
+        };
+        let attempt = step.attempts_before + 1;
+        let work = match &step.spec.for_each {
+            None => Ok(vec![Work::dispatched(attempt, None)]),
+            Some(each) => self.list(each.from_step, &each.path).map(|items| {
+                items.iter().map(|item| Work::dispatched(attempt, Some(Json::from_value(item)))).collect()
+            }),
+        };
+        let inputs = self.resolve_inputs(&step.spec);
+        let started = work.and_then(|work| inputs.map(|_| work));
+        let Some(step) = self.steps.get_mut(&id) else {
+            return;
+        };
+        match started {
+            Err(failure) => self.fail_step(id, failure, at_ms, out),
+            Ok(work) => {
+                step.state = StepState::Active;
+                step.open = u32::try_from(work.len()).unwrap_or(u32::MAX);
+                step.work = work;
+                self.dispatch_all(id, at_ms, out);
+            }
+        }
+    }
+
+    fn dispatch_all(&mut self, id: u32, at_ms: u64, out: &mut Vec<Command>) {
+        let Some(step) = self.steps.get(&id) else {
+            return;
+        };
+        if step.open == 0 {
+            self.settle_step(id, at_ms, out);
+            return;
+        }
+        let ids = work_ids(step);
+        out.extend(ids.into_iter().filter_map(|step| self.step_order(step)));
+    }
+
+    /// The list that a `for_each` is expanded over.
+    fn list(&self, from: u32, path: &str) -> Result<Vec<Value>, Failure> {
+        let value = self.look_up(from, path)?;
+        let max = self.submission.envelope.items_max as usize;
+        match value {
+            Value::Array(items) if items.len() <= max => Ok(items),
+            Value::Array(items) => Err(tool_error(format!(
+                "for_each over {} items at path {path:?} of step {from}; at most {max} are allowed",
+                items.len()
+            ))),
+            other => Err(tool_error(format!(
+                "for_each needs a list at path {path:?} of step {from}, there is a {}",
+                json::type_name(&other)
+            ))),
+        }
+    }
+
+    /// What a reference points to.
+    pub(super) fn look_up(&self, from: u32, path: &str) -> Result<Value, Failure> {
+        let output = if from == 0 {
+            Value::Object(self.submission.task.inputs.clone())
+        } else {
+            let step = self.steps.get(&from).and_then(|step| step.output.as_ref());
+            step.map(Json::value).ok_or_else(|| tool_error(format!("step {from} has no output")))?
+        };
+        reference::resolve(from, &output, path).cloned().map_err(|error| tool_error(error.to_string()))
+    }
+
+    pub(super) fn step_succeeded(
+        &mut self,
+        success: StepSucceeded,
+        at_ms: u64,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Why> {
+        let report = success.attempt;
+        let work = self.accept(&report)?;
+        work.state = WorkState::Succeeded;
+        work.output = Some(success.output);
+        work.failure = None;
+        self.settle_work(report.step.step, at_ms, out);
+        self.after_result(at_ms, out);
+        Ok(())
+    }
+
+    pub(super) fn step_failed(
+        &mut self,
+        failed: StepFailed,
+        at_ms: u64,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Why> {
+        let attempts_max = self.submission.envelope.attempts_max;
+        let StepFailed { attempt: report, failure } = failed;
+        let work = self.accept(&report)?;
+        work.failure = Some(failure.clone());
+        match policy::on_step_failure(&failure, report.attempt, attempts_max) {
+            Action::Retry { delay_ms } => {
+                let until_ms = at_ms.saturating_add(delay_ms);
+                work.state = WorkState::Backoff { until_ms };
+                let timer = Timer::Retry { step: report.step, attempt: report.attempt + 1 };
+                out.push(Command::ArmTimer { run: self.id.clone(), at_ms: until_ms, timer });
+            }
+            Action::AskPlanner => {
+                work.state = WorkState::Failed;
+                self.settle_work(report.step.step, at_ms, out);
+            }
+            Action::End => {
+                work.state = WorkState::Failed;
+                self.end(RunState::Failed, Some(reason(report.step, &failure)), at_ms, out);
+            }
+        }
+        self.after_result(at_ms, out);
+        Ok(())
+    }
+
+    /// The dispatched work that a report is about; charges its usage.
+    fn accept(&mut self, report: &AttemptReport) -> Result<&mut Work, Why> {
+        let step = self.steps.get_mut(&report.step.step).ok_or(Why::Illegal)?;
+        if step.spec.for_each.is_some() != report.step.item.is_some() {
+            return Err(Why::Illegal);
+        }
+        let work = step.work.get_mut(report.step.item.unwrap_or(0) as usize).ok_or(Why::Replaced)?;
+        if step.state != StepState::Active || work.attempt != report.attempt {
+            return Err(if work.attempt < report.attempt { Why::Illegal } else { Why::Replaced });
+        }
+        if work.state != WorkState::Dispatched {
+            return Err(Why::Repeated);
+        }
+        for (account, usage) in &report.usage {
+            self.ledger.charge(*account, usage);
+            work.usage.add(usage);
+        }
+        work.model.clone_from(&report.model);
+        work.started_ms = Some(report.started_ms);
+        work.ended_ms = Some(report.ended_ms);
+        let first = self.times.first_step_started.get_or_insert(report.started_ms);
+        *first = report.started_ms.min(*first);
+        Ok(work)
+    }
+
+    pub(super) fn retry_step(&mut self, id: StepId, attempt: u32, out: &mut Vec<Command>) -> Result<(), Why> {
+        let step = self.steps.get_mut(&id.step).ok_or(Why::Illegal)?;
+        let active = step.state == StepState::Active;
+        let work = step.work.get_mut(id.item.unwrap_or(0) as usize).ok_or(Why::Replaced)?;
+        let due = active && matches!(work.state, WorkState::Backoff { .. }) && work.attempt + 1 == attempt;
+        if !due {
+            return Err(Why::Replaced);
+        }
+        work.attempt = attempt;
+        work.state = WorkState::Dispatched;
+        out.extend(self.step_order(id));
+        Ok(())
+    }
+
+    fn settle_work(&mut self, id: u32, at_ms: u64, out: &mut Vec<Command>) {
+        let Some(step) = self.steps.get_mut(&id) else {
+            return;
+        };
+        step.open -= 1;
+        if step.open == 0 {
+            self.settle_step(id, at_ms, out);
+        }
+    }
+
+    /// All of a step's work is settled.
+    fn settle_step(&mut self, id: u32, at_ms: u64, out: &mut Vec<Command>) {
+        let Some(step) = self.steps.get_mut(&id) else {
+            return;
+        };
+        let broken = step.work.iter().enumerate().find(|(_, work)| work.state == WorkState::Failed);
+        if let Some((position, work)) = broken {
+            let failure =
+                work.failure.clone().unwrap_or_else(|| tool_error("no reason was given".to_owned()));
+            let failure = if step.spec.for_each.is_some() { of_item(failure, position) } else { failure };
+            self.fail_step(id, failure, at_ms, out);
+            return;
+        }
+        step.output = if step.spec.for_each.is_some() {
+            Some(gather(&step.work))
+        } else {
+            step.work.first().and_then(|work| work.output.clone())
+        };
+        step.state = StepState::Succeeded;
+        self.unfinished -= 1;
+        let dependents = step.dependents.clone();
+        for dependent in dependents {
+            if let Some(waiting) = self.steps.get_mut(&dependent) {
+                waiting.missing = waiting.missing.saturating_sub(1);
+                self.start_if_ready(dependent, at_ms, out);
+            }
+        }
+    }
+
+    /// A step has failed for good: its failure waits for the planner.
+    fn fail_step(&mut self, id: u32, failure: Failure, at_ms: u64, out: &mut Vec<Command>) {
+        let Some(step) = self.steps.get_mut(&id) else {
+            return;
+        };
+        let denied = failure.class == FailureClass::Denied;
+        step.state = StepState::Failed;
+        step.failure = Some(failure);
+        self.unfinished -= 1;
+        self.failed.insert(id);
+        if denied {
+            self.denials += 1;
+        }
+        self.after_result(at_ms, out);
+    }
+
+    /// Something was settled: the run may be over, over budget, or in need of its planner.
+    pub(super) fn after_result(&mut self, at_ms: u64, out: &mut Vec<Command>) {
+        if self.ended() || self.end_over_budget(at_ms, out) {
+            return;
+        }
+        if matches!(self.phase, Phase::Executing) {
+            if !self.failed.is_empty() {
+                self.ask_planner(at_ms, out);
+            } else if self.unfinished == 0 {
+                self.succeed(at_ms, out);
+            }
+        }
+    }
+
+    /// Work that is queued, in flight, or waiting for its next attempt.
+    pub(super) fn active_work(&self) -> impl Iterator<Item = (StepId, &Work)> {
+        self.steps
+            .values()
+            .filter(|step| step.state == StepState::Active)
+            .flat_map(|step| work_ids(step).into_iter().zip(&step.work))
+    }
+}
+
+fn work_ids(step: &Step) -> Vec<StepId> {
+    let id = step.spec.id;
+    if step.spec.for_each.is_none() {
+        return vec![StepId::plain(id)];
+    }
+    (0u32..).take(step.work.len()).map(|item| StepId::item(id, item)).collect()
+}
+
+fn of_item(mut failure: Failure, position: usize) -> Failure {
+    failure.message = format!("item {position}: {}", failure.message);
+    failure
+}
+
+pub(super) fn reason(step: StepId, failure: &Failure) -> String {
+    format!("{}: step {step}: {}", failure.class, failure.message)
+}
+
+fn tool_error(message: String) -> Failure {
+    Failure::new(FailureClass::ToolError, message)
+}

@@ -1,0 +1,102 @@
+//! A shard: the runs of one log, and the fold over it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    command::Command,
+    document::RunDocument,
+    id::RunId,
+    record::{Fact, Record},
+    run::{Ignored, Run, Why},
+};
+
+/// The runs of one log.
+#[derive(Debug, Default)]
+pub struct Shard {
+    runs: BTreeMap<RunId, Entry>,
+    /// Active runs by the sequence of their first record: the oldest is what a
+    /// replay has to start from.
+    by_seq: BTreeMap<u64, RunId>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    run: Run,
+    first_seq: u64,
+}
+
+impl Shard {
+    /// Folds the record at position `seq` of the log and appends what follows
+    /// from it to `out`.
+    ///
+    /// # Errors
+    /// When the record changes nothing; that is normal, and to be counted.
+    pub fn apply(&mut self, seq: u64, record: Record, out: &mut Vec<Command>) -> Result<(), Ignored> {
+        let Record { run: id, at_ms, fact } = record;
+        match (self.runs.get_mut(&id), fact) {
+            (Some(entry), fact) => {
+                let outcome = entry.run.apply(fact, at_ms, out);
+                if entry.run.ended() {
+                    self.forget(&id);
+                }
+                outcome
+            }
+            (None, Fact::TaskSubmitted(submission)) => {
+                let run = Run::start(id.clone(), Arc::from(submission), at_ms, out);
+                if !run.ended() {
+                    self.by_seq.insert(seq, id.clone());
+                    self.runs.insert(id, Entry { run, first_seq: seq });
+                }
+                Ok(())
+            }
+            (None, fact) => Err(Ignored { record: fact.name(), state: "Unknown", why: Why::UnknownRun }),
+        }
+    }
+
+    fn forget(&mut self, id: &RunId) {
+        if let Some(entry) = self.runs.remove(id) {
+            self.by_seq.remove(&entry.first_seq);
+        }
+    }
+
+    /// What all active runs have dispatched, armed or asked for: emitted once
+    /// after a takeover, when the log has been read to its tail.
+    #[must_use]
+    pub fn owed(&self) -> Vec<Command> {
+        let mut out = Vec::new();
+        for entry in self.runs.values() {
+            entry.run.owed(&mut out);
+        }
+        out
+    }
+
+    /// An active run as it stands at `at_ms`.
+    #[must_use]
+    pub fn document(&self, id: &RunId, at_ms: u64) -> Option<RunDocument> {
+        self.runs.get(id).map(|entry| entry.run.document(at_ms))
+    }
+
+    /// The active runs, by id.
+    pub fn active(&self) -> impl Iterator<Item = &RunId> {
+        self.runs.keys()
+    }
+
+    /// How many runs are active.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Whether no run is active.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The log position of the oldest active run's first record: everything
+    /// below it belongs to runs that have ended.
+    #[must_use]
+    pub fn oldest_seq(&self) -> Option<u64> {
+        self.by_seq.keys().next().copied()
+    }
+}

@@ -1,0 +1,172 @@
+//! What users submit: a task, and the envelope that is frozen around it.
+
+mod read;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use self::read::{TaskFault, from_json, from_value};
+use crate::{
+    plan::Plan,
+    tool::{Effect, ToolCatalog},
+    usage::NanoUsd,
+};
+
+/// Whether a task is planned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Plans.
+    #[default]
+    Auto,
+    /// Plans.
+    Plan,
+    /// One executor call with the whole task, no plan.
+    Direct,
+}
+
+/// When the planner looks at a run again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Review {
+    /// When a step has failed and its failure is the planner's to mend.
+    #[default]
+    OnFailure,
+    /// Never: a failed step fails the run.
+    Never,
+}
+
+/// What a run may spend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// In nano-USD.
+    pub nano_usd: Option<NanoUsd>,
+    /// Input and output tokens of all roles.
+    pub tokens: Option<u64>,
+}
+
+/// A run's place in line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Before the others.
+    High,
+    /// Unless said.
+    #[default]
+    Normal,
+    /// After the others.
+    Low,
+}
+
+impl Priority {
+    /// The priority as a token of a subject; lower comes first.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::High => "0",
+            Self::Normal => "1",
+            Self::Low => "2",
+        }
+    }
+}
+
+/// A task as its user wrote it, checked. [`from_json`] reads one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Task {
+    /// What is to be reached, in words; `None` only where a plan or template stands for it.
+    pub goal: Option<String>,
+    /// Named values that steps refer to as outputs of step 0.
+    pub inputs: Map<String, Value>,
+    /// The user's own name for it.
+    pub custom_id: Option<String>,
+    /// An inline plan: no planner is called.
+    pub plan: Option<Plan>,
+    /// A template's file name: no planner is called.
+    pub template: Option<String>,
+    /// The kind of task, for the plan cache and for reports.
+    pub class: Option<String>,
+    /// Whether it is planned.
+    pub mode: Mode,
+    /// The tools it may use; `None` means every one without side effects.
+    pub tools: Option<Vec<String>>,
+    /// What it may spend.
+    pub budget: Budget,
+    /// Seconds from submit to the end, whatever is done by then.
+    pub deadline_s: Option<u64>,
+    /// How often the planner may revise.
+    pub max_replans: Option<u32>,
+    /// When the planner looks at it again.
+    pub review: Review,
+    /// Its place in line.
+    pub priority: Priority,
+    /// Whose it is; `default` unless said.
+    pub tenant: Option<String>,
+    /// For filters and reports.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Task {
+    /// Whose it is.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.tenant.as_deref().unwrap_or("default")
+    }
+}
+
+/// What a run may use, frozen when it is submitted. A replan can only narrow it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Allowed tools and what a call of each does.
+    pub tools: BTreeMap<String, Effect>,
+    /// Hosts that tools may reach.
+    pub hosts: Vec<String>,
+    /// Pools that steps may name besides `default`.
+    pub pools: Vec<String>,
+    /// What it may spend.
+    pub budget: Budget,
+    /// Milliseconds from submit to the end.
+    pub deadline_ms: Option<u64>,
+    /// How often the planner may revise.
+    pub replans_max: u32,
+    /// Most steps over all revisions.
+    pub steps_max: u32,
+    /// Most items of one `for_each`.
+    pub items_max: u32,
+    /// Attempts of one step that a transient failure may use up.
+    pub attempts_max: u32,
+    /// When the planner looks at it again.
+    pub review: Review,
+}
+
+impl Envelope {
+    /// Whether every tool of a list may be called before its plan is whole.
+    #[must_use]
+    pub fn side_effect_free(&self, tools: &[String]) -> bool {
+        tools.iter().all(|tool| self.tools.get(tool).is_some_and(|effect| effect.is_side_effect_free()))
+    }
+
+    /// The part of a catalog that the envelope allows.
+    #[must_use]
+    pub fn narrow(&self, catalog: &ToolCatalog) -> ToolCatalog {
+        catalog
+            .iter()
+            .filter(|(name, _)| self.tools.contains_key(*name))
+            .map(|(n, s)| (n.clone(), s.clone()))
+            .collect()
+    }
+}
+
+/// A task and all that was decided when it was submitted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submission {
+    /// The task.
+    pub task: Task,
+    /// What the run may use.
+    pub envelope: Arc<Envelope>,
+    /// The plan, where no planner is needed: inline, from a template, or direct.
+    pub plan: Option<Plan>,
+    /// W3C `traceparent` of the run's root span.
+    pub traceparent: Option<String>,
+}

@@ -1,0 +1,115 @@
+//! Tokens and money: the provider's own token figures, and integers of nano-USD.
+
+use serde::{Deserialize, Serialize};
+
+/// Billionths of a US dollar. Integers, so that sums are exact.
+pub type NanoUsd = u64;
+
+/// What model calls used. Token counts are the provider's own figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// How many model calls were made, failed ones included.
+    pub calls: u64,
+    /// All input tokens, cached ones included.
+    pub input_tokens: u64,
+    /// Output tokens, reasoning included.
+    pub output_tokens: u64,
+    /// The part of the input that the provider read from its cache.
+    pub cached_tokens: u64,
+    /// What it cost; `None` when any call's price was unknown, never 0 in its place.
+    pub nano_usd: Option<NanoUsd>,
+}
+
+impl Usage {
+    /// Nothing used, at a known cost of nothing.
+    pub const NONE: Self =
+        Self { calls: 0, input_tokens: 0, output_tokens: 0, cached_tokens: 0, nano_usd: Some(0) };
+
+    /// Adds `other`. An unknown cost makes the sum unknown.
+    pub fn add(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
+        self.nano_usd = match (self.nano_usd, other.nano_usd) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            _ => None,
+        };
+    }
+
+    /// All tokens, input and output.
+    #[must_use]
+    pub const fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+}
+
+/// The account that a model call is charged to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Account {
+    /// Planning and replanning.
+    Planner,
+    /// Carrying steps out.
+    Executor,
+    /// Judging outputs.
+    Judge,
+    /// Deciding whether a task needs a plan.
+    Triage,
+}
+
+/// Usage by account: one ledger a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Planning and replanning.
+    pub planner: Usage,
+    /// Carrying steps out.
+    pub executor: Usage,
+    /// Judging outputs.
+    pub judge: Usage,
+    /// Deciding whether a task needs a plan.
+    pub triage: Usage,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { planner: Usage::NONE, executor: Usage::NONE, judge: Usage::NONE, triage: Usage::NONE }
+    }
+}
+
+impl Ledger {
+    /// Charges `usage` to `account`.
+    pub fn charge(&mut self, account: Account, usage: &Usage) {
+        match account {
+            Account::Planner => self.planner.add(usage),
+            Account::Executor => self.executor.add(usage),
+            Account::Judge => self.judge.add(usage),
+            Account::Triage => self.triage.add(usage),
+        }
+    }
+
+    /// The sum over all accounts.
+    #[must_use]
+    pub fn total(&self) -> Usage {
+        let mut total = Usage::NONE;
+        for usage in [&self.planner, &self.executor, &self.judge, &self.triage] {
+            total.add(usage);
+        }
+        total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_price_stays_unknown() {
+        let mut ledger = Ledger::default();
+        ledger.charge(Account::Executor, &Usage { calls: 1, nano_usd: None, ..Usage::NONE });
+        ledger.charge(Account::Planner, &Usage { calls: 1, nano_usd: Some(5), ..Usage::NONE });
+        assert_eq!(ledger.planner.nano_usd, Some(5));
+        assert_eq!(ledger.total().nano_usd, None);
+        assert_eq!(ledger.total().calls, 2);
+    }
+}

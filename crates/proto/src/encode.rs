@@ -1,0 +1,332 @@
+//! From the core's types to the wire.
+
+use planfleet_core::{
+    command::{PlanOrder, ResolvedInput, ResolvedValue, Situation, StepOrder, StepStanding},
+    document::RunDocument,
+    failure::Failure,
+    id::StepId,
+    plan::{Criterion, ForEach, Input, Plan, PlanStep, StepKind},
+    record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Timer},
+    task::{Envelope, Mode, Priority, Review, Submission, Task},
+    tool::Effect,
+    usage::{Account, Usage},
+};
+use prost::Message;
+
+use crate::{VERSION, subjects::Kind, wire};
+
+/// A record's encoding; its subject's kind is [`kind`].
+#[must_use]
+pub fn record(run: &str, fact: &Fact) -> Vec<u8> {
+    wire::Record { version: VERSION, run_id: run.to_owned(), fact: Some(self::fact(fact)) }.encode_to_vec()
+}
+
+/// The record of a takeover, which is about the shard and no run.
+#[must_use]
+pub fn epoch_opened(epoch: u64, owner: &str, logic_version: u32) -> Vec<u8> {
+    let fact =
+        wire::record::Fact::EpochOpened(wire::EpochOpened { epoch, owner: owner.to_owned(), logic_version });
+    wire::Record { version: VERSION, run_id: String::new(), fact: Some(fact) }.encode_to_vec()
+}
+
+/// The subject that a fact travels on.
+#[must_use]
+pub const fn kind(fact: &Fact) -> Kind {
+    match fact {
+        Fact::TaskSubmitted(_) => Kind::Submit,
+        Fact::StepPlanned { .. } => Kind::Step,
+        Fact::PlanSealed(_) => Kind::Sealed,
+        Fact::StepSucceeded(_) => Kind::Result,
+        Fact::StepFailed(_) | Fact::PlanFailed { .. } => Kind::Failure,
+        Fact::RunCancelRequested { .. } => Kind::Cancel,
+        Fact::TimerFired(_) => Kind::Timer,
+    }
+}
+
+fn fact(fact: &Fact) -> wire::record::Fact {
+    use wire::record::Fact as W;
+    match fact {
+        Fact::TaskSubmitted(submission) => W::TaskSubmitted(self::submission(submission)),
+        Fact::StepPlanned { draft: d, step } => {
+            W::StepPlanned(wire::StepPlanned { draft: Some(draft(*d)), step: Some(plan_step(step)) })
+        }
+        Fact::PlanSealed(sealed) => W::PlanSealed(plan_sealed(sealed)),
+        Fact::PlanFailed { draft: d, failure: f, usage: u } => W::PlanFailed(wire::PlanFailed {
+            draft: Some(draft(*d)),
+            failure: Some(failure(f)),
+            usage: Some(usage(u)),
+        }),
+        Fact::StepSucceeded(success) => W::StepSucceeded(wire::StepSucceeded {
+            attempt: Some(attempt(&success.attempt)),
+            output_json: success.output.as_str().to_owned(),
+        }),
+        Fact::StepFailed(failed) => W::StepFailed(wire::StepFailed {
+            attempt: Some(attempt(&failed.attempt)),
+            failure: Some(failure(&failed.failure)),
+        }),
+        Fact::RunCancelRequested { reason } => {
+            W::RunCancelRequested(wire::RunCancelRequested { reason: reason.clone() })
+        }
+        Fact::TimerFired(timer) => W::TimerFired(wire::TimerFired { timer: Some(self::timer(*timer)) }),
+    }
+}
+
+fn plan_sealed(sealed: &PlanSealed) -> wire::PlanSealed {
+    use wire::plan_sealed::Decision as W;
+    let decision = match &sealed.decision {
+        Decision::Plan { final_step } => W::Plan(wire::FirstPlan { final_step: *final_step }),
+        Decision::Revise { drop, final_step } => {
+            W::Revise(wire::Revise { drop: drop.clone(), final_step: *final_step })
+        }
+        Decision::Finish { answer } => W::Finish(wire::Finish { answer_json: answer.as_str().to_owned() }),
+        Decision::GiveUp => W::GiveUp(wire::GiveUp {}),
+    };
+    wire::PlanSealed {
+        draft: Some(draft(sealed.draft)),
+        steps: sealed.steps,
+        reason: sealed.reason.clone(),
+        usage: Some(usage(&sealed.usage)),
+        model: sealed.model.clone(),
+        started_unix_ms: sealed.started_ms,
+        decision: Some(decision),
+    }
+}
+
+fn timer(timer: Timer) -> wire::timer_fired::Timer {
+    use wire::timer_fired::Timer as W;
+    match timer {
+        Timer::Deadline => W::Deadline(wire::DeadlineTimer {}),
+        Timer::Retry { step, attempt } => {
+            W::Retry(wire::RetryTimer { step: step.step, item: step.item, attempt })
+        }
+        Timer::Replan { revision, attempt } => W::Replan(wire::ReplanTimer { revision, attempt }),
+    }
+}
+
+const fn draft(draft: Draft) -> wire::Draft {
+    wire::Draft { revision: draft.revision, attempt: draft.attempt, take: draft.take }
+}
+
+fn attempt(report: &AttemptReport) -> wire::Attempt {
+    let StepId { step, item } = report.step;
+    let account = |(account, used): &(Account, Usage)| wire::AccountUsage {
+        account: self::account(*account).into(),
+        usage: Some(usage(used)),
+    };
+    wire::Attempt {
+        step,
+        item,
+        attempt: report.attempt,
+        model: report.model.clone().unwrap_or_default(),
+        usage: report.usage.iter().map(account).collect(),
+        started_unix_ms: report.started_ms,
+        ended_unix_ms: report.ended_ms,
+    }
+}
+
+fn failure(failure: &Failure) -> wire::Failure {
+    wire::Failure {
+        class: failure.class.as_str().to_owned(),
+        message: failure.message.clone(),
+        criterion: failure.criterion.clone(),
+        seen: failure.seen.clone(),
+        retry_after_ms: failure.retry_after_ms,
+    }
+}
+
+const fn usage(usage: &Usage) -> wire::Usage {
+    wire::Usage {
+        calls: usage.calls,
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cached_tokens: usage.cached_tokens,
+        nano_usd: usage.nano_usd,
+    }
+}
+
+const fn account(account: Account) -> wire::Account {
+    match account {
+        Account::Planner => wire::Account::Planner,
+        Account::Executor => wire::Account::Executor,
+        Account::Judge => wire::Account::Judge,
+        Account::Triage => wire::Account::Triage,
+    }
+}
+
+fn submission(submission: &Submission) -> wire::Submission {
+    wire::Submission {
+        task: Some(task(&submission.task)),
+        envelope: Some(envelope(&submission.envelope, |_| true)),
+        plan: submission.plan.as_ref().map(plan),
+        traceparent: submission.traceparent.clone().unwrap_or_default(),
+    }
+}
+
+/// The task as the run needs it: what became part of the envelope or the plan is not said twice.
+fn task(task: &Task) -> wire::Task {
+    let mode = match task.mode {
+        Mode::Auto => wire::Mode::Auto,
+        Mode::Plan => wire::Mode::Plan,
+        Mode::Direct => wire::Mode::Direct,
+    };
+    let priority = match task.priority {
+        Priority::High => wire::Priority::High,
+        Priority::Normal => wire::Priority::Normal,
+        Priority::Low => wire::Priority::Low,
+    };
+    wire::Task {
+        goal: task.goal.clone().unwrap_or_default(),
+        inputs_json: serde_json::Value::Object(task.inputs.clone()).to_string(),
+        custom_id: task.custom_id.clone().unwrap_or_default(),
+        template: task.template.clone().unwrap_or_default(),
+        class: task.class.clone().unwrap_or_default(),
+        mode: mode.into(),
+        tenant: task.tenant.clone().unwrap_or_default(),
+        priority: priority.into(),
+        labels: task.labels.clone(),
+    }
+}
+
+fn envelope(envelope: &Envelope, wanted: impl Fn(&str) -> bool) -> wire::Envelope {
+    let effect = |effect: &Effect| match effect {
+        Effect::Pure => wire::Effect::Pure,
+        Effect::Read => wire::Effect::Read,
+        Effect::Write => wire::Effect::Write,
+        Effect::Destructive => wire::Effect::Destructive,
+    };
+    let tools = envelope.tools.iter().filter(|(name, _)| wanted(name));
+    let review = match envelope.review {
+        Review::OnFailure => wire::Review::OnFailure,
+        Review::Never => wire::Review::Never,
+    };
+    wire::Envelope {
+        tools: tools
+            .map(|(name, e)| wire::AllowedTool { name: name.clone(), effect: effect(e).into() })
+            .collect(),
+        hosts: envelope.hosts.clone(),
+        pools: envelope.pools.clone(),
+        budget_nano_usd: envelope.budget.nano_usd,
+        budget_tokens: envelope.budget.tokens,
+        deadline_ms: envelope.deadline_ms,
+        replans_max: envelope.replans_max,
+        steps_max: envelope.steps_max,
+        items_max: envelope.items_max,
+        attempts_max: envelope.attempts_max,
+        review: review.into(),
+    }
+}
+
+fn plan(plan: &Plan) -> wire::Plan {
+    wire::Plan { steps: plan.steps.iter().map(plan_step).collect(), final_step: plan.final_step }
+}
+
+fn plan_step(step: &PlanStep) -> wire::PlanStep {
+    let kind = match step.kind {
+        StepKind::Tool => wire::StepKind::Tool,
+        StepKind::Model => wire::StepKind::Model,
+    };
+    let input = |input: &Input| wire::Input {
+        name: input.name.clone(),
+        value: input.value.clone(),
+        from_step: input.from_step,
+        path: input.path.clone(),
+    };
+    let for_each = |each: &ForEach| wire::ForEach {
+        from_step: each.from_step,
+        path: each.path.clone(),
+        item_name: each.item_name.clone(),
+    };
+    let criterion = |criterion: &Criterion| wire::Criterion {
+        kind: criterion.kind.as_str().to_owned(),
+        arg: criterion.arg.clone(),
+    };
+    wire::PlanStep {
+        id: step.id,
+        description: step.description.clone(),
+        kind: kind.into(),
+        tools: step.tools.clone(),
+        inputs: step.inputs.iter().map(input).collect(),
+        for_each: step.for_each.as_ref().map(for_each),
+        depends_on: step.depends_on.clone(),
+        expected_output: step.expected_output.clone(),
+        success_criteria: step.success_criteria.iter().map(criterion).collect(),
+        tier: step.tier.clone(),
+    }
+}
+
+/// Planning work.
+#[must_use]
+pub fn plan_order(order: &PlanOrder) -> Vec<u8> {
+    wire::PlanOrder {
+        version: VERSION,
+        run_id: order.run.to_string(),
+        draft: Some(draft(order.draft)),
+        submission: Some(submission(&order.submission)),
+        situation: order.situation.as_ref().map(situation),
+        deadline_unix_ms: order.deadline_at_ms,
+    }
+    .encode_to_vec()
+}
+
+fn situation(situation: &Situation) -> wire::Situation {
+    let standing = |standing: &StepStanding| wire::StepStanding {
+        step: Some(plan_step(&standing.step)),
+        state: standing.state.to_owned(),
+        output: standing.output.clone(),
+        failure: standing.failure.as_ref().map(failure),
+    };
+    wire::Situation {
+        steps: situation.steps.iter().map(standing).collect(),
+        frontier: situation.frontier.clone(),
+        final_step: situation.final_step,
+        highest_id: situation.highest_id,
+        replans_left: situation.replans_left,
+        tokens_left: situation.tokens_left,
+        nano_usd_left: situation.nano_usd_left,
+    }
+}
+
+/// One attempt of a step. Of the envelope's tools only those of the step travel along.
+#[must_use]
+pub fn step_order(order: &StepOrder) -> Vec<u8> {
+    wire::StepOrder {
+        version: VERSION,
+        run_id: order.run.to_string(),
+        step: order.step.step,
+        item: order.step.item,
+        attempt: order.attempt,
+        revision: order.revision,
+        tenant: order.tenant.clone(),
+        spec: Some(plan_step(&order.spec)),
+        inputs: order.inputs.iter().map(resolved_input).collect(),
+        envelope: Some(envelope(&order.envelope, |name| order.spec.tools.iter().any(|tool| tool == name))),
+        deadline_unix_ms: order.deadline_at_ms,
+        traceparent: order.traceparent.clone().unwrap_or_default(),
+    }
+    .encode_to_vec()
+}
+
+fn resolved_input(input: &ResolvedInput) -> wire::ResolvedInput {
+    use wire::resolved_input::Value as W;
+    let value = match &input.value {
+        ResolvedValue::Literal(text) => W::Literal(text.clone()),
+        ResolvedValue::Json(json) => W::Json(json.as_str().to_owned()),
+        ResolvedValue::Item(json) => W::ItemJson(json.as_str().to_owned()),
+        ResolvedValue::Index(index) => W::Index(*index),
+    };
+    wire::ResolvedInput { name: input.name.clone(), value: Some(value) }
+}
+
+/// A run that has ended.
+#[must_use]
+pub fn run_finished(document: &RunDocument) -> Vec<u8> {
+    wire::RunFinished {
+        version: VERSION,
+        run_id: document.run_id.to_string(),
+        tenant: document.tenant.clone(),
+        state: document.state.as_str().to_owned(),
+        // A document is plain data: it has no map keys that are not texts.
+        document_json: serde_json::to_string(document).unwrap_or_default(),
+    }
+    .encode_to_vec()
+}

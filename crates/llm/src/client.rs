@@ -1,0 +1,185 @@
+//! A chat model behind one OpenAI-compatible endpoint.
+
+mod endpoint;
+
+use std::pin::pin;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use reqwest::Url;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tracing::Instrument;
+
+use crate::chat::{ChatModel, ChatRequest, ChatResponse, TextSink};
+use crate::error::Error;
+use crate::telemetry::{self, Target};
+use crate::transport::{Reply, Transport};
+use crate::wire::openai_chat::{StreamDecoder, decode, encode};
+pub use endpoint::Endpoint;
+
+/// Speaks Chat Completions to one [`Endpoint`]. Cheap to share behind an `Arc`; it holds a
+/// connection pool.
+#[derive(Debug)]
+pub struct OpenAiChat {
+    endpoint: Endpoint,
+    base: Url,
+    transport: Transport,
+}
+
+impl OpenAiChat {
+    /// Checks the endpoint's address and headers; connects to nothing.
+    pub fn new(endpoint: Endpoint) -> Result<Self, Error> {
+        let base = endpoint.base()?;
+        let headers = endpoint.headers()?;
+        let transport = Transport::new(endpoint.timeouts, headers)?;
+        Ok(Self {
+            endpoint,
+            base,
+            transport,
+        })
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The names of the models that the endpoint serves, in its order.
+    pub async fn list_models(&self) -> Result<Vec<String>, Error> {
+        let request = self.transport.client().get(self.url("models"));
+        let listed = async { self.transport.begin(request).await?.whole().await }.await;
+        listed
+            .and_then(|body| model_ids(&body))
+            .map_err(|error| self.endpoint.explain(error, &self.endpoint.model))
+    }
+
+    async fn whole(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
+        let body = self.transport.whole(self.post(request, false)).await?;
+        decode(&body)
+    }
+
+    async fn streamed(
+        &self,
+        request: &ChatRequest,
+        sink: &mut TextSink<'_>,
+    ) -> Result<ChatResponse, Error> {
+        let started = Instant::now();
+        let reply = self.transport.begin(self.post(request, true)).await?;
+        if reply.is_event_stream() {
+            return assemble(reply, started, sink).await;
+        }
+        let response = decode(&reply.whole().await?)?;
+        if !response.text.is_empty() {
+            sink(&response.text);
+        }
+        Ok(response)
+    }
+
+    fn post(&self, request: &ChatRequest, stream: bool) -> reqwest::RequestBuilder {
+        let mut body = encode(request, &self.endpoint.dialect, stream);
+        if body["model"] == "" {
+            body["model"] = json!(self.endpoint.model);
+        }
+        let url = self.url("chat/completions");
+        self.transport.client().post(url).json(&body)
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/{path}"));
+        url
+    }
+
+    fn model<'a>(&'a self, request: &'a ChatRequest) -> &'a str {
+        match request.model.as_str() {
+            "" => &self.endpoint.model,
+            model => model,
+        }
+    }
+
+    fn span(&self, request: &ChatRequest, stream: bool) -> tracing::Span {
+        let target = Target {
+            provider: &self.endpoint.dialect.provider,
+            model: self.model(request),
+            address: self.base.host_str().unwrap_or_default(),
+            port: self.base.port_or_known_default(),
+        };
+        telemetry::chat_span(&target, request, stream)
+    }
+
+    /// Gives a result its last touches and the span its figures.
+    fn settle(
+        &self,
+        request: &ChatRequest,
+        span: &tracing::Span,
+        mut result: Result<ChatResponse, Error>,
+    ) -> Result<ChatResponse, Error> {
+        let model = self.model(request);
+        match &mut result {
+            // Some servers leave the name out.
+            Ok(response) if response.model.is_empty() => model.clone_into(&mut response.model),
+            Ok(_) => {}
+            Err(error) => *error = self.endpoint.explain(error.clone(), model),
+        }
+        telemetry::record(span, &result);
+        result
+    }
+}
+
+#[async_trait]
+impl ChatModel for OpenAiChat {
+    async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
+        let span = self.span(request, false);
+        let result = self.whole(request).instrument(span.clone()).await;
+        self.settle(request, &span, result)
+    }
+
+    async fn chat_stream(
+        &self,
+        request: &ChatRequest,
+        sink: &mut TextSink<'_>,
+    ) -> Result<ChatResponse, Error> {
+        let span = self.span(request, true);
+        let result = self.streamed(request, sink).instrument(span.clone()).await;
+        self.settle(request, &span, result)
+    }
+}
+
+async fn assemble(
+    reply: Reply,
+    started: Instant,
+    sink: &mut TextSink<'_>,
+) -> Result<ChatResponse, Error> {
+    let mut events = pin!(reply.events());
+    let mut decoder = StreamDecoder::new();
+    let mut first_chunk = None;
+    // Some servers keep the connection open after the end.
+    while !decoder.is_done() {
+        let Some(data) = events.next().await else {
+            break;
+        };
+        first_chunk = first_chunk.or_else(|| Some(started.elapsed()));
+        if let Some(text) = decoder.push(&data?)? {
+            sink(&text);
+        }
+    }
+    Ok(ChatResponse {
+        time_to_first_chunk: first_chunk,
+        ..decoder.finish()?
+    })
+}
+
+#[derive(Deserialize)]
+struct ModelList {
+    data: Vec<Value>,
+}
+
+fn model_ids(body: &[u8]) -> Result<Vec<String>, Error> {
+    let list: ModelList = serde_json::from_slice(body).map_err(|error| {
+        Error::invalid_response(format!("the answer is no model list: {error}"))
+    })?;
+    let ids = list.data.iter().filter_map(|model| model["id"].as_str());
+    Ok(ids.map(str::to_owned).collect())
+}

@@ -1,0 +1,78 @@
+//! What a call costs, in integers: nano-USD, so that sums over millions of steps do not drift.
+
+use serde::{Deserialize, Serialize};
+
+use crate::chat::Usage;
+
+/// Prices are quoted per this many tokens.
+const TOKENS_PER_PRICE: u128 = 1_000_000;
+
+/// Prices of one model, in nano-USD (1e-9 USD) per million tokens. A model without a known price
+/// has no `Price`: unknown is not free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    pub input: u64,
+    pub cached_input: u64,
+    pub output: u64,
+}
+
+/// The cost of a call in nano-USD, rounded up once at the end so that a cap is never passed by
+/// rounding. Saturates at `u64::MAX` (18 billion USD).
+pub fn cost(usage: &Usage, price: &Price) -> u64 {
+    let cached = usage.cached_tokens.min(usage.input_tokens);
+    let fresh = usage.input_tokens - cached;
+    let total = [
+        (fresh, price.input),
+        (cached, price.cached_input),
+        (usage.output_tokens, price.output),
+    ]
+    .into_iter()
+    .fold(0_u128, |sum, (tokens, price)| {
+        sum.saturating_add(u128::from(tokens) * u128::from(price))
+    });
+    u64::try_from(total.div_ceil(TOKENS_PER_PRICE)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2.50, 1.25 and 10 USD per million tokens.
+    const PRICE: Price = Price {
+        input: 2_500_000_000,
+        cached_input: 1_250_000_000,
+        output: 10_000_000_000,
+    };
+
+    fn usage(input_tokens: u64, cached_tokens: u64, output_tokens: u64) -> Usage {
+        Usage {
+            input_tokens,
+            output_tokens,
+            cached_tokens,
+            reasoning_tokens: 0,
+        }
+    }
+
+    #[test]
+    fn cached_input_is_charged_at_its_own_price() {
+        assert_eq!(cost(&usage(1_000, 400, 100), &PRICE), 3_000_000);
+    }
+
+    #[test]
+    fn rounds_up_once() {
+        let tiny = Price {
+            input: 1,
+            cached_input: 1,
+            output: 1,
+        };
+        assert_eq!(cost(&usage(1, 0, 1), &tiny), 1);
+        assert_eq!(cost(&usage(0, 0, 0), &tiny), 0);
+    }
+
+    #[test]
+    fn absurd_figures_saturate() {
+        assert_eq!(cost(&usage(u64::MAX, u64::MAX, u64::MAX), &PRICE), u64::MAX);
+        assert_eq!(cost(&usage(10, 99, 0), &PRICE), 12_500);
+    }
+}

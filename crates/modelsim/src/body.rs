@@ -1,0 +1,71 @@
+//! The bytes of an answer on their way out: when each piece is sent, and how the body ends.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures::stream;
+
+use crate::journal::Entry;
+use crate::pace::Pauses;
+
+/// A piece and the wait before it.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) wait: Duration,
+    pub(crate) bytes: Bytes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Whole,
+    /// After half of the pieces, nothing more.
+    Hang,
+    /// After half of the pieces, the connection breaks.
+    Cut,
+}
+
+struct Sending {
+    pieces: VecDeque<Piece>,
+    ending: Ending,
+    pauses: Pauses,
+    entry: Option<Entry>,
+}
+
+/// The body that sends the pieces. The journal's entry ends just before the last one is sent, so
+/// that a client that has the answer also finds it noted.
+pub(crate) fn body(pieces: Vec<Piece>, ending: Ending, pauses: Pauses, entry: Entry) -> Body {
+    let mut pieces = VecDeque::from(pieces);
+    if ending != Ending::Whole {
+        pieces.truncate(pieces.len() / 2);
+    }
+    Body::from_stream(stream::unfold(
+        Sending {
+            pieces,
+            ending,
+            pauses,
+            entry: Some(entry),
+        },
+        next,
+    ))
+}
+
+async fn next(mut sending: Sending) -> Option<(io::Result<Bytes>, Sending)> {
+    if let Some(piece) = sending.pieces.pop_front() {
+        sending.pauses.pause(piece.wait).await;
+        if sending.pieces.is_empty() && sending.ending == Ending::Whole {
+            sending.entry = None;
+        }
+        return Some((Ok(piece.bytes), sending));
+    }
+    match sending.ending {
+        Ending::Whole => return None,
+        Ending::Hang => sending.pauses.hang().await,
+        // One turn for the server to flush the half: it discards what it still holds on an error.
+        Ending::Cut => tokio::task::yield_now().await,
+    }
+    sending.ending = Ending::Whole;
+    let broken = io::Error::new(io::ErrorKind::ConnectionAborted, "cut by the script");
+    Some((Err(broken), sending))
+}

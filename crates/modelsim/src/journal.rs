@@ -1,0 +1,194 @@
+//! What was received, for tests to look at. Bounded: the oldest requests make room.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::error::Error;
+
+/// One chat request. Times are microseconds since the simulator was bound, so that two requests
+/// can be compared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReceivedRequest {
+    /// Counts all requests from 1, kept or not.
+    pub number: u64,
+    pub at_us: u64,
+    /// When its answer was complete or its connection gone; `None` while it lasts.
+    pub ended_us: Option<u64>,
+    /// The rule that answered, counted from 1; `None` if none did.
+    pub rule: Option<usize>,
+    pub authorization_present: bool,
+    /// The request's JSON; a string if it was none.
+    pub body: Value,
+}
+
+impl ReceivedRequest {
+    /// Whether both were under way at one moment.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let began_before_end =
+            |a: &Self, b: &Self| b.ended_us.is_none_or(|ended_us| a.at_us < ended_us);
+        began_before_end(self, other) && began_before_end(other, self)
+    }
+}
+
+/// The largest number of requests that were under way at one moment.
+pub fn peak_overlap(requests: &[ReceivedRequest]) -> usize {
+    let under_way_at = |moment: u64| {
+        let lasts = |request: &&ReceivedRequest| {
+            request.at_us <= moment && request.ended_us.is_none_or(|ended_us| moment < ended_us)
+        };
+        requests.iter().filter(lasts).count()
+    };
+    // The peak is reached when some request begins.
+    requests
+        .iter()
+        .map(|request| under_way_at(request.at_us))
+        .max()
+        .unwrap_or(0)
+}
+
+#[derive(Debug)]
+pub(crate) struct Journal {
+    bound: Instant,
+    requests_max: usize,
+    kept: Mutex<VecDeque<ReceivedRequest>>,
+    received: watch::Sender<u64>,
+}
+
+impl Journal {
+    pub(crate) fn new(requests_max: usize) -> Self {
+        Self {
+            bound: Instant::now(),
+            requests_max,
+            kept: Mutex::default(),
+            received: watch::Sender::new(0),
+        }
+    }
+
+    /// Notes a request; it lasts until the returned entry is dropped.
+    pub(crate) fn begin(self: &Arc<Self>, body: Value, authorization_present: bool) -> Entry {
+        let mut kept = self.lock();
+        let number = *self.received.borrow() + 1;
+        kept.push_back(ReceivedRequest {
+            number,
+            at_us: self.now_us(),
+            ended_us: None,
+            rule: None,
+            authorization_present,
+            body,
+        });
+        if kept.len() > self.requests_max {
+            kept.pop_front();
+        }
+        // Still under the lock, so that numbers are handed out once and in order.
+        self.received.send_replace(number);
+        Entry {
+            journal: Arc::clone(self),
+            number,
+        }
+    }
+
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
+        self.lock().iter().cloned().collect()
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        *self.received.borrow()
+    }
+
+    pub(crate) async fn wait_for(&self, expected: u64, timeout: Duration) -> Result<(), Error> {
+        let mut received = self.received.subscribe();
+        let enough = received.wait_for(|count| *count >= expected);
+        match tokio::time::timeout(timeout, enough).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Error::Waited {
+                received: self.received(),
+                expected,
+            }),
+        }
+    }
+
+    fn update(&self, number: u64, change: impl FnOnce(&mut ReceivedRequest)) {
+        let mut kept = self.lock();
+        let found = kept.iter_mut().rev().find(|kept| kept.number == number);
+        if let Some(request) = found {
+            change(request);
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.bound.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<ReceivedRequest>> {
+        // Nothing panics under this lock, and a half-made note would harm no one.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request under way. Dropping it notes the end, however the request ends.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    journal: Arc<Journal>,
+    number: u64,
+}
+
+impl Entry {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Notes the rule that answers.
+    pub(crate) fn answered_by(&self, rule: usize) {
+        self.journal
+            .update(self.number, |request| request.rule = Some(rule + 1));
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let now_us = self.journal.now_us();
+        self.journal
+            .update(self.number, |request| request.ended_us = Some(now_us));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(at_us: u64, ended_us: Option<u64>) -> ReceivedRequest {
+        ReceivedRequest {
+            number: 1,
+            at_us,
+            ended_us,
+            rule: None,
+            authorization_present: false,
+            body: Value::Null,
+        }
+    }
+
+    #[test]
+    fn overlap_is_about_moments() {
+        let (first, second) = (request(0, Some(10)), request(10, Some(20)));
+        let third = request(5, None);
+        assert!(!first.overlaps(&second));
+        assert!(first.overlaps(&third) && third.overlaps(&second));
+        assert_eq!(peak_overlap(&[first, second, third]), 2);
+        assert_eq!(peak_overlap(&[]), 0);
+    }
+
+    #[test]
+    fn only_the_newest_are_kept() {
+        let journal = Arc::new(Journal::new(2));
+        let entries: Vec<Entry> = (0..3).map(|_| journal.begin(Value::Null, true)).collect();
+        drop(entries);
+        let numbers: Vec<u64> = journal.requests().iter().map(|r| r.number).collect();
+        assert_eq!((numbers, journal.received()), (vec![2, 3], 3));
+        assert!(journal.requests().iter().all(|r| r.ended_us.is_some()));
+    }
+}

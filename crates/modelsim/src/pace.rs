@@ -1,0 +1,96 @@
+//! How long a simulated answer takes. Repeatable: the jitter depends on the seed, the rule and
+//! how often the rule has answered, never on a clock.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::matching::Chosen;
+use crate::script::Latency;
+
+/// No client waits longer, so neither does a connection that hangs.
+const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Waits, but no longer than the server runs: a graceful stop must not wait for a hung answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Pauses(watch::Receiver<bool>);
+
+impl Pauses {
+    pub(crate) fn new(stopped: watch::Receiver<bool>) -> Self {
+        Self(stopped)
+    }
+
+    pub(crate) async fn pause(&mut self, wait: Duration) {
+        if wait.is_zero() {
+            return;
+        }
+        let stopped = self.0.wait_for(|stopped| *stopped);
+        // Both ends, the time's and the server's, are the end of the pause.
+        let _ = tokio::time::timeout(wait.min(WAIT_MAX), stopped).await;
+    }
+
+    pub(crate) async fn hang(&mut self) {
+        self.pause(WAIT_MAX).await;
+    }
+}
+
+/// The wait before anything is sent.
+pub(crate) fn first_byte(latency: &Latency, seed: u64, chosen: Chosen) -> Duration {
+    let jitter = match latency.jitter_ms {
+        0 => 0,
+        jitter_ms => mix(seed ^ mix(chosen.rule as u64 ^ mix(chosen.answered))) % (jitter_ms + 1),
+    };
+    Duration::from_millis(latency.first_byte_ms.saturating_add(jitter))
+}
+
+/// The time that so many tokens take.
+pub(crate) fn writing(latency: &Latency, tokens: u64) -> Duration {
+    let Some(tokens_per_s) = latency.tokens_per_s else {
+        return Duration::ZERO;
+    };
+    Duration::try_from_secs_f64(tokens as f64 / tokens_per_s).unwrap_or(WAIT_MAX)
+}
+
+/// The finaliser of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+/// generators", 2014).
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_is_bounded_and_depends_on_the_seed_alone() {
+        let latency = Latency {
+            first_byte_ms: 100,
+            jitter_ms: 20,
+            tokens_per_s: None,
+        };
+        let waits = |seed| -> Vec<u128> {
+            (1..50)
+                .map(|answered| {
+                    let chosen = Chosen { rule: 0, answered };
+                    first_byte(&latency, seed, chosen).as_millis()
+                })
+                .collect()
+        };
+        assert_eq!(waits(1), waits(1));
+        assert_ne!(waits(1), waits(2));
+        assert!(waits(1).iter().all(|wait| (100..=120).contains(wait)));
+    }
+
+    #[test]
+    fn speed_is_tokens_per_second() {
+        let latency = Latency {
+            tokens_per_s: Some(50.0),
+            ..Latency::default()
+        };
+        assert_eq!(writing(&latency, 10), Duration::from_millis(200));
+        assert_eq!(writing(&Latency::default(), 10), Duration::ZERO);
+    }
+}

@@ -1,0 +1,235 @@
+//! What types cannot say: ranges, and names that refer to each other.
+
+use tracing_subscriber::EnvFilter;
+
+use super::nearest::nearest;
+use super::url;
+use super::{Fault, ModelSettings, PoolSettings, Role, Settings};
+
+/// An hour: a longer wait is a mistake of units, milliseconds for seconds.
+const TIMEOUT_S_MAX: u64 = 3600;
+/// A day, for what legitimately runs long.
+const LONG_TIMEOUT_S_MAX: u64 = 24 * 3600;
+/// DESIGN section 12: the largest blob.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Adds every semantic fault; a key that is faulty already is left alone.
+pub(super) fn check(settings: &Settings, faults: &mut Vec<Fault>) {
+    let mut checks = Checks {
+        settings,
+        found: Vec::new(),
+    };
+    checks.nats();
+    checks.roles();
+    for (name, model) in &settings.models {
+        checks.model(name, model);
+    }
+    for (name, pool) in &settings.pools {
+        checks.pool(name, pool);
+    }
+    checks.tools();
+    checks.limits();
+    checks.telemetry();
+    checks.health();
+    let found = checks.found;
+    let fresh = |fault: &Fault| !faults.iter().any(|known| known.key == fault.key);
+    let fresh: Vec<Fault> = found.into_iter().filter(fresh).collect();
+    faults.extend(fresh);
+}
+
+struct Checks<'a> {
+    settings: &'a Settings,
+    found: Vec<Fault>,
+}
+
+impl Checks<'_> {
+    fn nats(&mut self) {
+        let nats = &self.settings.nats;
+        for server in nats.url.split(',') {
+            let fault = url::fault(server.trim(), &["nats", "tls", "ws", "wss"]);
+            self.add("nats.url", fault);
+        }
+        if ![1, 3, 5].contains(&nats.replicas) {
+            let message = format!("{} is not a quorum; expected 1, 3 or 5", nats.replicas);
+            self.add("nats.replicas", Some(message));
+        }
+        // Stream names number the shards with two digits.
+        self.range("nats.shards", u64::from(nats.shards), 1, 99);
+        let timeout = nats.connect_timeout_s;
+        self.range("nats.connect_timeout_s", timeout, 1, TIMEOUT_S_MAX);
+        if let Some(interval) = &nats.sync_interval {
+            self.add("nats.sync_interval", sync_interval_fault(interval));
+        }
+    }
+
+    fn roles(&mut self) {
+        for role in Role::ALL {
+            let name = self.settings.roles.configured(role);
+            if name.is_empty() || self.settings.models.contains_key(name) {
+                continue;
+            }
+            let models: Vec<&str> = self.settings.models.keys().map(String::as_str).collect();
+            let near = nearest(name, models.iter().copied())
+                .map(|near| format!("; did you mean `{near}`?"))
+                .unwrap_or_default();
+            let known = match models.as_slice() {
+                [] => "none are configured".to_owned(),
+                models => format!("configured: {}", models.join(", ")),
+            };
+            let message = format!("no model is named `{name}`{near} ({known})");
+            self.add(&format!("roles.{role}"), Some(message));
+        }
+    }
+
+    fn model(&mut self, name: &str, model: &ModelSettings) {
+        let key = |leaf: &str| format!("models.{name}.{leaf}");
+        self.add(&format!("models.{name}"), name_fault(name));
+        self.add(
+            &key("base_url"),
+            match model.base_url.as_str() {
+                "" => Some("missing; expected such as \"https://api.openai.com/v1\"".to_owned()),
+                base_url => url::fault(base_url, &["http", "https"]),
+            },
+        );
+        if model.model.is_empty() {
+            let message = "missing; expected the provider's name of the model";
+            self.add(&key("model"), Some(message.to_owned()));
+        }
+        self.key_source(name, model);
+        let first = model.first_byte_timeout_s;
+        self.range(&key("first_byte_timeout_s"), first, 1, TIMEOUT_S_MAX);
+        let idle = model.idle_timeout_s;
+        self.range(&key("idle_timeout_s"), idle, 1, TIMEOUT_S_MAX);
+        let total = model.total_timeout_s;
+        self.range(&key("total_timeout_s"), total, 1, LONG_TIMEOUT_S_MAX);
+        let calls = model.max_concurrency as u64;
+        self.range(&key("max_concurrency"), calls, 1, 10_000);
+        if let Some(value) = model.temperature.filter(|t| !(0.0..=2.0).contains(t)) {
+            let message = format!("{value} is out of range; expected 0 to 2");
+            self.add(&key("temperature"), Some(message));
+        }
+    }
+
+    /// The value of a bad `api_key_env` is not repeated: it is likely a key.
+    fn key_source(&mut self, name: &str, model: &ModelSettings) {
+        let variable = &model.api_key_env;
+        if !variable.is_empty() && !is_variable_name(variable) {
+            let message = "not a variable's name; expected the NAME of the variable that holds \
+                           the key, such as \"OPENAI_API_KEY\", not the key itself";
+            let key = format!("models.{name}.api_key_env");
+            self.add(&key, Some(message.to_owned()));
+        }
+        if !variable.is_empty() && !model.api_key_file.is_empty() {
+            let message = "set beside api_key_env; expected one of the two";
+            let key = format!("models.{name}.api_key_file");
+            self.add(&key, Some(message.to_owned()));
+        }
+    }
+
+    fn pool(&mut self, name: &str, pool: &PoolSettings) {
+        let key = |leaf: &str| format!("pools.{name}.{leaf}");
+        // A pool's name is a token of the subjects of its steps.
+        self.add(&format!("pools.{name}"), name_fault(name));
+        self.range(&key("slots"), pool.slots as u64, 1, 10_000);
+        // Progress acks need room within the wait.
+        self.range(&key("ack_wait_s"), pool.ack_wait_s, 2, TIMEOUT_S_MAX);
+        let step = pool.step_timeout_s;
+        self.range(&key("step_timeout_s"), step, 1, LONG_TIMEOUT_S_MAX);
+        self.range(&key("grace_s"), pool.grace_s, 0, TIMEOUT_S_MAX);
+    }
+
+    fn tools(&mut self) {
+        let tools = &self.settings.tools;
+        let timeout = tools.http_timeout_s;
+        self.range("tools.http_timeout_s", timeout, 1, TIMEOUT_S_MAX);
+        let body = tools.http_body_bytes_max;
+        self.range("tools.http_body_bytes_max", body, 1, BYTES_MAX);
+        for (key, list) in [("tools.roots", &tools.roots), ("tools.hosts", &tools.hosts)] {
+            let empty = list.iter().any(|entry| entry.trim().is_empty());
+            self.add(key, empty.then(|| "has an empty entry".to_owned()));
+        }
+    }
+
+    fn limits(&mut self) {
+        let limits = &self.settings.limits;
+        let counts = [
+            ("steps_per_plan", limits.steps_per_plan, 1, 100_000),
+            ("replans", limits.replans, 0, 1_000),
+            ("attempts", limits.attempts, 1, 1_000),
+            ("deliveries", limits.deliveries, 1, 1_000),
+            ("model_turns", limits.model_turns, 1, 1_000),
+            ("for_each_items", limits.for_each_items, 1, 100_000),
+        ];
+        for (leaf, value, low, high) in counts {
+            self.range(&format!("limits.{leaf}"), u64::from(value), low, high);
+        }
+        self.range("limits.task_bytes", limits.task_bytes, 1, BYTES_MAX);
+    }
+
+    fn telemetry(&mut self) {
+        let telemetry = &self.settings.telemetry;
+        if !telemetry.otlp_endpoint.is_empty() {
+            let fault = url::fault(&telemetry.otlp_endpoint, &["http", "https"]);
+            self.add("telemetry.otlp_endpoint", fault);
+        }
+        let filter = EnvFilter::builder().parse(&telemetry.log_filter).err();
+        let fault = filter.map(|error| {
+            format!("not a filter, such as \"info,planfleet_coordinator=debug\": {error}")
+        });
+        self.add("telemetry.log_filter", fault);
+        let unnamed = telemetry.service_name.is_empty();
+        self.add(
+            "telemetry.service_name",
+            unnamed.then(|| "missing; expected a name".to_owned()),
+        );
+    }
+
+    fn health(&mut self) {
+        let listen = &self.settings.health.listen;
+        if !listen.is_empty() {
+            self.add("health.listen", listen_fault(listen));
+        }
+    }
+
+    fn range(&mut self, key: &str, value: u64, low: u64, high: u64) {
+        if !(low..=high).contains(&value) {
+            let message = format!("{value} is out of range; expected {low} to {high}");
+            self.add(key, Some(message));
+        }
+    }
+
+    fn add(&mut self, key: &str, message: Option<String>) {
+        let Some(message) = message else { return };
+        self.found
+            .push(Fault::new(key, self.settings.source_of(key), message));
+    }
+}
+
+/// Names are ids (DESIGN section 11), as they travel in subjects and records.
+fn name_fault(name: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let good = (1..=64).contains(&name.len()) && name.chars().all(allowed);
+    (!good).then(|| "not a name; expected 1 to 64 of A-Z a-z 0-9 _ -".to_owned())
+}
+
+fn is_variable_name(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.chars().all(word) && !text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+fn sync_interval_fault(text: &str) -> Option<String> {
+    let digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number = text.len() > digits.len() && ["ms", "s", "m", "h"].contains(&digits);
+    let good = number || text == "always";
+    (!good).then(|| format!("`{text}` is neither \"always\" nor a duration such as \"2m\""))
+}
+
+/// Port 0 is allowed here: it lets the system choose one.
+fn listen_fault(listen: &str) -> Option<String> {
+    match url::split_port(listen) {
+        (_, Some(port)) => url::port_fault(port, 0),
+        (_, None) => Some(format!(
+            "`{listen}` has no port; expected such as \"127.0.0.1:9464\""
+        )),
+    }
+}

@@ -1,0 +1,227 @@
+//! The sections of the file as types.
+//!
+//! Their `Default`s equal `default.toml`; what a key means is told there, what
+//! its consumers must know is told here.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `[roles]`: names of models; empty takes the fallback of [`RoleSettings::model`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoleSettings {
+    /// Makes and revises plans.
+    pub planner: String,
+    /// Carries out steps.
+    pub executor: String,
+    /// Carries out hard steps; else the planner's model.
+    pub strong: String,
+    /// Judges outputs; else the executor's model.
+    pub judge: String,
+    /// Decides whether to plan; else the executor's model.
+    pub triage: String,
+}
+
+/// `[nats]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NatsSettings {
+    /// One or more server URLs, separated by commas.
+    pub url: String,
+    /// Path of a credentials file; empty for none.
+    pub creds: String,
+    /// The connection's name.
+    pub name: String,
+    /// Copies of streams and buckets: 1, 3 or 5.
+    pub replicas: usize,
+    /// Number of shard logs, 1 to 99.
+    pub shards: u32,
+    /// Who makes streams and buckets.
+    pub manage: Manage,
+    /// Seconds to wait for the first connection.
+    pub connect_timeout_s: u64,
+    /// `always` or a duration; for servers that planfleet starts itself.
+    pub sync_interval: Option<String>,
+}
+
+impl Default for NatsSettings {
+    fn default() -> Self {
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            creds: String::new(),
+            name: "planfleet".to_owned(),
+            replicas: 1,
+            shards: 4,
+            manage: Manage::Create,
+            connect_timeout_s: 5,
+            sync_interval: None,
+        }
+    }
+}
+
+impl NatsSettings {
+    /// How long to wait for the first connection.
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(self.connect_timeout_s)
+    }
+}
+
+/// Who makes the streams and buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manage {
+    /// We make what is missing.
+    Create,
+    /// Someone else does; we refuse to start when they differ.
+    Verify,
+    /// Nobody looks.
+    Off,
+}
+
+/// `[pools.<name>]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoolSettings {
+    /// Steps in work at once in one process.
+    pub slots: usize,
+    /// Seconds of silence after which the broker redelivers a step.
+    pub ack_wait_s: u64,
+    /// Seconds that one attempt may take.
+    pub step_timeout_s: u64,
+    /// Seconds that running steps get when the process stops.
+    pub grace_s: u64,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            slots: 16,
+            ack_wait_s: 30,
+            step_timeout_s: 600,
+            grace_s: 30,
+        }
+    }
+}
+
+/// `[tools]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ToolSettings {
+    /// Directories that file tools may touch.
+    pub roots: Vec<String>,
+    /// Hosts that web tools may reach.
+    pub hosts: Vec<String>,
+    /// Whether web tools may reach this machine.
+    pub allow_loopback: bool,
+    /// Seconds for one request.
+    pub http_timeout_s: u64,
+    /// Bytes read of one response.
+    pub http_body_bytes_max: u64,
+}
+
+impl Default for ToolSettings {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            hosts: vec!["*".to_owned()],
+            allow_loopback: false,
+            http_timeout_s: 30,
+            http_body_bytes_max: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Steps of one plan.
+    pub steps_per_plan: u32,
+    /// Replans of one run.
+    pub replans: u32,
+    /// Dispatches of one step.
+    pub attempts: u32,
+    /// Deliveries of one dispatch.
+    pub deliveries: u32,
+    /// Model turns of one step.
+    pub model_turns: u32,
+    /// Bytes of one submitted task.
+    pub task_bytes: u64,
+    /// Items that one `for_each` may expand to.
+    pub for_each_items: u32,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            steps_per_plan: 1000,
+            replans: 3,
+            attempts: 5,
+            deliveries: 5,
+            model_turns: 15,
+            task_bytes: 1024 * 1024,
+            for_each_items: 1000,
+        }
+    }
+}
+
+/// `[telemetry]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// The shape of log lines.
+    pub log_format: LogFormat,
+    /// Directives of `tracing_subscriber::EnvFilter`.
+    pub log_filter: String,
+    /// Base URL of an OTLP/HTTP collector; empty exports nothing.
+    pub otlp_endpoint: String,
+    /// `service.name` of traces and metrics.
+    pub service_name: String,
+    /// Whether spans carry prompts, answers and tool arguments.
+    pub capture_content: bool,
+    /// `NO_COLOR` was set; not a key of the file.
+    #[serde(skip)]
+    pub no_color: bool,
+}
+
+impl Default for TelemetrySettings {
+    fn default() -> Self {
+        Self {
+            log_format: LogFormat::Auto,
+            log_filter: "info".to_owned(),
+            otlp_endpoint: String::new(),
+            service_name: "planfleet".to_owned(),
+            capture_content: false,
+            no_color: false,
+        }
+    }
+}
+
+/// The shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// `Human` on a terminal, else `Json`.
+    Auto,
+    /// One compact line for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[health]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthSettings {
+    /// `host:port`; empty is off.
+    pub listen: String,
+}
+
+/// `[data]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataSettings {
+    /// Directory of local state; never empty once loaded.
+    pub dir: String,
+}

@@ -1,0 +1,146 @@
+//! All settings together, and the roles that models play.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::models::ModelSettings;
+use super::sections::{
+    DataSettings, HealthSettings, LimitSettings, NatsSettings, PoolSettings, RoleSettings,
+    TelemetrySettings, ToolSettings,
+};
+
+/// Everything that can be configured, checked.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Settings {
+    /// The broker.
+    pub nats: NatsSettings,
+    /// Which model plays which role.
+    pub roles: RoleSettings,
+    /// Models by name.
+    pub models: BTreeMap<String, ModelSettings>,
+    /// Worker pools by name; never empty once loaded.
+    pub pools: BTreeMap<String, PoolSettings>,
+    /// What tools may touch.
+    pub tools: ToolSettings,
+    /// Bounds on runs.
+    pub limits: LimitSettings,
+    /// Logs, traces, metrics.
+    pub telemetry: TelemetrySettings,
+    /// The health and metrics listener.
+    pub health: HealthSettings,
+    /// Local state.
+    pub data: DataSettings,
+    /// What was taken from somewhere the reader may not think of.
+    #[serde(skip)]
+    pub origin_notes: Vec<String>,
+    /// Where each key that was set came from: `planfleet.toml:12`.
+    #[serde(skip)]
+    pub sources: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Where a key's value came from: a file and line, a variable, a flag. For
+    /// a table, the first of its keys that was set.
+    pub fn source_of(&self, key: &str) -> &str {
+        let below = format!("{key}.");
+        self.sources
+            .range(key.to_owned()..)
+            .find(|(found, _)| *found == key || found.starts_with(&below))
+            .map_or("defaults", |(_, source)| source)
+    }
+
+    /// The model that plays a role, by name, after fallbacks.
+    pub fn role(&self, role: Role) -> Result<(&str, &ModelSettings), MissingRole> {
+        let name = self.roles.model(role);
+        self.models
+            .get_key_value(name)
+            .map(|(name, model)| (name.as_str(), model))
+            .ok_or_else(|| MissingRole {
+                role,
+                models: self.models.keys().cloned().collect(),
+            })
+    }
+}
+
+/// A role that no model plays.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no model plays the role `{role}`; set roles.{role} to one of the models under [models] \
+     (configured: {}), or set OPENAI_API_KEY",
+    if .models.is_empty() { "none".to_owned() } else { .models.join(", ") }
+)]
+pub struct MissingRole {
+    /// The role without a model.
+    pub role: Role,
+    /// The models that do exist.
+    pub models: Vec<String>,
+}
+
+/// What a model is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Makes and revises plans.
+    Planner,
+    /// Carries out steps.
+    Executor,
+    /// Carries out steps of the tier `strong`.
+    Strong,
+    /// Judges outputs.
+    Judge,
+    /// Decides whether a task needs a plan.
+    Triage,
+}
+
+impl Role {
+    /// Every role, in the order of the file.
+    pub const ALL: [Self; 5] = [
+        Self::Planner,
+        Self::Executor,
+        Self::Strong,
+        Self::Judge,
+        Self::Triage,
+    ];
+
+    /// The key under `[roles]`.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Planner => "planner",
+            Self::Executor => "executor",
+            Self::Strong => "strong",
+            Self::Judge => "judge",
+            Self::Triage => "triage",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+impl RoleSettings {
+    /// The name configured for a role itself, without fallback.
+    pub fn configured(&self, role: Role) -> &str {
+        match role {
+            Role::Planner => &self.planner,
+            Role::Executor => &self.executor,
+            Role::Strong => &self.strong,
+            Role::Judge => &self.judge,
+            Role::Triage => &self.triage,
+        }
+    }
+
+    /// The model's name for a role after fallback; empty if there is none.
+    pub fn model(&self, role: Role) -> &str {
+        let fallback = match role {
+            Role::Planner | Role::Strong => &self.planner,
+            Role::Executor | Role::Judge | Role::Triage => &self.executor,
+        };
+        match self.configured(role) {
+            "" => fallback,
+            name => name,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Stories of configurations, good and bad; the environment is always given.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use super::*;
+
+const TWO_MODELS: &str = r#"
+[models.smart]
+base_url = "https://example.org/v1"
+model = "big"
+api_key_env = "KEY"
+price = { input_usd_per_million = 2, output_usd_per_million = "10.5" }
+
+[models.fast]
+base_url = "http://127.0.0.1:8000/v1"
+model = "small"
+
+[roles]
+planner = "smart"
+executor = "fast"
+"#;
+
+struct Story {
+    directory: tempfile::TempDir,
+    env: BTreeMap<String, String>,
+    overrides: Vec<(String, String)>,
+}
+
+fn story(file: &str) -> Story {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("planfleet.toml"), file).unwrap();
+    Story {
+        directory,
+        env: BTreeMap::from([("HOME".to_owned(), "/home/x".to_owned())]),
+        overrides: Vec::new(),
+    }
+}
+
+impl Story {
+    fn env(mut self, variable: &str, text: &str) -> Self {
+        self.env.insert(variable.to_owned(), text.to_owned());
+        self
+    }
+
+    fn flag(mut self, key: &str, text: &str) -> Self {
+        self.overrides.push((key.to_owned(), text.to_owned()));
+        self
+    }
+
+    fn load(&self) -> Result<Settings, ConfigError> {
+        let request = LoadRequest {
+            file: None,
+            overrides: self.overrides.clone(),
+            directory: self.directory.path().to_owned(),
+        };
+        Settings::load(&request, &self.env)
+    }
+
+    /// The faults' lines, without the path of the directory.
+    fn faults(&self) -> Vec<String> {
+        let directory = format!("{}/", self.directory.path().display());
+        let text = self.load().unwrap_err().to_string();
+        text.lines().map(|l| l.replace(&directory, "")).collect()
+    }
+}
+
+#[test]
+fn the_embedded_file_equals_the_defaults_and_names_every_key() {
+    let loaded = story("").load().unwrap();
+    let mut expected = Settings::default();
+    implied::fill(&mut expected, &story("").env);
+    expected.origin_notes.clone_from(&loaded.origin_notes);
+    assert_eq!(loaded, expected);
+    assert_eq!(loaded.data.dir, "/home/x/.local/share/planfleet");
+    assert_eq!(loaded.pools["plan"].slots, 4);
+
+    let mut sections = serde_json::to_value(Settings::default()).unwrap();
+    sections["model"] = serde_json::to_value(ModelSettings::default()).unwrap();
+    sections["pool"] = serde_json::to_value(PoolSettings::default()).unwrap();
+    for (section, keys) in sections.as_object().unwrap() {
+        for key in keys.as_object().unwrap().keys() {
+            assert!(
+                DEFAULT_TOML.contains(&format!("{key} = ")),
+                "{section}.{key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_commented_examples_are_valid() {
+    let is_example =
+        |line: &&str| line.starts_with('[') || line.starts_with("# [") || line.contains(" = ");
+    let lines = DEFAULT_TOML.lines().filter(is_example);
+    let text: Vec<&str> = lines.map(|line| line.trim_start_matches("# ")).collect();
+    let text = text
+        .join("\n")
+        .replace("api_key_file = ", "# api_key_file = ");
+    let settings = story(&text).load().unwrap();
+    let price = settings.models["fast"].price;
+    assert_eq!(price.input_usd_per_million.unwrap().nano_usd(), 100_000_000);
+    assert_eq!(settings.nats.sync_interval.as_deref(), Some("always"));
+}
+
+#[test]
+fn layers_win_in_order() {
+    let file = "[nats]\nurl = \"nats://file\"\nname = \"file\"\nshards = 8\ncreds = \"file\"\n";
+    let story = story(file)
+        .env("NATS_URL", "nats://ambient")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+        .env("PLANFLEET__NATS__SHARDS", "16")
+        .env("PLANFLEET__NATS__NAME", "007")
+        .env("PLANFLEET__NATS__CREDS", "env")
+        .env("PLANFLEET__TOOLS__ROOTS", "/a, /b")
+        .env("PLANFLEET_HOME", "is not a setting")
+        .flag("nats.creds", "flag")
+        .flag("tools.allow_loopback", "true");
+    let settings = story.load().unwrap();
+    assert_eq!(settings.nats.replicas, 1);
+    assert_eq!(settings.nats.url, "nats://file");
+    assert_eq!(settings.telemetry.otlp_endpoint, "http://collector:4318");
+    assert_eq!(settings.nats.shards, 16);
+    assert_eq!(settings.nats.name, "007");
+    assert_eq!(settings.nats.creds, "flag");
+    assert_eq!(settings.tools.roots, ["/a", "/b"]);
+    assert!(settings.tools.allow_loopback);
+    assert_eq!(
+        settings.source_of("nats.shards"),
+        "env PLANFLEET__NATS__SHARDS"
+    );
+    assert!(settings.source_of("nats.url").ends_with("planfleet.toml:2"));
+}
+
+#[test]
+fn three_mistakes_in_one_file_are_all_named() {
+    let faults = story("[nats]\nulr = \"x\"\nreplicas = 2\n\n[pools.default]\nslots = \"many\"\n");
+    assert_eq!(
+        faults.faults(),
+        [
+            "nats.replicas: 2 is not a quorum; expected 1, 3 or 5 (planfleet.toml:3)",
+            "nats.ulr: unknown key; did you mean `url`? (planfleet.toml:2)",
+            "pools.default.slots: invalid type: string \"many\", expected usize (planfleet.toml:6)",
+        ]
+    );
+}
+
+#[test]
+fn a_typo_in_a_variable_or_a_section_is_refused() {
+    let story = story("[nast]\nurl = \"x\"\n")
+        .env("PLANFLEET__NATS__ULR", "x")
+        .env("PLANFLEET__LIMITS__REPLANS", "lots");
+    assert_eq!(
+        story.faults(),
+        [
+            "limits.replans: invalid type: string \"lots\", expected u32 (env PLANFLEET__LIMITS__REPLANS)",
+            "nast: unknown key; did you mean `nats`? (planfleet.toml:2)",
+            "nats.ulr: unknown key; did you mean `url`? (env PLANFLEET__NATS__ULR)",
+        ]
+    );
+}
+
+#[test]
+fn a_role_that_names_no_model_lists_those_that_exist() {
+    let story = story(TWO_MODELS).flag("roles.judge", "fats");
+    assert_eq!(
+        story.faults(),
+        [
+            "roles.judge: no model is named `fats`; did you mean `fast`? \
+             (configured: fast, smart) (command line)"
+        ]
+    );
+}
+
+#[test]
+fn broken_syntax_is_told_with_its_line() {
+    let faults = story("[nats]\nurl = \n").faults();
+    assert!(faults[0].starts_with("planfleet.toml:2: "), "{faults:?}");
+}
+
+#[test]
+fn semantic_faults_name_what_would_be_right() {
+    let file = "[nats]\nurl = \"nats://a:70000\"\n[models.a]\napi_key_env = \"sk-123\"\n\
+                wire = \"openai\"\n[health]\nlisten = \"localhost\"\n[models.a.price]\n\
+                input_usd_per_million = \"cheap\"\n";
+    let text = story(file).faults().join("\n");
+    for part in [
+        "nats.url: port 70000 is out of range; expected 1 to 65535 (planfleet.toml:2)",
+        "models.a.base_url: missing",
+        "models.a.model: missing",
+        "models.a.wire: unknown variant `openai`, expected `openai-chat` or `anthropic-messages`",
+        "models.a.api_key_env: not a variable's name",
+        "health.listen: `localhost` has no port",
+        "models.a.price.input_usd_per_million: `cheap` is not a price",
+    ] {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+    assert!(!text.contains("sk-123"), "{text}");
+}
+
+#[test]
+fn a_missing_file_is_a_fault_only_when_it_was_asked_for() {
+    let request = LoadRequest {
+        file: Some("/nowhere/x.toml".into()),
+        ..LoadRequest::default()
+    };
+    let error = Settings::load(&request, &BTreeMap::new()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("/nowhere/x.toml: cannot be read")
+    );
+}
+
+#[test]
+fn the_users_own_file_is_taken_when_there_is_no_local_one() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("planfleet")).unwrap();
+    let file = directory.path().join("planfleet/config.toml");
+    fs::write(file, "[nats]\nname = \"mine\"\n").unwrap();
+    let home = directory.path().display().to_string();
+    let env = BTreeMap::from([("XDG_CONFIG_HOME".to_owned(), home)]);
+    let request = LoadRequest {
+        directory: directory.path().to_owned(),
+        ..LoadRequest::default()
+    };
+    assert_eq!(Settings::load(&request, &env).unwrap().nats.name, "mine");
+}
+
+#[test]
+fn roles_fall_back() {
+    let settings = story(TWO_MODELS).load().unwrap();
+    assert_eq!(settings.role(Role::Strong).unwrap().0, "smart");
+    assert_eq!(settings.role(Role::Judge).unwrap().0, "fast");
+    assert_eq!(settings.role(Role::Triage).unwrap().0, "fast");
+    let error = story("")
+        .load()
+        .unwrap()
+        .role(Role::Planner)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("configured: none"), "{error}");
+}
+
+#[test]
+fn prices_are_exact_and_open_tables_take_what_they_are_given() {
+    let story = story(TWO_MODELS)
+        .env("PLANFLEET__MODELS__FAST__EXTRA_BODY__TOP_K", "40")
+        .env("PLANFLEET__MODELS__FAST__EXTRA_BODY__EFFORT", "low")
+        .env("PLANFLEET__MODELS__FAST__EXTRA_HEADERS__TEAM", "7")
+        .env(
+            "PLANFLEET__MODELS__FAST__PRICE__INPUT_USD_PER_MILLION",
+            "0.1",
+        );
+    let settings = story.load().unwrap();
+    let (smart, fast) = (&settings.models["smart"], &settings.models["fast"]);
+    assert_eq!(
+        smart.price.output_usd_per_million.unwrap().nano_usd(),
+        10_500_000_000
+    );
+    assert_eq!(smart.price.input_usd_per_million.unwrap().to_string(), "2");
+    assert_eq!(smart.price.cached_input_usd_per_million, None);
+    assert_eq!(
+        fast.price.input_usd_per_million.unwrap().nano_usd(),
+        100_000_000
+    );
+    assert_eq!(fast.extra_body["top_k"], 40);
+    assert_eq!(fast.extra_body["effort"], "low");
+    assert_eq!(fast.extra_headers["team"], "7");
+}
+
+#[test]
+fn openai_variables_make_a_model_when_none_is_configured() {
+    let local = story("")
+        .env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+        .env("OPENAI_MODEL", "tiny")
+        .load()
+        .unwrap();
+    let (name, model) = local.role(Role::Planner).unwrap();
+    assert_eq!((name, model.model.as_str()), ("openai", "tiny"));
+    assert_eq!(
+        (model.dialect.as_str(), model.api_key_env.as_str()),
+        ("generic", "")
+    );
+    assert!(
+        local
+            .origin_notes
+            .iter()
+            .any(|note| note.contains("OPENAI_"))
+    );
+
+    let hosted = story("").env("OPENAI_API_KEY", "k").load().unwrap();
+    assert_eq!(hosted.models["openai"].dialect, "openai");
+
+    let configured = story(TWO_MODELS).env("OPENAI_API_KEY", "k").load().unwrap();
+    assert!(!configured.models.contains_key("openai"));
+}
+
+#[test]
+fn secrets_come_from_where_they_are_said_to_be() {
+    let settings = story(TWO_MODELS).load().unwrap();
+    let source = SecretSource { model: "smart" };
+    let (smart, fast) = (&settings.models["smart"], &settings.models["fast"]);
+    let found = source.resolve(smart, &|name| (name == "KEY").then(|| "k\n".to_owned()));
+    assert_eq!(found.unwrap().as_deref(), Some("k"));
+    let missing = source.resolve(smart, &|_| None).unwrap_err().to_string();
+    assert!(
+        missing.contains("`smart`") && missing.contains("KEY"),
+        "{missing}"
+    );
+    assert_eq!(source.resolve(fast, &|_| None).unwrap(), None);
+}
+
+#[test]
+fn what_is_shown_hides_secrets() {
+    let file = "[nats]\nurl = \"nats://me:hunter2@a:1/x,nats://b\"\n\
+                creds = \"-----BEGIN NATS USER JWT-----\"\n\
+                [models.a]\nbase_url = \"http://u:hunter2@c/v1\"\nmodel = \"m\"\n\
+                api_key_env = \"KEY\"\nmax_output_tokens = 9\n\
+                extra_headers = { x = \"hunter2\" }\n\
+                extra_body = { api_key = \"hunter2\", inner = { token = 5 } }\n";
+    let text = story(file).load().unwrap().redacted_toml().unwrap();
+    for hidden in ["hunter2", "JWT", "token = 5"] {
+        assert!(!text.contains(hidden), "{hidden} is in\n{text}");
+    }
+    for shown in [
+        "api_key_env = \"KEY\"",
+        "max_output_tokens = 9",
+        "nats://<redacted>@a:1/x,nats://b",
+    ] {
+        assert!(text.contains(shown), "{shown} is not in\n{text}");
+    }
+}

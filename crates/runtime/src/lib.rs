@@ -1,0 +1,12 @@
+//! What every planfleet process needs before it does any planfleet work:
+//! configuration, telemetry, named tasks, signals, ordered shutdown, health.
+//!
+//! This crate must never know of the bus, the core, models or tools; it is
+//! what they are composed with. Start at [`config::Settings::load`], then
+//! [`telemetry::Telemetry::init`]: both come before the tokio runtime.
+
+pub mod config;
+pub mod health;
+pub mod signals;
+pub mod tasks;
+pub mod telemetry;

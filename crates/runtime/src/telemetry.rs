@@ -1,0 +1,239 @@
+//! Logs, traces and metrics of one process.
+//!
+//! [`Telemetry::init`] comes before the tokio runtime and [`Telemetry::shutdown`]
+//! after it: both block, and what the runtime logs at its end is still caught.
+//!
+//! Spans always get real ids, so that `traceparent` flows through a process
+//! that exports nothing itself; they are exported only where an endpoint is
+//! configured. Which spans exist does not depend on the log's filter: with
+//! `log_filter = "warn"` traces stay whole and warnings still name their run.
+
+mod json;
+mod metrics;
+mod span_fields;
+#[cfg(test)]
+mod tests;
+mod traces;
+
+use std::io::{self, IsTerminal as _};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use opentelemetry::metrics::Meter;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{KeyValue, global};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::{Filter, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::config::{LogFormat, TelemetrySettings};
+
+pub use metrics::{Metrics, RenderError};
+
+/// Names this process's instruments and spans.
+const SCOPE: &str = "planfleet";
+
+/// Where log lines go. Never to stdout: that is for data.
+pub enum LogTarget {
+    /// Standard error.
+    Stderr,
+    /// A writer of the caller's, such as one that keeps a progress bar intact;
+    /// never treated as a terminal.
+    Writer(BoxMakeWriter),
+}
+
+/// The telemetry of this process; there is one.
+#[derive(Debug)]
+pub struct Telemetry {
+    traces: SdkTracerProvider,
+    meters: SdkMeterProvider,
+    metrics: Metrics,
+}
+
+/// Why telemetry cannot start or end.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// `telemetry.log_filter` is not one.
+    #[error("telemetry.log_filter is not a filter")]
+    Filter(#[source] tracing_subscriber::filter::ParseError),
+    /// The exporter of traces cannot be made.
+    #[error("the exporter to telemetry.otlp_endpoint {endpoint} cannot be made: {reason}")]
+    Exporter {
+        /// As configured.
+        endpoint: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The metrics' registry refused the exporter.
+    #[error("metrics cannot be set up")]
+    Metrics(#[source] opentelemetry_sdk::error::OTelSdkError),
+    /// A subscriber is installed already.
+    #[error("telemetry was set up twice")]
+    AlreadyInstalled(#[source] tracing::subscriber::SetGlobalDefaultError),
+    /// The last spans are not out.
+    #[error("the last spans were not exported: {0}")]
+    Flush(String),
+}
+
+impl Telemetry {
+    /// Installs everything process-wide. `service_role` says what this process
+    /// does, such as `coordinator,api`.
+    ///
+    /// Call it before the tokio runtime starts. From inside of a runtime it
+    /// works too, as the exporter is made on a thread of its own, but it blocks
+    /// for as long.
+    pub fn init(
+        settings: &TelemetrySettings,
+        service_role: &str,
+        target: LogTarget,
+    ) -> Result<Self, TelemetryError> {
+        let resource = resource(settings, service_role);
+        let (metrics, meters) = Metrics::new(resource.clone()).map_err(TelemetryError::Metrics)?;
+        let traces = traces::provider(&settings.otlp_endpoint, resource)?;
+        let subscriber = subscriber(settings, target, &traces)?;
+        tracing::subscriber::set_global_default(subscriber)
+            .map_err(TelemetryError::AlreadyInstalled)?;
+        global::set_text_map_propagator(TraceContextPropagator::new());
+        global::set_tracer_provider(traces.clone());
+        global::set_meter_provider(meters.clone());
+        Ok(Self {
+            traces,
+            meters,
+            metrics,
+        })
+    }
+
+    /// For this process's instruments.
+    pub fn meter(&self) -> Meter {
+        use opentelemetry::metrics::MeterProvider as _;
+        self.meters.meter(SCOPE)
+    }
+
+    /// The metrics as `/metrics` shows them.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Exports what is left, for at most `timeout`. Blocks: call it after the
+    /// runtime has ended.
+    pub fn shutdown(self, timeout: Duration) -> Result<(), TelemetryError> {
+        let (done, ended) = mpsc::sync_channel(1);
+        let traces = self.traces;
+        // On a thread of its own, as an exporter in the middle of a request
+        // does not heed the SDK's timeout.
+        std::thread::Builder::new()
+            .name("telemetry-flush".to_owned())
+            .spawn(move || {
+                let _ = done.send(traces.shutdown_with_timeout(timeout));
+            })
+            .map_err(|error| TelemetryError::Flush(error.to_string()))?;
+        ended
+            .recv_timeout(timeout)
+            .map_err(|_| TelemetryError::Flush(format!("no end after {timeout:?}")))?
+            .map_err(|error| TelemetryError::Flush(error.to_string()))
+    }
+}
+
+/// What all telemetry of this process says about it. The instance is random
+/// per start: pod names and process ids come back.
+fn resource(settings: &TelemetrySettings, service_role: &str) -> Resource {
+    use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
+    let instance = RandomIdGenerator::default().new_trace_id().to_string();
+    Resource::builder()
+        .with_service_name(settings.service_name.clone())
+        .with_attributes([
+            KeyValue::new("service.namespace", SCOPE),
+            KeyValue::new("service.instance.id", instance),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("planfleet.role", service_role.to_owned()),
+        ])
+        .build()
+}
+
+fn subscriber(
+    settings: &TelemetrySettings,
+    target: LogTarget,
+    traces: &SdkTracerProvider,
+) -> Result<impl Subscriber + Send + Sync + use<>, TelemetryError> {
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(traces.tracer(SCOPE))
+        // Each costs several attributes on every span and answers no question
+        // that operators of a fleet ask.
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::INFO));
+    let log = log_layer(settings, target)?;
+    Ok(tracing_subscriber::registry().with(log).with(spans))
+}
+
+fn log_layer(
+    settings: &TelemetrySettings,
+    target: LogTarget,
+) -> Result<Box<dyn Layer<Registry> + Send + Sync>, TelemetryError> {
+    let filter = log_filter(&settings.log_filter)?;
+    let (terminal, writer) = match target {
+        LogTarget::Stderr => (io::stderr().is_terminal(), BoxMakeWriter::new(io::stderr)),
+        LogTarget::Writer(writer) => (false, writer),
+    };
+    let human = match settings.log_format {
+        LogFormat::Auto => terminal,
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+    };
+    if !human {
+        return Ok(json::JsonLayer::new(writer).with_filter(filter).boxed());
+    }
+    let lines = tracing_subscriber::fmt::layer()
+        .compact()
+        .with_ansi(terminal && !settings.no_color)
+        .with_writer(writer);
+    Ok(lines.with_filter(filter).boxed())
+}
+
+/// The configured filter for events; spans of INFO pass whatever it says, since
+/// a filtered span would take its run's id from the lines inside of it.
+fn log_filter<S>(directives: &str) -> Result<impl Filter<S> + Send + Sync + 'static, TelemetryError>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let events = EnvFilter::builder()
+        .parse(directives)
+        .map_err(TelemetryError::Filter)?;
+    // The SDK reports its own health below WARN with every batch; whoever names
+    // it in the filter wants to read that.
+    let wanted = directives.contains("opentelemetry");
+    let quiet = filter_fn(move |metadata| {
+        let own = metadata.target().starts_with("opentelemetry");
+        wanted || !own || *metadata.level() <= LevelFilter::WARN
+    });
+    let spans = filter_fn(|metadata| metadata.is_span() && *metadata.level() <= LevelFilter::INFO);
+    // Without hints from all three, every TRACE call of every library is live.
+    let events = events.and(quiet.with_max_level_hint(LevelFilter::TRACE));
+    Ok(events.or(spans.with_max_level_hint(LevelFilter::INFO)))
+}
+
+/// What goes into traces. Not the exporter's own HTTP client and the SDK: their
+/// spans would be exported by requests that make spans.
+fn is_traced(metadata: &Metadata<'_>) -> bool {
+    const EXPORTERS_OWN: [&str; 7] = [
+        "opentelemetry",
+        "hyper",
+        "reqwest",
+        "h2",
+        "rustls",
+        "tower",
+        "tonic",
+    ];
+    let target = metadata.target();
+    *metadata.level() <= LevelFilter::INFO
+        && !EXPORTERS_OWN.iter().any(|own| target.starts_with(own))
+}

@@ -1,0 +1,49 @@
+//! The tools that every installation has, one file each.
+
+mod file_list;
+mod file_read;
+mod http_fetch;
+mod json_transform;
+mod math_eval;
+mod number;
+mod roots;
+mod text_split;
+mod text_template;
+mod wait;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::egress::Gateway;
+use crate::settings::{Settings, SettingsError};
+use crate::tool::Tool;
+use roots::Roots;
+
+/// Builds them all. `roots` are canonical, see [`Settings::roots`].
+pub(crate) fn all(settings: &Settings, roots: Vec<PathBuf>) -> Result<Vec<Arc<dyn Tool>>, SettingsError> {
+    let gateway = Arc::new(Gateway::new(settings)?);
+    let roots = Arc::new(Roots::new(roots));
+    Ok(vec![
+        Arc::new(file_list::FileList::new(roots.clone())),
+        Arc::new(file_read::FileRead::new(roots)),
+        Arc::new(http_fetch::HttpFetch::new(gateway)),
+        Arc::new(json_transform::JsonTransform::new(settings.output_bytes_max)),
+        Arc::new(math_eval::MathEval::new()),
+        Arc::new(text_split::TextSplit::new()),
+        Arc::new(text_template::TextTemplate::new()),
+        Arc::new(wait::Wait::new()),
+    ])
+}
+
+/// Calls a tool as the registry does, for the tools' own tests: arguments and
+/// output go through their schemas.
+#[cfg(test)]
+async fn call_in_test(
+    tool: impl Tool + 'static,
+    args: serde_json::Value,
+) -> Result<serde_json::Value, planfleet_core::failure::Failure> {
+    let name = tool.spec().name.clone();
+    let mut registry = crate::Registry::empty(8 << 20);
+    registry.register(Arc::new(tool)).unwrap();
+    registry.call(&name, args, &crate::CallContext::default()).await
+}

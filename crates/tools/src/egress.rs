@@ -1,0 +1,215 @@
+//! The one way out: every outbound request of every tool goes through here.
+//!
+//! A request passes when its scheme is http or https, its URL carries no
+//! credentials, its host is allowed by the settings and by the run's envelope,
+//! and **every** address of that host is public. The client connects to the
+//! vetted addresses and to nothing else, uses no proxy (a proxy would resolve
+//! names for itself) and follows no redirect; redirects are followed here, each
+//! checked like a request of its own.
+
+mod address;
+mod error;
+mod host;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Response, Url, header, redirect};
+
+use crate::settings::{Settings, SettingsError};
+pub(crate) use error::Error;
+pub(crate) use host::HostPattern;
+use resolve::{Lookup, SystemLookup, VettingResolver};
+
+/// Real sites need one or two (http to https, to the canonical name); a longer
+/// chain is a loop or a trap.
+const REDIRECTS_MAX: usize = 3;
+
+/// A host that does not answer a connection attempt within this time is down;
+/// the rest of the fetch's time is better spent on another attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Idle connections kept per host: enough for a burst of one run's fetches.
+const IDLE_PER_HOST_MAX: usize = 4;
+
+/// Long enough for any real link; longer ones are payloads.
+const URL_BYTES_MAX: usize = 8 << 10;
+
+/// What came back, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) url: Url,
+    pub(crate) status: u16,
+    pub(crate) content_type: Option<String>,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Vec<u8>,
+    /// Whether the body was longer than the cap and is cut there.
+    pub(crate) truncated: bool,
+}
+
+/// The gateway. One per process: it owns the connection pool.
+pub(crate) struct Gateway {
+    client: reqwest::Client,
+    hosts: Vec<HostPattern>,
+    allow_loopback: bool,
+    timeout: Duration,
+    body_bytes_max: usize,
+}
+
+impl Gateway {
+    /// Builds the gateway.
+    ///
+    /// # Errors
+    ///
+    /// A wrong host pattern, or no root certificates on this machine.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        Self::with_lookup(settings, Arc::new(SystemLookup))
+    }
+
+    fn with_lookup(settings: &Settings, lookup: Arc<dyn Lookup>) -> Result<Self, SettingsError> {
+        let hosts: Result<_, _> = settings.hosts.iter().map(|h| HostPattern::parse(h)).collect();
+        let resolver = VettingResolver { lookup, allow_loopback: settings.allow_loopback };
+        Ok(Self {
+            client: client(settings, resolver).map_err(SettingsError::Client)?,
+            hosts: hosts.map_err(|fault| SettingsError::Faults(vec![fault]))?,
+            allow_loopback: settings.allow_loopback,
+            timeout: Duration::from_millis(settings.http_timeout_ms),
+            body_bytes_max: settings.http_body_bytes_max,
+        })
+    }
+
+    /// Fetches a URL with GET. `envelope_hosts` narrows the settings' hosts.
+    pub(crate) async fn get(&self, url: &str, envelope_hosts: Option<&[String]>) -> Result<Fetched, Error> {
+        let url = parse(url)?;
+        tokio::time::timeout(self.timeout, self.get_unbounded(url, envelope_hosts))
+            .await
+            .unwrap_or_else(|_| Err(Error::Timeout { ms: self.timeout.as_millis() }))
+    }
+
+    /// How long [`Self::get`] may take at most.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    async fn get_unbounded(&self, url: Url, envelope_hosts: Option<&[String]>) -> Result<Fetched, Error> {
+        let mut response = self.follow(url, envelope_hosts).await?;
+        let (body, truncated) = read_capped(&mut response, self.body_bytes_max).await?;
+        Ok(Fetched {
+            url: response.url().clone(),
+            status: response.status().as_u16(),
+            content_type: header_text(&response, header::CONTENT_TYPE),
+            retry_after: retry_after(&response),
+            body,
+            truncated,
+        })
+    }
+
+    async fn follow(&self, start: Url, envelope: Option<&[String]>) -> Result<Response, Error> {
+        let mut url = start.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            self.check(&url, envelope)?;
+            let response = self.client.get(url.clone()).send().await?;
+            match redirect_target(&response)? {
+                None => return Ok(response),
+                Some(next) => url = next,
+            }
+        }
+        Err(Error::Redirects { url: start })
+    }
+
+    /// Everything that can be judged before a connection is opened.
+    fn check(&self, url: &Url, envelope: Option<&[String]>) -> Result<(), Error> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Error::Scheme(url.scheme().to_owned()));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Error::Credentials);
+        }
+        let host = host::url_host(url)
+            .ok_or_else(|| Error::Url { url: url.to_string(), reason: "it has no host".to_owned() })?;
+        self.check_host(host, envelope)?;
+        match host.parse::<IpAddr>() {
+            Ok(ip) => address::vet(ip, self.allow_loopback).map_err(Error::Address),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn check_host(&self, host: &str, envelope: Option<&[String]>) -> Result<(), Error> {
+        let refused = |allowed_by| Err(Error::Host { host: host.to_owned(), allowed_by });
+        if !self.hosts.iter().any(|pattern| pattern.matches(host)) {
+            return refused("only hosts in tools.hosts may be reached");
+        }
+        // A pattern that cannot be read allows nothing.
+        let is_in = |hosts: &[String]| {
+            hosts.iter().any(|h| HostPattern::parse(h).is_ok_and(|pattern| pattern.matches(host)))
+        };
+        if !envelope.is_none_or(is_in) {
+            return refused("only the hosts of the run's envelope may be reached");
+        }
+        Ok(())
+    }
+}
+
+fn client(settings: &Settings, resolver: VettingResolver) -> Result<reqwest::Client, reqwest::Error> {
+    // The client is built without a default TLS provider. An error means that
+    // another part of the process has installed one already, which will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .dns_resolver(resolver)
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+        .user_agent(&settings.user_agent)
+        .build()
+}
+
+fn parse(text: &str) -> Result<Url, Error> {
+    let fault = |reason: String| Error::Url { url: planfleet_core::failure::trim_chars(text, 200), reason };
+    if text.len() > URL_BYTES_MAX {
+        return Err(fault(format!("longer than {URL_BYTES_MAX} bytes")));
+    }
+    Url::parse(text).map_err(|error| fault(error.to_string()))
+}
+
+/// Where a response sends us, if it does.
+fn redirect_target(response: &Response) -> Result<Option<Url>, Error> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let Some(location) = header_text(response, header::LOCATION) else { return Ok(None) };
+    match response.url().join(&location) {
+        Ok(url) => Ok(Some(url)),
+        Err(error) => Err(Error::Url { url: location, reason: error.to_string() }),
+    }
+}
+
+/// Reads at most `cap` bytes. Chunks come out of the decompressor one by one,
+/// so a bomb costs no more memory than the cap and one chunk.
+async fn read_capped(response: &mut Response, cap: usize) -> Result<(Vec<u8>, bool), Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = cap - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Ok((body, true));
+        }
+    }
+    Ok((body, false))
+}
+
+fn header_text(response: &Response, name: header::HeaderName) -> Option<String> {
+    response.headers().get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// `retry-after` in seconds. Its other form, a date, is left to the caller's
+/// own backoff: comparing it needs the server's clock.
+fn retry_after(response: &Response) -> Option<Duration> {
+    header_text(response, header::RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
+}

@@ -1,0 +1,135 @@
+//! What an operator may set, checked as a whole before any tool is built.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::egress::HostPattern;
+use crate::registry::RegisterError;
+
+/// The `[tools]` section of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Directories that the file tools may read. Empty: they refuse every call.
+    /// Nobody whom you do not trust should be able to write there.
+    pub roots: Vec<PathBuf>,
+    /// Hosts that tools may reach: `example.org`, `*.example.org` (subdomains
+    /// only) or `*` (any). Private addresses stay refused whatever stands here.
+    pub hosts: Vec<String>,
+    /// Whether tools may also reach 127.0.0.0/8 and ::1. For development and tests.
+    pub allow_loopback: bool,
+    /// The time that one fetch may take in all, redirects included, in milliseconds.
+    pub http_timeout_ms: u64,
+    /// The bytes of a response body that are kept, counted after decompression.
+    pub http_body_bytes_max: usize,
+    /// The bytes of a tool's output as JSON; a larger one fails the call.
+    pub output_bytes_max: usize,
+    /// The `user-agent` of outbound requests.
+    pub user_agent: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            hosts: vec!["*".to_owned()],
+            allow_loopback: false,
+            http_timeout_ms: 25_000,
+            http_body_bytes_max: 4 << 20,
+            output_bytes_max: 8 << 20,
+            user_agent: concat!("planfleet/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// Why no registry could be built from the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Settings that are wrong, all of them.
+    #[error("wrong tool settings:{}", bullets(.0))]
+    Faults(Vec<String>),
+    /// The HTTP client could not be built, e.g. for want of root certificates.
+    #[error("cannot build the HTTP client of the tools")]
+    Client(#[source] reqwest::Error),
+    /// A built-in tool's own contract is broken.
+    #[error(transparent)]
+    Builtin(#[from] RegisterError),
+}
+
+fn bullets(faults: &[String]) -> String {
+    faults.iter().map(|fault| format!("\n- {fault}")).collect()
+}
+
+impl Settings {
+    /// Checks every setting and gives the file roots in canonical form.
+    pub(crate) fn check(&self) -> Result<Vec<PathBuf>, SettingsError> {
+        let mut faults = Vec::new();
+        let roots = self.canonical_roots(&mut faults);
+        for pattern in &self.hosts {
+            if let Err(fault) = HostPattern::parse(pattern) {
+                faults.push(format!("tools.hosts: {fault}"));
+            }
+        }
+        self.check_bounds(&mut faults);
+        if faults.is_empty() { Ok(roots) } else { Err(SettingsError::Faults(faults)) }
+    }
+
+    fn canonical_roots(&self, faults: &mut Vec<String>) -> Vec<PathBuf> {
+        let mut roots = Vec::new();
+        for root in &self.roots {
+            match root.canonicalize() {
+                Ok(path) if path.is_dir() => roots.push(path),
+                Ok(_) => faults.push(format!("tools.roots: {} is not a directory", root.display())),
+                Err(error) => faults.push(format!("tools.roots: {}: {error}", root.display())),
+            }
+        }
+        roots
+    }
+
+    fn check_bounds(&self, faults: &mut Vec<String>) {
+        if !(1..=600_000).contains(&self.http_timeout_ms) {
+            faults.push("tools.http_timeout_ms: must be between 1 and 600000".to_owned());
+        }
+        if self.http_body_bytes_max == 0 {
+            faults.push("tools.http_body_bytes_max: must be at least 1".to_owned());
+        }
+        if self.output_bytes_max == 0 {
+            faults.push("tools.output_bytes_max: must be at least 1".to_owned());
+        }
+        if !self.user_agent.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
+            faults.push("tools.user_agent: must be printable ASCII".to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_right() {
+        assert_eq!(Settings::default().check().unwrap(), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn all_faults_are_reported_at_once() {
+        let settings = Settings {
+            roots: vec!["/no/such/place".into(), "/dev/null".into()],
+            hosts: vec!["http://x".into(), "ok.example".into()],
+            http_timeout_ms: 0,
+            http_body_bytes_max: 0,
+            output_bytes_max: 0,
+            user_agent: "a\nb".into(),
+            allow_loopback: false,
+        };
+        let Err(SettingsError::Faults(faults)) = settings.check() else { panic!("accepted") };
+        assert_eq!(faults.len(), 7, "{faults:?}");
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let error = serde_json::from_str::<Settings>(r#"{"root": []}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `root`"));
+    }
+}

@@ -13,6 +13,7 @@ pub mod chat;
 pub mod client;
 pub mod dialect;
 pub mod error;
+pub mod handle;
 pub mod price;
 pub mod retry;
 pub mod secret;
@@ -27,6 +28,7 @@ pub use chat::{
 pub use client::{Endpoint, OpenAiChat};
 pub use dialect::{Dialect, MaxTokensField, Structured};
 pub use error::{Error, ErrorClass};
+pub use handle::{Called, ModelHandle};
 pub use price::{Price, cost};
 pub use retry::{Attempted, Retrying};
 pub use secret::Secret;

@@ -1,0 +1,107 @@
+//! Carries out commands: one match. Every command has a name that the broker
+//! takes once, so carrying one out again after an unknown outcome is harmless.
+
+use std::time::Duration;
+
+use futures::{future::BoxFuture, stream::FuturesUnordered, FutureExt as _, StreamExt as _};
+use planfleet_bus::{
+    live::{News, RUN_FINISHED},
+    Bus,
+};
+use planfleet_core::{
+    command::Command,
+    id::RunId,
+    record::{Fact, Timer},
+};
+use tokio::time::sleep;
+
+/// Wait before a command is carried out again. The publish underneath has
+/// already tried for its whole time limit.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Commands that may be in flight before the owner stops reading its log:
+/// enough to keep the broker's pipeline full, and a bound on memory while it
+/// is out of reach.
+pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
+
+/// Commands in flight.
+pub(crate) struct Emitter {
+    bus: Bus,
+    in_flight: FuturesUnordered<BoxFuture<'static, Option<RunId>>>,
+}
+
+impl Emitter {
+    pub(crate) fn new(bus: Bus) -> Self {
+        Self { bus, in_flight: FuturesUnordered::new() }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.in_flight.len() >= IN_FLIGHT_MAX
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Starts carrying a command out. Timers are the owner's own business.
+    pub(crate) fn emit(&self, command: Command) {
+        let bus = self.bus.clone();
+        self.in_flight.push(async move { carry_out(&bus, &command).await }.boxed());
+    }
+
+    /// Appends the record of a timer that has fired.
+    pub(crate) fn fire(&self, run: RunId, timer: Timer) {
+        let bus = self.bus.clone();
+        let fired = async move {
+            while let Err(error) = bus.append(&run, &Fact::TimerFired(timer)).await {
+                tracing::warn!(%run, %error, "cannot record a timer; trying again");
+                sleep(RETRY).await;
+            }
+            None
+        };
+        self.in_flight.push(fired.boxed());
+    }
+
+    /// Waits for one command; names the run whose document is kept now, if it was that.
+    pub(crate) async fn next(&mut self) -> Option<RunId> {
+        self.in_flight.next().await.flatten()
+    }
+}
+
+async fn carry_out(bus: &Bus, command: &Command) -> Option<RunId> {
+    loop {
+        match try_once(bus, command).await {
+            Ok(finished) => return finished,
+            Err(error) => {
+                tracing::warn!(command = name(command), %error, "command not carried out; trying again");
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+async fn try_once(bus: &Bus, command: &Command) -> Result<Option<RunId>, planfleet_bus::Error> {
+    match command {
+        Command::DispatchPlan(order) => bus.dispatch_plan(order).await.map(|_| None),
+        Command::DispatchStep(order) => bus.dispatch_step(order).await.map(|_| None),
+        Command::BroadcastCancel { run } => bus.broadcast_cancel(run).await.map(|()| None),
+        Command::FinishRun(document) => {
+            bus.finish(document).await?;
+            let news = News { event: RUN_FINISHED.to_owned(), step: None, model: None };
+            bus.tell(&document.run_id, &news).await?;
+            Ok(Some(document.run_id.clone()))
+        }
+        Command::ArmTimer { .. } => Ok(None),
+    }
+}
+
+/// A command's name in logs and metrics.
+pub(crate) const fn name(command: &Command) -> &'static str {
+    match command {
+        Command::DispatchPlan(_) => "DispatchPlan",
+        Command::DispatchStep(_) => "DispatchStep",
+        Command::ArmTimer { .. } => "ArmTimer",
+        Command::BroadcastCancel { .. } => "BroadcastCancel",
+        Command::FinishRun(_) => "FinishRun",
+    }
+}

@@ -1,0 +1,79 @@
+//! Every metric of this crate.
+
+use opentelemetry::{
+    global,
+    metrics::{Counter, UpDownCounter},
+    KeyValue,
+};
+
+/// The instruments.
+#[derive(Debug)]
+pub struct Instruments {
+    records: Counter<u64>,
+    commands: Counter<u64>,
+    takeovers: Counter<u64>,
+    active_runs: UpDownCounter<i64>,
+    runs_ended: Counter<u64>,
+    dead_letters: Counter<u64>,
+}
+
+impl Instruments {
+    /// Creates them with the process's meter.
+    #[must_use]
+    pub fn new() -> Self {
+        let meter = global::meter("planfleet");
+        Self {
+            records: meter
+                .u64_counter("planfleet.records")
+                .with_description("Log records folded, by outcome: applied or ignored")
+                .build(),
+            commands: meter
+                .u64_counter("planfleet.commands")
+                .with_description("Commands carried out, by kind")
+                .build(),
+            takeovers: meter.u64_counter("planfleet.takeovers").with_description("Shards taken over").build(),
+            active_runs: meter
+                .i64_up_down_counter("planfleet.active_runs")
+                .with_description("Runs in the memory of this process")
+                .build(),
+            runs_ended: meter
+                .u64_counter("planfleet.runs_ended")
+                .with_description("Runs ended, by state")
+                .build(),
+            dead_letters: meter
+                .u64_counter("planfleet.dead_letters")
+                .with_description("Messages set aside because nobody could read them")
+                .build(),
+        }
+    }
+
+    pub(crate) fn record(&self, outcome: &'static str) {
+        self.records.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    pub(crate) fn command(&self, kind: &'static str) {
+        self.commands.add(1, &[KeyValue::new("kind", kind)]);
+    }
+
+    pub(crate) fn takeover(&self) {
+        self.takeovers.add(1, &[]);
+    }
+
+    pub(crate) fn active_runs(&self, change: i64) {
+        self.active_runs.add(change, &[]);
+    }
+
+    pub(crate) fn run_ended(&self, state: &'static str) {
+        self.runs_ended.add(1, &[KeyValue::new("state", state)]);
+    }
+
+    pub(crate) fn dead_letter(&self) {
+        self.dead_letters.add(1, &[]);
+    }
+}
+
+impl Default for Instruments {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,97 @@
+//! Keeps one shard owned: takes it when nobody has it, drives it, gives it up
+//! when another coordinator should have it or when this one stops.
+
+use std::{sync::Arc, time::Instant};
+
+use planfleet_bus::{lease::Held, Bus, Lease};
+use planfleet_core::id::ShardId;
+use tokio::time::{sleep, Duration};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    instruments::Instruments,
+    membership::Membership,
+    owner::{Ending, Owner},
+    Config, LOGIC_VERSION,
+};
+
+/// Between two looks at a lease that somebody else holds.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Everything that keeping one shard needs.
+pub(crate) struct Keeper {
+    pub(crate) shard: ShardId,
+    pub(crate) bus: Bus,
+    pub(crate) config: Arc<Config>,
+    pub(crate) membership: Membership,
+    pub(crate) instruments: Arc<Instruments>,
+}
+
+/// What this process has seen of a lease, by its own clock.
+struct Watch {
+    revision: u64,
+    since: Instant,
+}
+
+impl Keeper {
+    /// Until `stop`.
+    pub(crate) async fn keep(self, stop: CancellationToken) {
+        let mut watch = Watch { revision: u64::MAX, since: Instant::now() };
+        while !stop.is_cancelled() {
+            match self.contend(&mut watch).await {
+                Ok(Some(held)) => self.own(held, &stop).await,
+                Ok(None) => {}
+                Err(error) => tracing::warn!(shard = self.shard, %error, "cannot look at the lease"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Takes the lease if it is free or stale, and this process should or must.
+    async fn contend(&self, watch: &mut Watch) -> Result<Option<Held>, planfleet_bus::Error> {
+        let held = self.bus.lease(self.shard).await?;
+        let revision = held.as_ref().map_or(0, |held| held.revision);
+        if revision != watch.revision {
+            *watch = Watch { revision, since: Instant::now() };
+        }
+        let lease = held.map(|held| held.lease).unwrap_or_default();
+        let unchanged = watch.since.elapsed();
+        let free = lease.owner.is_empty();
+        // Who is not preferred waits longer: the preferred one may be dead too.
+        let patience = match (free, self.membership.prefers_self(self.shard)) {
+            (true, true) => Duration::ZERO,
+            (false, true) | (true, false) => self.config.lease_stale,
+            (false, false) => self.config.lease_stale * 2,
+        };
+        if unchanged < patience {
+            return Ok(None);
+        }
+        self.take(lease, revision).await
+    }
+
+    async fn take(&self, old: Lease, revision: u64) -> Result<Option<Held>, planfleet_bus::Error> {
+        let lease = Lease {
+            epoch: old.epoch + 1,
+            owner: self.config.name.clone(),
+            logic_version: LOGIC_VERSION,
+            beat: 0,
+            ..old
+        };
+        let written = self.bus.write_lease(self.shard, &lease, revision).await?;
+        Ok(written.map(|revision| Held { lease, revision }))
+    }
+
+    async fn own(&self, held: Held, stop: &CancellationToken) {
+        tracing::info!(shard = self.shard, epoch = held.lease.epoch, "shard taken");
+        self.instruments.takeover();
+        let owner = Owner::new(self.shard, self.bus.clone(), self.config.clone(), held, self.instruments.clone());
+        let ending = owner.drive(&self.membership, stop).await;
+        match ending {
+            Ending::HandedOver => tracing::info!(shard = self.shard, "shard handed over"),
+            Ending::Lost(why) => tracing::warn!(shard = self.shard, why, "shard lost"),
+        }
+    }
+}

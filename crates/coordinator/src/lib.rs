@@ -1,0 +1,103 @@
+//! The coordinator: owns shards, folds their logs, carries out what follows.
+//!
+//! It decides nothing itself; [`planfleet_core::shard::Shard`] does. Any number
+//! of coordinators may run: [`membership`] says who is there, [`spread`] who
+//! should own what, [`keeper`] takes and gives up shards, [`owner`] drives one
+//! that is owned, [`emitter`] carries out commands.
+
+pub mod instruments;
+pub mod membership;
+pub mod spread;
+
+mod emitter;
+mod keeper;
+mod owner;
+mod reads;
+mod timers;
+
+use std::{sync::Arc, time::Duration};
+
+use planfleet_bus::Bus;
+use planfleet_runtime::tasks::Tasks;
+use tokio_util::sync::CancellationToken;
+
+use self::{instruments::Instruments, membership::Membership};
+
+/// The version of this program's decisions. It grows whenever the fold could
+/// decide otherwise on the same log.
+pub const LOGIC_VERSION: u32 = 1;
+
+/// How a coordinator behaves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name: `[A-Za-z0-9_-]{1,64}`, unique among live coordinators.
+    pub name: String,
+    /// Between two renewals of a lease. A renewal is also the checkpoint.
+    pub lease_renew: Duration,
+    /// A lease that nobody has renewed for this long is up for grabs. Several
+    /// renewals and a short election of the broker fit into it.
+    pub lease_stale: Duration,
+    /// Between two signs of life.
+    pub member_beat: Duration,
+}
+
+impl Config {
+    /// The usual timing, under that name.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            lease_renew: Duration::from_millis(400),
+            lease_stale: Duration::from_secs(3),
+            member_beat: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The coordinator of one process.
+pub struct Coordinator {
+    bus: Bus,
+    config: Arc<Config>,
+    instruments: Arc<Instruments>,
+}
+
+impl Coordinator {
+    /// A coordinator on that bus.
+    #[must_use]
+    pub fn build(bus: Bus, config: Config) -> Self {
+        Self { bus, config: Arc::new(config), instruments: Arc::new(Instruments::new()) }
+    }
+
+    /// Takes part in owning shards until `stop`, then hands its own over.
+    pub async fn run(self, tasks: &Tasks, stop: CancellationToken) {
+        let set = tasks.child("coordinator");
+        let membership = Membership::new(self.bus.clone(), self.config.clone());
+        let beating = membership.clone();
+        let beat_stop = stop.clone();
+        set.spawn("membership", async move { beating.beat(beat_stop).await });
+        for shard in 0..self.bus.shards() {
+            let keeper = keeper::Keeper {
+                shard,
+                bus: self.bus.clone(),
+                config: self.config.clone(),
+                membership: membership.clone(),
+                instruments: self.instruments.clone(),
+            };
+            let stop = stop.clone();
+            set.spawn("shard", async move { keeper.keep(stop).await });
+        }
+        stop.cancelled().await;
+        let unfinished = set.shutdown(self.config.lease_stale).await;
+        if !unfinished.is_empty() {
+            tracing::warn!(%unfinished, "some shards were not handed over in time; their leases will run out");
+        }
+        membership.leave().await;
+    }
+}
+
+/// Milliseconds since the Unix epoch, for timers and for documents of active
+/// runs. The fold never sees it.
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

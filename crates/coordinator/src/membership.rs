@@ -1,0 +1,103 @@
+//! Which coordinators are there. A sign of life counts by when this process saw
+//! it change, never by a time that somebody else wrote.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use planfleet_bus::Bus;
+use planfleet_core::id::ShardId;
+use tokio::time::{interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::{spread, Config};
+
+/// Signs of life that may be missed before a member counts as gone.
+const BEATS_MISSED_MAX: u32 = 4;
+
+/// A member that has been silent for this many beats is taken off the list, so
+/// that the list does not grow with every restart.
+const BEATS_FORGOTTEN: u32 = 300;
+
+/// The members as this process sees them.
+#[derive(Clone)]
+pub struct Membership {
+    bus: Bus,
+    config: Arc<Config>,
+    seen: Arc<Mutex<BTreeMap<String, Sign>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sign {
+    revision: u64,
+    at: Instant,
+}
+
+impl Membership {
+    pub(crate) fn new(bus: Bus, config: Arc<Config>) -> Self {
+        Self { bus, config, seen: Arc::default() }
+    }
+
+    /// Gives signs of life and looks for those of others until `stop`.
+    pub(crate) async fn beat(&self, stop: CancellationToken) {
+        let mut ticks = interval(self.config.member_beat);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beat = 0;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            beat += 1;
+            if let Err(error) = self.exchange(beat).await {
+                tracing::warn!(%error, "cannot exchange signs of life");
+            }
+        }
+    }
+
+    async fn exchange(&self, beat: u64) -> Result<(), planfleet_bus::Error> {
+        self.bus.announce_member(&self.config.name, beat).await?;
+        let members = self.bus.members().await?;
+        for gone in self.note(&members, Instant::now()) {
+            self.bus.forget_member(&gone).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes what was seen and returns who has been silent for very long.
+    fn note(&self, members: &[(String, u64)], now: Instant) -> Vec<String> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|name, _| members.iter().any(|(member, _)| member == name));
+        for (name, revision) in members {
+            let sign = seen.entry(name.clone()).or_insert(Sign { revision: *revision, at: now });
+            if sign.revision != *revision {
+                *sign = Sign { revision: *revision, at: now };
+            }
+        }
+        let forgotten = self.config.member_beat * BEATS_FORGOTTEN;
+        seen.iter().filter(|(_, sign)| now.duration_since(sign.at) > forgotten).map(|(n, _)| n.clone()).collect()
+    }
+
+    /// Whether this process should own a shard.
+    pub(crate) fn prefers_self(&self, shard: ShardId) -> bool {
+        let live = self.live(Instant::now());
+        let own = self.config.name.as_str();
+        let members = live.iter().map(String::as_str).chain([own]);
+        spread::preferred(shard, members) == Some(own)
+    }
+
+    fn live(&self, now: Instant) -> Vec<String> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let silence = self.config.member_beat * BEATS_MISSED_MAX;
+        seen.iter().filter(|(_, sign)| now.duration_since(sign.at) <= silence).map(|(n, _)| n.clone()).collect()
+    }
+
+    /// Takes this process off the list, so that others need not wait for its silence.
+    pub(crate) async fn leave(&self) {
+        if let Err(error) = self.bus.forget_member(&self.config.name).await {
+            tracing::debug!(%error, "could not say goodbye");
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Drives one owned shard: replays its log to the tail without a word, emits
+//! what the state still owes, then folds, emits, fires and answers until the
+//! lease is lost or handed over.
+//!
+//! **Invariant:** nothing is emitted once the lease has not been renewed for
+//! most of its staleness: another may own the shard by then.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use futures::{stream::BoxStream, FutureExt as _, StreamExt as _};
+use planfleet_bus::{
+    broker::LiveMessage,
+    lease::Held,
+    live::News,
+    Bus, DeadLetter, Error, JournalEntry,
+};
+use planfleet_core::{
+    command::Command,
+    id::{RunId, ShardId},
+    record::{Fact, Record},
+    shard::Shard,
+};
+use planfleet_proto::{decode::Entry, subjects};
+use tokio::time::{interval, sleep, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    emitter::{self, Emitter},
+    instruments::Instruments,
+    membership::Membership,
+    now_ms, reads,
+    timers::Timers,
+    Config,
+};
+
+/// A log is trimmed when this many entries can go: each purge costs the broker
+/// a pass over its index.
+const TRIM_ENTRIES_MIN: u64 = 50_000;
+
+/// Entries folded before anything else gets its turn: large enough to amortise,
+/// small enough that renewals come in time.
+const FOLD_BATCH: usize = 512;
+
+/// How driving a shard ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// Its lease was handed back.
+    HandedOver,
+    /// Its lease is somebody else's, or nobody can tell.
+    Lost(&'static str),
+}
+
+/// One owned shard.
+pub(crate) struct Owner {
+    id: ShardId,
+    bus: Bus,
+    config: Arc<Config>,
+    held: Held,
+    renewed_at: Instant,
+    instruments: Arc<Instruments>,
+    shard: Shard,
+    timers: Timers,
+    emitter: Emitter,
+    /// Runs whose documents are not kept yet, with their first positions.
+    finishing: BTreeMap<RunId, u64>,
+    folded_to: u64,
+    trimmed_to: u64,
+}
+
+type Journal = BoxStream<'static, Result<JournalEntry, Error>>;
+
+impl Owner {
+    pub(crate) fn new(id: ShardId, bus: Bus, config: Arc<Config>, held: Held, instruments: Arc<Instruments>) -> Self {
+        Self {
+            id,
+            config,
+            renewed_at: Instant::now(),
+            instruments,
+            shard: Shard::default(),
+            timers: Timers::default(),
+            emitter: Emitter::new(bus.clone()),
+            finishing: BTreeMap::new(),
+            folded_to: held.lease.replay_from.saturating_sub(1),
+            trimmed_to: held.lease.replay_from,
+            held,
+            bus,
+        }
+    }
+
+    pub(crate) async fn drive(mut self, membership: &Membership, stop: &CancellationToken) -> Ending {
+        let ending = match self.replay().await {
+            Ok(journal) => self.serve(journal, membership, stop).await,
+            Err(Stop::Lost(why)) => Ending::Lost(why),
+            Err(Stop::Broker(error)) => {
+                tracing::warn!(shard = self.id, %error, "cannot read the log");
+                Ending::Lost("the broker is out of reach")
+            }
+        };
+        self.instruments.active_runs(-i64::try_from(self.shard.len()).unwrap_or(i64::MAX));
+        ending
+    }
+
+    /// Opens the epoch and folds everything up to it in silence, then emits what is owed.
+    async fn replay(&mut self) -> Result<Journal, Stop> {
+        self.bus.open_epoch(self.id, &self.held.lease).await?;
+        let tail = self.bus.journal_tail(self.id).await?;
+        let from = self.held.lease.replay_from.max(1);
+        let mut journal = self.bus.read_journal(self.id, from).await?;
+        let mut owed = Vec::new();
+        let started = Instant::now();
+        while self.folded_to < tail {
+            let Some(entry) = journal.next().await else { return Err(Stop::Lost("the log ended")) };
+            for command in self.fold(entry?).await? {
+                if matches!(command, Command::FinishRun(_)) {
+                    owed.push(command);
+                }
+            }
+            if self.renewed_at.elapsed() >= self.config.lease_renew {
+                self.renew().await?;
+            }
+        }
+        owed.extend(self.shard.owed());
+        tracing::info!(
+            shard = self.id,
+            from,
+            tail,
+            active = self.shard.len(),
+            owed = owed.len(),
+            took_ms = started.elapsed().as_millis(),
+            "log replayed"
+        );
+        self.emit(owed);
+        Ok(journal)
+    }
+
+    async fn serve(&mut self, mut journal: Journal, membership: &Membership, stop: &CancellationToken) -> Ending {
+        let Ok(mut asked) = self.bus.broker().subscribe(&subjects::reads(self.id)).await else {
+            return Ending::Lost("the broker is out of reach");
+        };
+        let mut renewals = interval(self.config.lease_renew);
+        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let turn = self.turn(&mut journal, &mut asked, &mut renewals, stop).await;
+            match turn {
+                Ok(Turn::Go) => {}
+                Ok(Turn::Renewed) if membership.prefers_self(self.id) => {}
+                Ok(Turn::Renewed | Turn::Stop) => return self.hand_over().await,
+                Err(Stop::Lost(why)) => return Ending::Lost(why),
+                Err(Stop::Broker(error)) => tracing::warn!(shard = self.id, %error, "broker trouble; going on"),
+            }
+        }
+    }
+
+    /// Whatever comes first.
+    async fn turn(
+        &mut self,
+        journal: &mut Journal,
+        asked: &mut BoxStream<'static, LiveMessage>,
+        renewals: &mut tokio::time::Interval,
+        stop: &CancellationToken,
+    ) -> Result<Turn, Stop> {
+        let timer_wait = self.timers.wait(now_ms());
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(Turn::Stop),
+            _ = renewals.tick() => {
+                self.renew().await?;
+                return Ok(Turn::Renewed);
+            }
+            finished = self.emitter.next(), if !self.emitter.is_idle() => {
+                if let Some(run) = finished {
+                    self.finishing.remove(&run);
+                }
+            }
+            () = sleep(timer_wait) => self.fire_due(),
+            Some(question) = asked.next() => reads::answer(&self.bus, &self.shard, now_ms(), question).await,
+            entry = journal.next(), if !self.emitter.is_full() => {
+                let Some(entry) = entry else { return Err(Stop::Lost("the log ended")) };
+                self.fold_batch(entry?, journal).await?;
+            }
+        }
+        Ok(Turn::Go)
+    }
+
+    /// Folds an entry and those that are there already.
+    async fn fold_batch(&mut self, first: JournalEntry, journal: &mut Journal) -> Result<(), Stop> {
+        let mut next = Some(first);
+        let mut folded = 0;
+        while let Some(entry) = next {
+            let news = news(&entry);
+            let commands = self.fold(entry).await?;
+            self.emit(commands);
+            if let Some((run, news)) = news {
+                self.bus.tell(&run, &news).await?;
+            }
+            folded += 1;
+            let more = folded < FOLD_BATCH && !self.emitter.is_full();
+            next = if more { journal.next().now_or_never().flatten().transpose()? } else { None };
+        }
+        Ok(())
+    }
+
+    /// Folds one entry. What cannot be read is set aside and stops nobody.
+    async fn fold(&mut self, entry: JournalEntry) -> Result<Vec<Command>, Stop> {
+        let JournalEntry { seq, subject, content, payload, .. } = entry;
+        let mut commands = Vec::new();
+        match content {
+            Ok(Entry::Run(record)) => self.fold_record(seq, *record, &mut commands),
+            Ok(Entry::EpochOpened { epoch, owner, .. }) => {
+                if epoch > self.held.lease.epoch {
+                    tracing::warn!(shard = self.id, epoch, owner, "another coordinator has opened a newer epoch");
+                    return Err(Stop::Lost("another coordinator has opened a newer epoch"));
+                }
+            }
+            Err(error) => self.set_aside(seq, subject, payload, &error).await?,
+        }
+        self.folded_to = self.folded_to.max(seq);
+        Ok(commands)
+    }
+
+    fn fold_record(&mut self, seq: u64, record: Record, commands: &mut Vec<Command>) {
+        let run = record.run.clone();
+        let first_seq = self.shard.first_seq(&run).unwrap_or(seq);
+        let before = self.shard.len();
+        match self.shard.apply(seq, record, commands) {
+            Ok(()) => self.instruments.record("applied"),
+            Err(ignored) => {
+                tracing::debug!(%run, seq, %ignored, "record ignored");
+                self.instruments.record("ignored");
+            }
+        }
+        self.instruments.active_runs(difference(before, self.shard.len()));
+        for command in commands.iter() {
+            if let Command::FinishRun(document) = command {
+                self.finishing.insert(run.clone(), first_seq);
+                self.timers.forget(&run);
+                self.instruments.run_ended(document.state.as_str());
+            }
+        }
+    }
+
+    async fn set_aside(&mut self, seq: u64, subject: String, payload: bytes::Bytes, error: &Error) -> Result<(), Stop> {
+        // The owner before has done so with everything that it has folded.
+        if seq <= self.held.lease.folded_to {
+            return Ok(());
+        }
+        tracing::error!(shard = self.id, seq, subject, %error, "unreadable record set aside in the dead letters");
+        self.instruments.dead_letter();
+        let letter = DeadLetter {
+            to: subjects::dead_record(self.id),
+            stream: subjects::log(self.id),
+            seq,
+            subject,
+            reason: error.to_string(),
+            payload,
+        };
+        Ok(self.bus.set_aside(letter).await?)
+    }
+
+    fn emit(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            self.instruments.command(emitter::name(&command));
+            match command {
+                Command::ArmTimer { run, at_ms, timer } => self.timers.arm(run, at_ms, timer),
+                command => self.emitter.emit(command),
+            }
+        }
+    }
+
+    fn fire_due(&mut self) {
+        for (run, timer) in self.timers.due(now_ms()) {
+            self.emitter.fire(run, timer);
+        }
+    }
+
+    /// Renews the lease and, with it, the checkpoint.
+    async fn renew(&mut self) -> Result<(), Stop> {
+        let mut lease = self.held.lease.clone();
+        lease.beat += 1;
+        lease.replay_from = self.replay_from();
+        lease.folded_to = self.folded_to.max(lease.folded_to);
+        match self.bus.write_lease(self.id, &lease, self.held.revision).await {
+            Ok(Some(revision)) => {
+                self.held = Held { lease, revision };
+                self.renewed_at = Instant::now();
+                self.trim().await;
+                Ok(())
+            }
+            Ok(None) => self.conflict(&lease).await,
+            Err(error) if self.renewed_at.elapsed() < self.config.lease_stale * 2 / 3 => {
+                tracing::warn!(shard = self.id, %error, "lease not renewed; trying again");
+                Ok(())
+            }
+            Err(_) => Err(Stop::Lost("the lease could not be renewed in time")),
+        }
+    }
+
+    /// A renewal whose outcome was unknown may have been written after all.
+    async fn conflict(&mut self, wanted: &planfleet_bus::Lease) -> Result<(), Stop> {
+        match self.bus.lease(self.id).await? {
+            Some(held) if held.lease.epoch == wanted.epoch && held.lease.owner == wanted.owner => {
+                self.held = held;
+                self.renewed_at = Instant::now();
+                Ok(())
+            }
+            _ => Err(Stop::Lost("somebody else has written the lease")),
+        }
+    }
+
+    /// Where a replay has to start: at the first record of the oldest run that
+    /// is active or whose document is not kept yet.
+    fn replay_from(&self) -> u64 {
+        let oldest = self.shard.oldest_seq().into_iter().chain(self.finishing.values().copied()).min();
+        oldest.unwrap_or(self.folded_to + 1)
+    }
+
+    async fn trim(&mut self) {
+        let from = self.held.lease.replay_from;
+        if from.saturating_sub(self.trimmed_to) < TRIM_ENTRIES_MIN {
+            return;
+        }
+        match self.bus.trim_journal(self.id, from).await {
+            Ok(()) => self.trimmed_to = from,
+            Err(error) => tracing::warn!(shard = self.id, %error, "log not trimmed"),
+        }
+    }
+
+    /// Finishes what is in flight and gives the lease back, so that another takes it at once.
+    async fn hand_over(&mut self) -> Ending {
+        let flushed = async {
+            while !self.emitter.is_idle() {
+                if let Some(run) = self.emitter.next().await {
+                    self.finishing.remove(&run);
+                }
+            }
+        };
+        let _ = tokio::time::timeout(self.config.lease_stale / 2, flushed).await;
+        let mut lease = self.held.lease.clone();
+        lease.owner = String::new();
+        lease.beat += 1;
+        lease.replay_from = self.replay_from();
+        lease.folded_to = self.folded_to.max(lease.folded_to);
+        match self.bus.write_lease(self.id, &lease, self.held.revision).await {
+            Ok(Some(_)) => Ending::HandedOver,
+            Ok(None) => Ending::Lost("somebody else has written the lease"),
+            Err(_) => Ending::Lost("the lease could not be handed back; it will run out"),
+        }
+    }
+}
+
+/// What a turn of the loop came to.
+enum Turn {
+    Go,
+    Renewed,
+    Stop,
+}
+
+/// Why driving cannot go on.
+enum Stop {
+    Lost(&'static str),
+    Broker(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Broker(error)
+    }
+}
+
+impl From<planfleet_bus::broker::Error> for Stop {
+    fn from(error: planfleet_bus::broker::Error) -> Self {
+        Self::Broker(error.into())
+    }
+}
+
+fn difference(before: usize, after: usize) -> i64 {
+    let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
+    signed(after) - signed(before)
+}
+
+/// What those who watch a run are told of an entry.
+fn news(entry: &JournalEntry) -> Option<(RunId, News)> {
+    let Ok(Entry::Run(record)) = &entry.content else { return None };
+    let step = match &record.fact {
+        Fact::StepSucceeded(success) => Some(success.attempt.step),
+        Fact::StepFailed(failed) => Some(failed.attempt.step),
+        Fact::StepPlanned { step, .. } => Some(planfleet_core::id::StepId::plain(step.id)),
+        _ => None,
+    };
+    Some((record.run.clone(), News { event: record.fact.name().to_owned(), step, model: None }))
+}

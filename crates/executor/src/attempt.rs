@@ -1,0 +1,173 @@
+//! One attempt, from delivery to record.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use planfleet_bus::{
+    live::{News, STEP_STARTED},
+    trace, Job, Settled,
+};
+use planfleet_core::{
+    command::StepOrder,
+    criteria::{Check, Unmet},
+    failure::{Failure, FailureClass},
+    json::Json,
+    plan::{Criterion, StepKind},
+    record::{AttemptReport, Fact, StepFailed, StepSucceeded},
+    usage::{Account, Usage},
+};
+use planfleet_proto::decode;
+use serde_json::Value;
+use tokio::time::timeout;
+use tracing::{field::Empty, info_span, Instrument as _, Span};
+
+use crate::{model_step, tool_step, Shared};
+
+/// What an attempt uses up on its way, whether it succeeds or not.
+#[derive(Debug, Default)]
+pub(crate) struct Spent {
+    pub(crate) model: Option<String>,
+    pub(crate) usage: Vec<(Account, Usage)>,
+}
+
+impl Spent {
+    pub(crate) fn charge(&mut self, account: Account, usage: &Usage) {
+        match self.usage.iter_mut().find(|(charged, _)| *charged == account) {
+            Some((_, sum)) => sum.add(usage),
+            None => self.usage.push((account, *usage)),
+        }
+    }
+}
+
+/// Carries out one job and says how the queue shall settle it.
+pub(crate) async fn carry_out(shared: &Shared, job: Job) -> Settled {
+    let order = match decode::step_order(&job.payload) {
+        Ok(order) => order,
+        Err(error) => return Settled::Unreadable(error.to_string()),
+    };
+    let span = span(&order);
+    trace::set_parent(&span, order.traceparent.as_deref());
+    attempt(shared, &order, &job).instrument(span).await
+}
+
+fn span(order: &StepOrder) -> Span {
+    info_span!(
+        "step",
+        otel.name = format!("invoke_agent step {}", order.step),
+        gen_ai.operation.name = "invoke_agent",
+        gen_ai.agent.name = "executor",
+        gen_ai.conversation.id = %order.run,
+        gen_ai.request.model = Empty,
+        run_id = %order.run,
+        step = %order.step,
+        attempt = order.attempt,
+        error.type = Empty,
+    )
+}
+
+async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
+    let (started, started_ms) = (Instant::now(), now_ms());
+    if job.deliveries > 1 {
+        shared.instruments.redelivery(&shared.config.pool.name);
+    }
+    announce(shared, order).await;
+    let mut spent = Spent::default();
+    let outcome = tokio::select! {
+        () = job.cancelled.cancelled() => {
+            tracing::info!("cancelled: nobody wants the result any more");
+            return Settled::Done;
+        }
+        outcome = bounded(shared, order, job.deliveries, &mut spent) => outcome,
+    };
+    let report = AttemptReport {
+        step: order.step,
+        attempt: order.attempt,
+        model: spent.model,
+        usage: spent.usage,
+        started_ms,
+        ended_ms: now_ms(),
+    };
+    let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "succeeded");
+    shared.instruments.attempt(&shared.config.pool.name, name, started.elapsed());
+    record(shared, order, outcome, report).await
+}
+
+/// The outcome is in the log before the step leaves the queue.
+async fn record(shared: &Shared, order: &StepOrder, outcome: Result<Value, Failure>, attempt: AttemptReport) -> Settled {
+    let fact = match outcome {
+        Ok(output) => Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output: Json::from_value(&output) })),
+        Err(failure) => {
+            Span::current().record("error.type", failure.class.as_str());
+            tracing::info!(class = %failure.class, reason = failure.message, "step failed");
+            Fact::StepFailed(Box::new(StepFailed { attempt, failure }))
+        }
+    };
+    match shared.bus.append(&order.run, &fact).await {
+        Ok(()) => Settled::Done,
+        Err(error) => {
+            tracing::warn!(%error, "outcome not recorded; handing the step back");
+            Settled::GiveBack
+        }
+    }
+}
+
+async fn bounded(shared: &Shared, order: &StepOrder, deliveries: u64, spent: &mut Spent) -> Result<Value, Failure> {
+    if deliveries > shared.config.deliveries_max {
+        let message = format!("delivered {deliveries} times, and lost with its executor each time");
+        return Err(Failure::new(FailureClass::Lost, message));
+    }
+    let limit = time_limit(shared, order)?;
+    match timeout(limit, perform(shared, order, spent)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failure::new(FailureClass::Timeout, format!("not done within {} s", limit.as_secs_f64()))),
+    }
+}
+
+/// The step's own time, or what is left of the run's.
+fn time_limit(shared: &Shared, order: &StepOrder) -> Result<Duration, Failure> {
+    let own = shared.config.step_timeout;
+    let Some(deadline) = order.deadline_at_ms else { return Ok(own) };
+    match deadline.saturating_sub(now_ms()) {
+        0 => Err(Failure::new(FailureClass::Deadline, "the run's time is up")),
+        left => Ok(own.min(Duration::from_millis(left))),
+    }
+}
+
+async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spent) -> Result<Value, Failure> {
+    match order.spec.kind {
+        StepKind::Tool => tool_step::perform(shared, order, spent).await,
+        StepKind::Model => model_step::perform(shared, order, spent).await,
+    }
+}
+
+async fn announce(shared: &Shared, order: &StepOrder) {
+    let model = (order.spec.kind == StepKind::Model)
+        .then(|| model_step::model(shared, order).map(|model| model.name().to_owned()))
+        .flatten();
+    if let Some(model) = &model {
+        Span::current().record("gen_ai.request.model", model);
+    }
+    let news = News { event: STEP_STARTED.to_owned(), step: Some(order.step), model };
+    if let Err(error) = shared.bus.tell(&order.run, &news).await {
+        tracing::debug!(%error, "news not sent");
+    }
+}
+
+/// The criteria that an output does not meet, but for those of a judge.
+pub(crate) fn unmet(criteria: &[Criterion], output: &Value) -> Vec<Unmet> {
+    criteria.iter().filter_map(|criterion| Check::compile(criterion).ok()?.check(output).err()).collect()
+}
+
+/// Unmet criteria as the failure that the planner reads.
+pub(crate) fn invalid_output(unmet: &[Unmet], output: &Value) -> Failure {
+    let message = unmet.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let failure = Failure {
+        criterion: unmet.first().map(|unmet| unmet.criterion.clone()),
+        ..Failure::new(FailureClass::InvalidOutput, message)
+    };
+    failure.with_seen(&planfleet_core::json::plain_text(output))
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

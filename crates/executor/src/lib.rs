@@ -1,0 +1,95 @@
+//! The executor: carries out one step knowing nothing else of its run.
+//!
+//! Stateless: any number of them take work from a pool. [`attempt`] is one job
+//! from delivery to record; [`tool_step`] and [`model_step`] are what there is
+//! to do. The outcome is in the log before the step leaves the queue.
+
+pub mod instruments;
+
+mod arguments;
+mod attempt;
+mod judge;
+mod model_step;
+mod prompt;
+mod tool_step;
+
+use std::{sync::Arc, time::Duration};
+
+use planfleet_bus::{Bus, Error, Pool, Worker};
+use planfleet_llm::ModelHandle;
+use planfleet_tools::Registry;
+use tokio_util::sync::CancellationToken;
+
+use self::instruments::Instruments;
+
+/// How an executor behaves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The pool it takes work from.
+    pub pool: Pool,
+    /// An attempt may take so long.
+    pub step_timeout: Duration,
+    /// A step delivered more often than this has lost an executor each time:
+    /// it is reported as lost, so that it cannot take the whole pool down.
+    pub deliveries_max: u64,
+    /// Model turns of one step: tool calls and answers.
+    pub turns_max: u32,
+    /// How long steps in flight may go on after a stop.
+    pub grace: Duration,
+}
+
+/// The models that steps may use, by tier.
+#[derive(Clone, Default)]
+pub struct Models {
+    /// For every tier but `strong`.
+    pub executor: Option<ModelHandle>,
+    /// For the tier `strong`.
+    pub strong: Option<ModelHandle>,
+    /// For `judge` criteria.
+    pub judge: Option<ModelHandle>,
+}
+
+/// The executor of one process and pool.
+pub struct Executor {
+    bus: Bus,
+    config: Config,
+    shared: Arc<Shared>,
+}
+
+/// What every attempt needs.
+pub(crate) struct Shared {
+    pub(crate) bus: Bus,
+    pub(crate) config: Config,
+    pub(crate) models: Models,
+    pub(crate) tools: Arc<Registry>,
+    pub(crate) instruments: Instruments,
+}
+
+impl Executor {
+    /// An executor with these models and tools.
+    #[must_use]
+    pub fn build(bus: Bus, config: Config, models: Models, tools: Arc<Registry>) -> Self {
+        let shared = Arc::new(Shared {
+            bus: bus.clone(),
+            config: config.clone(),
+            models,
+            tools,
+            instruments: Instruments::new(),
+        });
+        Self { bus, config, shared }
+    }
+
+    /// Works until `stop`, then drains.
+    ///
+    /// # Errors
+    /// When the pool does not exist on the broker.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let worker = Worker::new(self.bus, self.config.pool.clone());
+        let shared = self.shared;
+        let handler = move |job| {
+            let shared = Arc::clone(&shared);
+            async move { attempt::carry_out(&shared, job).await }
+        };
+        worker.run(stop, self.config.grace, handler).await
+    }
+}

@@ -1,0 +1,194 @@
+//! A step that a model carries out, with tools if the plan gives it some.
+//!
+//! One repair turn shows the model what its answer fails; after that the
+//! planner decides.
+
+use planfleet_core::{
+    command::StepOrder,
+    criteria::Unmet,
+    failure::{Failure, FailureClass},
+    json,
+    plan::CriterionKind,
+    usage::Account,
+};
+use planfleet_llm::{
+    ChatRequest, ChatResponse, JsonSchemaFormat, Message, ModelHandle, ToolCall, ToolDefinition,
+};
+use planfleet_tools::CallContext;
+use serde_json::Value;
+
+use crate::{
+    attempt::{invalid_output, unmet, Spent},
+    judge, prompt, tool_step, Shared,
+};
+
+/// How much of a tool's output goes back to the model in one message: a larger
+/// one would leave no room for the answer in a small context window.
+const TOOL_OUTPUT_CHARS_MAX: usize = 32_000;
+
+/// The model of a step's tier.
+pub(crate) fn model<'s>(shared: &'s Shared, order: &StepOrder) -> Option<&'s ModelHandle> {
+    let models = &shared.models;
+    let strong = (order.spec.tier == "strong").then_some(models.strong.as_ref()).flatten();
+    strong.or(models.executor.as_ref())
+}
+
+pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spent) -> Result<Value, Failure> {
+    let Some(model) = model(shared, order) else {
+        let message = "no executor model is configured: set roles.executor, or plan this step with a tool";
+        return Err(Failure::new(FailureClass::Quota, message));
+    };
+    spent.model = Some(model.name().to_owned());
+    let mut talk = Talk::new(shared, order, model);
+    let mut output = talk.answer(spent).await?;
+    let mut broken = unmet(&order.spec.success_criteria, &output);
+    if !broken.is_empty() {
+        talk.ask_to_mend(&broken);
+        output = talk.answer(spent).await?;
+        broken = unmet(&order.spec.success_criteria, &output);
+    }
+    if !broken.is_empty() {
+        return Err(invalid_output(&broken, &output));
+    }
+    judge::all(shared, order, &output, spent).await?;
+    Ok(output)
+}
+
+/// The conversation of one attempt.
+struct Talk<'a> {
+    shared: &'a Shared,
+    order: &'a StepOrder,
+    model: &'a ModelHandle,
+    context: CallContext,
+    request: ChatRequest,
+    turns_left: u32,
+}
+
+impl<'a> Talk<'a> {
+    fn new(shared: &'a Shared, order: &'a StepOrder, model: &'a ModelHandle) -> Self {
+        let request = ChatRequest {
+            messages: prompt::messages(order, model.dialect().positional_plan),
+            tools: definitions(shared, order),
+            response_format: response_format(order),
+            temperature: Some(0.0),
+            ..ChatRequest::default()
+        };
+        let context = tool_step::context(order);
+        Self { shared, order, model, context, request, turns_left: shared.config.turns_max }
+    }
+
+    /// Talks until the model gives an answer instead of calling tools.
+    async fn answer(&mut self, spent: &mut Spent) -> Result<Value, Failure> {
+        while self.turns_left > 0 {
+            self.turns_left -= 1;
+            let called = self.model.call(self.request.clone()).await;
+            spent.charge(Account::Executor, &called.usage);
+            let response = called.result?;
+            self.note(&response);
+            if response.tool_calls.is_empty() {
+                return Ok(self.output(&response.text));
+            }
+            for call in &response.tool_calls {
+                let result = self.call_tool(call).await;
+                self.request.messages.push(Message::tool(call.id.clone(), result));
+            }
+        }
+        let message = format!("no answer within {} model turns", self.shared.config.turns_max);
+        Err(Failure::new(FailureClass::InvalidOutput, message))
+    }
+
+    fn note(&mut self, response: &ChatResponse) {
+        self.request.messages.push(Message::assistant(response.text.clone(), response.tool_calls.clone()));
+    }
+
+    /// A tool's trouble is the model's to deal with: it reads the error.
+    async fn call_tool(&self, call: &ToolCall) -> String {
+        let arguments = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.as_str() };
+        let result = match json::parse_strict(arguments) {
+            Ok(arguments) if self.order.spec.tools.contains(&call.name) => {
+                self.shared.tools.call(&call.name, arguments, &self.context).await
+            }
+            Ok(_) => {
+                let have = self.order.spec.tools.join(", ");
+                let message = format!("this step has no tool {:?}; it has [{have}]", call.name);
+                Err(Failure::new(FailureClass::Denied, message))
+            }
+            Err(error) => Err(Failure::new(FailureClass::ToolError, format!("arguments that are no JSON: {error}"))),
+        };
+        let text = match result {
+            Ok(output) => output.to_string(),
+            Err(failure) => serde_json::json!({"error": failure.to_string()}).to_string(),
+        };
+        planfleet_core::failure::trim_chars(&text, TOOL_OUTPUT_CHARS_MAX)
+    }
+
+    fn ask_to_mend(&mut self, broken: &[Unmet]) {
+        let list: Vec<String> = broken.iter().map(|unmet| format!("- {unmet}")).collect();
+        let text = format!("Your answer does not meet what was asked:\n{}\nAnswer again, with the result alone.", list.join("\n"));
+        self.request.messages.push(Message::user(text));
+        // Even the last turn's answer gets its one repair.
+        self.turns_left = self.turns_left.max(1);
+    }
+
+    fn output(&self, text: &str) -> Value {
+        let text = text.trim();
+        if self.request.response_format.is_none() {
+            return Value::String(text.to_owned());
+        }
+        json::parse_strict(unfenced(text)).unwrap_or_else(|_| Value::String(text.to_owned()))
+    }
+}
+
+/// The text inside a Markdown code fence, if that is all there is.
+fn unfenced(text: &str) -> &str {
+    let inner = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));
+    inner.map_or(text, |inner| inner.trim_start_matches("json").trim())
+}
+
+/// The schema that a `json_schema` criterion asks for.
+fn response_format(order: &StepOrder) -> Option<JsonSchemaFormat> {
+    let criterion = order.spec.success_criteria.iter().find(|c| c.kind == CriterionKind::JsonSchema)?;
+    let schema = json::parse_strict(&criterion.arg).ok()?;
+    Some(JsonSchemaFormat { name: "output".to_owned(), schema, strict: true })
+}
+
+fn definitions(shared: &Shared, order: &StepOrder) -> Vec<ToolDefinition> {
+    let catalog = shared.tools.catalog();
+    let wanted = order.spec.tools.iter().filter_map(|name| catalog.get(name));
+    wanted
+        .map(|tool| ToolDefinition {
+            name: tool.name.clone(),
+            description: tool.description.clone(),
+            parameters: tool.arguments.clone(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use planfleet_core::task::{Budget, Envelope, Review};
+
+    use super::*;
+
+    pub(crate) fn envelope() -> Envelope {
+        Envelope {
+            tools: Default::default(),
+            hosts: Vec::new(),
+            pools: Vec::new(),
+            budget: Budget::default(),
+            deadline_ms: None,
+            replans_max: 0,
+            steps_max: 10,
+            items_max: 10,
+            attempts_max: 1,
+            review: Review::OnFailure,
+        }
+    }
+
+    #[test]
+    fn a_fence_around_the_whole_answer_is_taken_off() {
+        assert_eq!(unfenced("```json\n{\"a\": 1}\n```"), "{\"a\": 1}");
+        assert_eq!(unfenced("```\n1\n```"), "1");
+        assert_eq!(unfenced("see ```x```"), "see ```x```");
+    }
+}

@@ -1,0 +1,50 @@
+//! A step that is one tool call, with no model.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use planfleet_core::{
+    command::StepOrder,
+    failure::{Failure, FailureClass},
+};
+use planfleet_tools::CallContext;
+use serde_json::Value;
+
+use crate::{
+    arguments,
+    attempt::{invalid_output, unmet, Spent},
+    judge, Shared,
+};
+
+pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spent) -> Result<Value, Failure> {
+    let Some(name) = order.spec.tools.first() else {
+        return Err(Failure::new(FailureClass::ToolError, "a tool step that names no tool"));
+    };
+    let context = context(order);
+    let catalog = shared.tools.catalog();
+    let arguments = match catalog.get(name) {
+        Some(tool) => arguments::arguments(tool, &order.inputs)?,
+        // The registry's own refusal says which tools there are.
+        None => serde_json::Map::new(),
+    };
+    let output = shared.tools.call(name, Value::Object(arguments), &context).await?;
+    let broken = unmet(&order.spec.success_criteria, &output);
+    if !broken.is_empty() {
+        return Err(invalid_output(&broken, &output));
+    }
+    judge::all(shared, order, &output, spent).await?;
+    Ok(output)
+}
+
+/// What a tool call of this attempt may do.
+pub(crate) fn context(order: &StepOrder) -> CallContext {
+    let allowed: BTreeSet<String> = order.envelope.tools.keys().cloned().collect();
+    CallContext {
+        run: order.run.to_string(),
+        step: order.step.to_string(),
+        attempt: order.attempt,
+        // The same for every attempt of a step: a repeated write is one write.
+        idempotency_key: format!("{}.{}", order.run, order.step.token()),
+        allowed: Some(Arc::new(allowed)),
+        allowed_hosts: Some(Arc::new(order.envelope.hosts.clone())),
+    }
+}

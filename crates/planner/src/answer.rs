@@ -1,0 +1,158 @@
+//! From a planner model's text to a decision, with all faults at once.
+
+use planfleet_core::{
+    command::Situation,
+    json::{self, Json},
+    plan::{
+        lint::{self, Code, Existing, Fault, Scope},
+        parse,
+        revision::{self, Change},
+        Input, Plan, PlanStep, StepKind,
+    },
+    record::Decision,
+    task::Submission,
+};
+use serde_json::{Map, Value};
+
+/// What a planner has answered, sound by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The decision.
+    pub decision: Decision,
+    /// The steps that it adds.
+    pub steps: Vec<PlanStep>,
+    /// Why, in the planner's words.
+    pub reason: String,
+}
+
+/// Reads a first plan.
+///
+/// # Errors
+/// Every fault.
+pub fn plan(text: &str, scope: &Scope<'_>) -> Result<Answer, Vec<Fault>> {
+    let plan = parse::plan(object(text)?)?;
+    sound(&plan, &Existing::default(), scope)?;
+    Ok(Answer { decision: Decision::Plan { final_step: plan.final_step }, steps: plan.steps, reason: "planned".to_owned() })
+}
+
+/// Reads a small model's plan, whose steps are text and order only.
+///
+/// # Errors
+/// Every fault.
+pub fn positional(text: &str, submission: &Submission, scope: &Scope<'_>) -> Result<Answer, Vec<Fault>> {
+    let mut plan = parse::plan(object(text)?)?;
+    for step in &mut plan.steps {
+        complete(step, submission);
+    }
+    sound(&plan, &Existing::default(), scope)?;
+    Ok(Answer { decision: Decision::Plan { final_step: plan.final_step }, steps: plan.steps, reason: "planned".to_owned() })
+}
+
+/// Gives a step of a small model's plan the inputs that its dependencies imply,
+/// and the goal, without which its few words would mean nothing.
+pub fn complete(step: &mut PlanStep, submission: &Submission) {
+    step.kind = StepKind::Model;
+    step.depends_on.sort_unstable();
+    step.depends_on.dedup();
+    let input = |name: String, value, from_step: Option<u32>, path: String| Input {
+        name,
+        value,
+        from_step,
+        path: from_step.map(|_| path),
+    };
+    let goal = submission.task.goal.clone().unwrap_or_default();
+    step.inputs = vec![input("goal".to_owned(), Some(goal), None, String::new())];
+    let of_task = submission.task.inputs.keys().map(|name| {
+        let path = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        input(name.clone(), None, Some(0), path)
+    });
+    step.inputs.extend(of_task);
+    let of_steps = step.depends_on.iter().map(|on| input(format!("step_{on}"), None, Some(*on), String::new()));
+    step.inputs.extend(of_steps.collect::<Vec<_>>());
+}
+
+/// Reads the answer to a replan request.
+///
+/// # Errors
+/// Every fault.
+pub fn replan(text: &str, situation: &Situation, scope: &Scope<'_>) -> Result<Answer, Vec<Fault>> {
+    let Value::Object(mut object) = object(text)? else { return Err(malformed("the answer is no object")) };
+    let reason = object.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned();
+    match object.get("decision").and_then(Value::as_str) {
+        Some("revise") => revise(&mut object, reason, situation, scope),
+        Some("finish") => finish(&object, reason),
+        Some("give_up") => Ok(Answer { decision: Decision::GiveUp, steps: Vec::new(), reason }),
+        _ => Err(malformed("\"decision\" is one of revise, finish, give_up")),
+    }
+}
+
+fn revise(object: &mut Map<String, Value>, reason: String, situation: &Situation, scope: &Scope<'_>) -> Result<Answer, Vec<Fault>> {
+    let (mut steps, mut faults) = (Vec::new(), Vec::new());
+    let Some(Value::Array(items)) = object.remove("steps") else { return Err(malformed("\"steps\" is a list")) };
+    for item in items {
+        match parse::step(item) {
+            Ok(step) => steps.push(step),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let ids = |value: Option<&Value>| -> Vec<u32> {
+        let list = value.and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()).collect()
+    };
+    let drop = ids(object.get("drop"));
+    let final_step = object.get("final").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let change = Change { drop: &drop, final_step, steps: &steps };
+    let revised = revision::revise(situation, &change, scope.steps_max).map_err(|mut structural| {
+        structural.extend(tool_faults(&steps, scope));
+        structural
+    })?;
+    let existing = revision::existing(situation, &revised.dropped);
+    let plan = Plan { steps: steps.clone(), final_step: revised.final_step };
+    sound(&plan, &existing, scope)?;
+    Ok(Answer { decision: Decision::Revise { drop, final_step }, steps, reason })
+}
+
+/// Faults that the tools' schemas show, for a plan whose structure is broken as well.
+fn tool_faults(steps: &[PlanStep], scope: &Scope<'_>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for step in steps {
+        lint::tools::step(step, scope.tools, &mut faults);
+    }
+    faults
+}
+
+fn finish(object: &Map<String, Value>, reason: String) -> Result<Answer, Vec<Fault>> {
+    match object.get("answer") {
+        Some(Value::Null) | None => Err(malformed("\"finish\" needs an \"answer\"")),
+        Some(answer) => {
+            Ok(Answer { decision: Decision::Finish { answer: Json::from_value(answer) }, steps: Vec::new(), reason })
+        }
+    }
+}
+
+fn sound(plan: &Plan, existing: &Existing, scope: &Scope<'_>) -> Result<(), Vec<Fault>> {
+    let faults = lint::full(plan, existing, scope);
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+fn malformed(message: &str) -> Vec<Fault> {
+    vec![Fault::new(Code::Malformed, None, message)]
+}
+
+/// The JSON object in a text: the whole of it, or what is left without the words
+/// and the code fence that some models put around it.
+fn object(text: &str) -> Result<Value, Vec<Fault>> {
+    let text = text.trim();
+    let whole = json::parse_strict(text);
+    let inner = || {
+        let (from, to) = (text.find('{')?, text.rfind('}')?);
+        json::parse_strict(text.get(from..=to)?).ok()
+    };
+    match whole {
+        Ok(value) => Ok(value),
+        Err(error) => inner().ok_or_else(|| malformed(&format!("the answer is not JSON: {error}"))),
+    }
+}

@@ -1,0 +1,24 @@
+//! Every metric of this crate.
+
+use opentelemetry::{global, metrics::Counter, KeyValue};
+
+/// The instruments.
+#[derive(Debug)]
+pub(crate) struct Instruments {
+    plans: Counter<u64>,
+}
+
+impl Instruments {
+    pub(crate) fn new() -> Self {
+        let meter = global::meter("planfleet");
+        let plans = meter
+            .u64_counter("planfleet.plans")
+            .with_description("Plans written, by kind (plan, replan) and outcome")
+            .build();
+        Self { plans }
+    }
+
+    pub(crate) fn plan(&self, kind: &'static str, outcome: &'static str) {
+        self.plans.add(1, &[KeyValue::new("kind", kind), KeyValue::new("outcome", outcome)]);
+    }
+}

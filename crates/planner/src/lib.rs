@@ -1,0 +1,84 @@
+//! The planner: turns a goal into steps, and failures into revisions.
+//!
+//! Stateless: any number of them take work from the pool `plan`. Each step of a
+//! first plan is published the moment its JSON object closes in the model's
+//! stream, so that work starts while the model still writes. [`draft`] is one
+//! job; [`prompt`] and [`schema`] are what the model is asked; [`elements`] and
+//! [`answer`] are what is made of its answer.
+
+pub mod answer;
+pub mod elements;
+pub mod preview;
+pub mod prompt;
+pub mod schema;
+
+mod draft;
+mod instruments;
+
+use std::{sync::Arc, time::Duration};
+
+use planfleet_bus::{Bus, Error, Pool, Worker};
+use planfleet_core::tool::ToolCatalog;
+use planfleet_llm::ModelHandle;
+use tokio_util::sync::CancellationToken;
+
+use self::instruments::Instruments;
+
+/// How a planner behaves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The pool it takes work from.
+    pub pool: Pool,
+    /// Planning may take so long, repair turn included.
+    pub planning_timeout: Duration,
+    /// Planning work delivered more often than this has lost a planner each time.
+    pub deliveries_max: u64,
+    /// How long planning in flight may go on after a stop.
+    pub grace: Duration,
+}
+
+/// The planner of one process.
+pub struct Planner {
+    bus: Bus,
+    config: Config,
+    shared: Arc<Shared>,
+}
+
+/// What every job needs.
+pub(crate) struct Shared {
+    pub(crate) bus: Bus,
+    pub(crate) config: Config,
+    /// `None` where no model is configured: every job fails and says so.
+    pub(crate) model: Option<ModelHandle>,
+    pub(crate) tools: ToolCatalog,
+    pub(crate) instruments: Instruments,
+}
+
+impl Planner {
+    /// A planner with that model and the tools that plans may name.
+    #[must_use]
+    pub fn build(bus: Bus, config: Config, model: Option<ModelHandle>, tools: ToolCatalog) -> Self {
+        let shared = Arc::new(Shared {
+            bus: bus.clone(),
+            config: config.clone(),
+            model,
+            tools,
+            instruments: Instruments::new(),
+        });
+        Self { bus, config, shared }
+    }
+
+    /// Works until `stop`, then drains.
+    ///
+    /// # Errors
+    /// When the pool does not exist on the broker.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let worker = Worker::new(self.bus, self.config.pool.clone());
+        let shared = self.shared;
+        let handler = move |job| {
+            let shared = Arc::clone(&shared);
+            async move { draft::write(&shared, job).await }
+        };
+        worker.run(stop, self.config.grace, handler).await
+    }
+}

@@ -6,6 +6,7 @@
 //! with one.
 
 pub mod lint;
+pub mod order;
 pub mod parse;
 pub mod revision;
 

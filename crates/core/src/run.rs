@@ -44,7 +44,10 @@ pub struct Run {
     /// Failed steps that no revision has dropped yet.
     failed: BTreeSet<u32>,
     replans: u32,
-    denials: u32,
+    /// The revision whose plan was first told that something is outside the envelope.
+    denied_in: Option<u32>,
+    /// A later revision asked for such a thing again.
+    denied_again: bool,
     ledger: Ledger,
     revisions: Vec<RevisionNote>,
     times: Times,
@@ -129,7 +132,8 @@ impl Run {
             unfinished: 0,
             failed: BTreeSet::new(),
             replans: 0,
-            denials: 0,
+            denied_in: None,
+            denied_again: false,
             ledger: Ledger::default(),
             revisions: Vec::new(),
             times: Times::default(),

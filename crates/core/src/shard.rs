@@ -93,6 +93,12 @@ impl Shard {
         self.runs.is_empty()
     }
 
+    /// The log position of an active run's first record.
+    #[must_use]
+    pub fn first_seq(&self, id: &RunId) -> Option<u64> {
+        self.runs.get(id).map(|entry| entry.first_seq)
+    }
+
     /// The log position of the oldest active run's first record: everything
     /// below it belongs to runs that have ended.
     #[must_use]

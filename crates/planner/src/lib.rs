@@ -71,7 +71,7 @@ impl Planner {
     /// Works until `stop`, then drains.
     ///
     /// # Errors
-    /// When the pool does not exist on the broker.
+    /// When the broker is out of reach at the start; later it is waited for.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let worker = Worker::new(self.bus, self.config.pool.clone());
         let shared = self.shared;

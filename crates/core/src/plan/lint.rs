@@ -144,7 +144,7 @@ pub fn structure(plan: &Plan, existing: &Existing, steps_max: usize) -> Vec<Faul
         own(step, &mut faults);
     }
     let known = positions.contains_key(&plan.final_step) || existing.kept.contains(&plan.final_step);
-    if !known && !(plan.steps.is_empty() && existing.kept.is_empty()) {
+    if !known && (!plan.steps.is_empty() || !existing.kept.is_empty()) {
         let message = format!(
             "\"final\" is {}, which is no step of the plan that can still be reached",
             plan.final_step

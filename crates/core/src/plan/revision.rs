@@ -1,7 +1,7 @@
 //! Whether an answer to a replan request makes a sound next revision, and what
 //! it drops. Planners ask before they publish, the fold asks before it commits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Plan, PlanStep,
@@ -58,14 +58,21 @@ pub fn existing(situation: &Situation, dropped: &BTreeSet<u32>) -> Existing {
 /// their results whatever the planner says.
 #[must_use]
 pub fn dropped(situation: &Situation, named: &[u32]) -> BTreeSet<u32> {
-    let mut dropped: BTreeSet<u32> = situation.frontier.iter().copied().collect();
-    let finished = |standing: &StepStanding| standing.state == "succeeded";
-    for standing in &situation.steps {
-        let step = &standing.step;
-        // Steps come after their dependencies, so one pass finds all that wait.
-        let waits = step.dependencies().iter().any(|on| dropped.contains(on));
-        if !finished(standing) && (waits || named.contains(&step.id)) {
-            dropped.insert(step.id);
+    let unfinished = |standing: &&StepStanding| standing.state != "succeeded";
+    let mut dependents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for standing in situation.steps.iter().filter(unfinished) {
+        for on in standing.step.dependencies() {
+            dependents.entry(on).or_default().push(standing.step.id);
+        }
+    }
+    let named: BTreeSet<u32> = named.iter().copied().collect();
+    let open = situation.steps.iter().filter(unfinished).map(|standing| standing.step.id);
+    let mut going: Vec<u32> = open.filter(|id| named.contains(id)).collect();
+    going.extend(&situation.frontier);
+    let mut dropped = BTreeSet::new();
+    while let Some(id) = going.pop() {
+        if dropped.insert(id) {
+            going.extend(dependents.remove(&id).unwrap_or_default());
         }
     }
     dropped
@@ -79,9 +86,18 @@ fn repeats(situation: &Situation, change: &Change<'_>, dropped: &BTreeSet<u32>) 
         .filter(|standing| dropped.contains(&standing.step.id))
         .map(|standing| standing.step.as_ref())
         .collect();
+    let renumbered: BTreeMap<u32, u32> =
+        change.steps.iter().zip(&gone).map(|(new, old)| (new.id, old.id)).collect();
+    let in_old_terms = |id: u32| renumbered.get(&id).copied().unwrap_or(id);
+    let same_edges = |new: &PlanStep, old: &PlanStep| {
+        let mut on: Vec<u32> = new.dependencies().into_iter().map(in_old_terms).collect();
+        on.sort_unstable();
+        let references = new.references().map(|(from, path)| (in_old_terms(from), path));
+        on == old.dependencies() && references.eq(old.references())
+    };
     !change.steps.is_empty()
         && change.steps.len() == gone.len()
-        && change.steps.iter().zip(gone).all(|(new, old)| new.same_work(old))
+        && change.steps.iter().zip(gone).all(|(new, old)| new.same_work(old) && same_edges(new, old))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! What planners write: drafts of the first plan, drafts of revisions, failures.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Phase, Run, Why,
@@ -9,10 +12,11 @@ use super::{
 use crate::{
     command::Command,
     document::{RevisionNote, RunState},
-    failure::Failure,
+    failure::{Failure, FailureClass},
     plan::{
         Plan, PlanStep,
-        lint::{self, Existing},
+        lint::{self, Code, Existing, Fault},
+        order,
         revision::{self, Change},
     },
     policy::{self, Action},
@@ -31,8 +35,12 @@ pub(super) struct Drafting {
     staged: BTreeMap<u32, Arc<PlanStep>>,
     /// A sealed draft some of whose steps are still to come.
     sealed: Option<Box<PlanSealed>>,
-    /// Steps that an abandoned draft of the first plan has started.
+    /// Steps that abandoned drafts of the first plan have started. Their results
+    /// are taken all the same; only those of the draft just before may be gone on
+    /// with, those of older ones are [`StepState::Dropped`].
     abandoned: BTreeMap<u32, Step>,
+    /// Steps of the draft just before that this one goes on with.
+    taken_over: BTreeSet<u32>,
     /// When planning is tried again after a failure.
     pub(super) retry_at_ms: Option<u64>,
 }
@@ -45,6 +53,7 @@ impl Drafting {
             staged: BTreeMap::new(),
             sealed: None,
             abandoned: BTreeMap::new(),
+            taken_over: BTreeSet::new(),
             retry_at_ms: None,
         }
     }
@@ -52,6 +61,16 @@ impl Drafting {
     /// The draft as it was dispatched, whatever planners have made of it since.
     pub(super) const fn dispatched(&self) -> Draft {
         Draft { take: 0, ..self.draft }
+    }
+}
+
+impl Phase {
+    /// A step that an abandoned draft has started.
+    pub(super) fn abandoned(&mut self, id: u32) -> Option<&mut Step> {
+        match self {
+            Self::Planning(drafting) => drafting.abandoned.get_mut(&id),
+            Self::Executing | Self::Replanning(_) | Self::Ended => None,
+        }
     }
 }
 
@@ -71,10 +90,7 @@ impl Run {
         let added = plan.steps.iter().map(|step| step.id).collect();
         self.note(1, "the task's own plan", added, Vec::new(), &Usage::NONE);
         for step in &plan.steps {
-            self.add_step(Step::new(Arc::new(step.clone()), 1, 0), at_ms, out);
-            if self.ended() {
-                return;
-            }
+            self.add_step(Step::new(Arc::new(step.clone()), 1, 0), out);
         }
         self.after_result(at_ms, out);
     }
@@ -91,15 +107,21 @@ impl Run {
         let Some(drafting) = self.drafting() else {
             return Err(Why::Replaced);
         };
-        if drafting.staged.insert(step.id, Arc::clone(&step)).is_some() {
-            return Err(Why::Repeated);
-        }
+        match drafting.staged.get(&step.id) {
+            Some(known) if *known == step => return Err(Why::Repeated),
+            Some(_) => {
+                let message = format!("the plan is not sound:\n- step {}: its id is used twice", step.id);
+                let failure = Failure::new(FailureClass::InvalidOutput, message);
+                self.planning_came_to_nothing(&failure, at_ms, out);
+                return Ok(());
+            }
+            None => drafting.staged.insert(step.id, Arc::clone(&step)),
+        };
         if planning {
-            self.start_early(step, at_ms, out);
+            self.start_early(step, out);
         }
-        match self.drafting().and_then(|drafting| drafting.sealed.take()) {
-            Some(sealed) => self.seal(sealed, at_ms, out),
-            None => {}
+        if let Some(sealed) = self.drafting().and_then(|drafting| drafting.sealed.take()) {
+            self.seal(sealed, at_ms, out);
         }
         Ok(())
     }
@@ -111,6 +133,9 @@ impl Run {
         out: &mut Vec<Command>,
     ) -> Result<(), Why> {
         self.enter_draft(sealed.draft)?;
+        if self.drafting().is_some_and(|drafting| drafting.sealed.is_some()) {
+            return Err(Why::Repeated);
+        }
         self.ledger.charge(Account::Planner, &sealed.usage);
         self.times.planner_started.get_or_insert(sealed.started_ms);
         self.times.planning_ms += at_ms.saturating_sub(sealed.started_ms);
@@ -130,7 +155,13 @@ impl Run {
         out: &mut Vec<Command>,
     ) -> Result<(), Why> {
         self.enter_draft(draft)?;
+        if self.drafting().is_some_and(|drafting| drafting.retry_at_ms.is_some()) {
+            return Err(Why::Repeated);
+        }
         self.ledger.charge(Account::Planner, usage);
+        if self.end_over_budget(at_ms, out) {
+            return Ok(());
+        }
         let attempts_max = self.submission.envelope.attempts_max;
         match policy::on_plan_failure(&failure, draft.attempt, attempts_max) {
             Action::Retry { delay_ms } => {
@@ -206,6 +237,7 @@ impl Run {
             drafting.draft = draft;
             drafting.staged.clear();
             drafting.sealed = None;
+            drafting.taken_over.clear();
             drafting.retry_at_ms = None;
             if matches!(self.phase, Phase::Planning(_)) {
                 self.abandon_steps();
@@ -221,31 +253,41 @@ impl Run {
         self.unfinished = 0;
         self.failed.clear();
         if let Some(drafting) = self.drafting() {
+            // What an older draft has started may rest on outputs that were
+            // replaced since; only its attempts count on.
+            drafting.abandoned.values_mut().for_each(|old| old.state = StepState::Dropped);
             drafting.abandoned.extend(steps);
         }
     }
 
-    /// Starts a streamed step of the first plan, or goes on with an equal one of
-    /// an abandoned draft whose own dependencies were taken over as well.
-    fn start_early(&mut self, spec: Arc<PlanStep>, at_ms: u64, out: &mut Vec<Command>) {
-        let dependencies = spec.dependencies();
-        let sound = dependencies.iter().all(|on| *on < spec.id && self.steps.contains_key(on));
+    /// Starts a streamed step of the first plan, if those that it depends on are here.
+    fn start_early(&mut self, spec: Arc<PlanStep>, out: &mut Vec<Command>) {
+        let sound = spec.dependencies().iter().all(|on| self.steps.contains_key(on));
         if !sound || self.steps.len() >= self.submission.envelope.steps_max as usize {
             // The linter will say so when the draft is sealed; nothing half-runs.
             return;
         }
+        self.take_up(spec, out);
+    }
+
+    /// Starts a step of the first plan, or goes on with an equal one of the draft
+    /// just before whose own dependencies were taken over as well.
+    fn take_up(&mut self, spec: Arc<PlanStep>, out: &mut Vec<Command>) {
         let old = self.drafting().and_then(|drafting| drafting.abandoned.remove(&spec.id));
         let attempts_before = old.as_ref().map_or(0, Step::attempts);
         match old {
-            Some(old) if old.spec == spec && self.inherits(&dependencies) => self.resume(old),
-            _ => self.add_step(Step::new(spec, 1, attempts_before), at_ms, out),
+            Some(old) if old.spec == spec && old.can_be_resumed() && self.inherits(&spec) => self.resume(old),
+            _ => self.add_step(Step::new(spec, 1, attempts_before), out),
         }
     }
 
-    fn inherits(&self, dependencies: &[u32]) -> bool {
-        dependencies
-            .iter()
-            .all(|on| self.steps.get(on).is_some_and(|step| step.state == StepState::Succeeded))
+    /// Whether a step sees the same outputs as in the draft just before.
+    fn inherits(&self, spec: &PlanStep) -> bool {
+        let Phase::Planning(drafting) = &self.phase else {
+            return false;
+        };
+        let done = |on| self.steps.get(on).is_some_and(|step| step.state == StepState::Succeeded);
+        spec.dependencies().iter().all(|on| drafting.taken_over.contains(on) && done(on))
     }
 
     fn resume(&mut self, mut old: Step) {
@@ -257,15 +299,17 @@ impl Run {
                 dependency.dependents.push(id);
             }
         }
-        match old.state {
-            StepState::Failed => {
-                self.failed.insert(id);
-            }
+        let state = old.state;
+        self.highest_id = self.highest_id.max(id);
+        self.steps.insert(id, old);
+        match state {
+            StepState::Failed => self.note_failure(id),
             StepState::Waiting | StepState::Active => self.unfinished += 1,
             StepState::Succeeded | StepState::Dropped => {}
         }
-        self.highest_id = self.highest_id.max(id);
-        self.steps.insert(id, old);
+        if let Some(drafting) = self.drafting() {
+            drafting.taken_over.insert(id);
+        }
     }
 
     /// Commits a draft, once all of its steps are here.
@@ -277,14 +321,19 @@ impl Run {
             drafting.sealed = Some(sealed);
             return;
         }
-        let steps: Vec<PlanStep> = drafting.staged.values().map(|step| step.as_ref().clone()).collect();
+        // Records come in any order; what counts is that there is one without forward references.
+        let steps =
+            order::by_dependency(drafting.staged.values().map(|step| step.as_ref().clone()).collect());
         let frontier = drafting.frontier.clone();
+        let first = matches!(self.phase, Phase::Planning(_));
         let committed = match &sealed.decision {
-            Decision::Plan { final_step } => self.commit_first(*final_step, steps, &sealed, at_ms, out),
-            Decision::Revise { drop, final_step } => {
+            Decision::Plan { final_step } if first => self.commit_first(*final_step, steps, &sealed, out),
+            Decision::Revise { drop, final_step } if !first => {
                 let change = Change { drop, final_step: *final_step, steps: &steps };
-                self.commit_revision(&frontier, &change, &sealed, at_ms, out)
+                self.commit_revision(&frontier, &change, &sealed, out)
             }
+            Decision::Plan { .. } => Err(vec![misplaced("a first plan cannot answer a replan")]),
+            Decision::Revise { .. } => Err(vec![misplaced("there is no plan to revise yet")]),
             Decision::Finish { answer } => {
                 self.note(self.revision + 1, &sealed.reason, Vec::new(), Vec::new(), &sealed.usage);
                 self.finish_early(answer.clone(), &sealed.reason, at_ms, out);
@@ -300,7 +349,7 @@ impl Run {
             Ok(()) => self.after_result(at_ms, out),
             Err(faults) => {
                 let message = format!("the plan is not sound:\n{}", lint::describe(&faults));
-                let failure = Failure::new(crate::failure::FailureClass::InvalidOutput, message);
+                let failure = Failure::new(FailureClass::InvalidOutput, message);
                 self.planning_came_to_nothing(&failure, at_ms, out);
             }
         }
@@ -311,30 +360,26 @@ impl Run {
         final_step: u32,
         steps: Vec<PlanStep>,
         sealed: &PlanSealed,
-        at_ms: u64,
         out: &mut Vec<Command>,
-    ) -> Result<(), Vec<lint::Fault>> {
+    ) -> Result<(), Vec<Fault>> {
         let plan = Plan { steps, final_step };
         let faults =
             lint::structure(&plan, &Existing::default(), self.submission.envelope.steps_max as usize);
         if !faults.is_empty() {
             return Err(faults);
         }
-        self.phase = Phase::Executing;
-        self.revision = 1;
-        self.final_step = final_step;
         let added = plan.steps.iter().map(|step| step.id).collect();
         self.note(1, &sealed.reason, added, Vec::new(), &sealed.usage);
         for step in plan.steps {
             // A step whose record came before those it depends on was not started yet.
             if !self.steps.contains_key(&step.id) {
-                self.add_step(Step::new(Arc::new(step), 1, 0), at_ms, out);
+                self.take_up(Arc::new(step), out);
             }
         }
-        let waiting: Vec<u32> = self.steps.keys().copied().collect();
-        for id in waiting {
-            self.start_if_ready(id, at_ms, out);
-        }
+        self.phase = Phase::Executing;
+        self.revision = 1;
+        self.final_step = final_step;
+        self.start_ready(self.steps.keys().copied().collect(), out);
         Ok(())
     }
 
@@ -343,9 +388,8 @@ impl Run {
         frontier: &[u32],
         change: &Change<'_>,
         sealed: &PlanSealed,
-        at_ms: u64,
         out: &mut Vec<Command>,
-    ) -> Result<(), Vec<lint::Fault>> {
+    ) -> Result<(), Vec<Fault>> {
         let revised = revision::revise(&self.situation(frontier), change, self.steps_left())?;
         self.phase = Phase::Executing;
         self.revision += 1;
@@ -357,10 +401,7 @@ impl Run {
         let dropped = revised.dropped.iter().copied().collect();
         self.note(self.revision, &sealed.reason, added, dropped, &sealed.usage);
         for step in change.steps {
-            self.add_step(Step::new(Arc::new(step.clone()), self.revision, 0), at_ms, out);
-            if self.ended() {
-                break;
-            }
+            self.add_step(Step::new(Arc::new(step.clone()), self.revision, 0), out);
         }
         Ok(())
     }
@@ -387,4 +428,8 @@ impl Run {
         let reason = reason.to_owned();
         self.revisions.push(RevisionNote { revision, reason, added, dropped, nano_usd: usage.nano_usd });
     }
+}
+
+fn misplaced(message: &str) -> Fault {
+    Fault::new(Code::Malformed, None, message)
 }

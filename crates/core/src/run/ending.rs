@@ -31,17 +31,27 @@ impl Run {
 
     /// Ends the run if it has used more than it may. True if it did.
     pub(super) fn end_over_budget(&mut self, at_ms: u64, out: &mut Vec<Command>) -> bool {
+        let reason = self.over_budget();
+        let over = reason.is_some();
+        if over {
+            self.end(RunState::Failed, reason, at_ms, out);
+        }
+        over
+    }
+
+    /// How the run has used more than it may, if it has.
+    pub(super) fn over_budget(&self) -> Option<String> {
         let used = self.ledger.total();
         let budget = self.submission.envelope.budget;
         let over_tokens = budget.tokens.filter(|max| used.tokens() > *max);
         let over_usd = budget.nano_usd.filter(|max| used.nano_usd.is_some_and(|usd| usd > *max));
-        let reason = match (over_tokens, over_usd) {
-            (Some(max), _) => format!("budget: {} tokens used of {max}", used.tokens()),
-            (None, Some(max)) => format!("budget: {} nano-USD used of {max}", used.nano_usd.unwrap_or(0)),
-            (None, None) => return false,
-        };
-        self.end(RunState::Failed, Some(reason), at_ms, out);
-        true
+        match (over_tokens, over_usd) {
+            (Some(max), _) => Some(format!("budget: {} tokens used of {max}", used.tokens())),
+            (None, Some(max)) => {
+                Some(format!("budget: {} nano-USD used of {max}", used.nano_usd.unwrap_or(0)))
+            }
+            (None, None) => None,
+        }
     }
 
     /// Why the planner cannot be asked, if it cannot.
@@ -54,7 +64,7 @@ impl Run {
             Some(" (the task has no goal to replan for)".to_owned())
         } else if self.replans >= envelope.replans_max {
             Some(format!(" (all {} replans are used)", envelope.replans_max))
-        } else if self.denials > 1 {
+        } else if self.denied_again {
             Some(" (the plan asked again for what its envelope denies)".to_owned())
         } else {
             None
@@ -89,7 +99,7 @@ impl Run {
         if self.ended() {
             return;
         }
-        let busy = !matches!(self.phase, Phase::Executing) || self.active_work().next().is_some();
+        let busy = !matches!(self.phase, Phase::Executing) || self.steps.values().any(Step::is_in_flight);
         let document = self.document_at(state, reason, answer, at_ms);
         self.phase = Phase::Ended;
         if busy {
@@ -150,11 +160,12 @@ impl Run {
     fn entries(&self, ended: bool) -> Vec<StepEntry> {
         let mut entries = Vec::with_capacity(self.steps.len());
         for step in self.steps.values() {
-            entries.push(self.step_entry(step, ended));
-            if step.spec.for_each.is_some() {
-                let items = (0u32..).zip(&step.work);
-                entries.extend(items.map(|(at, work)| self.item_entry(step, at, work, ended)));
-            }
+            let entry = self.step_entry(step, ended);
+            let items = if step.spec.for_each.is_some() { step.work.as_slice() } else { &[] };
+            let items: Vec<_> =
+                (0u32..).zip(items).map(|(at, work)| item_entry(&entry, at, work, ended)).collect();
+            entries.push(entry);
+            entries.extend(items);
         }
         entries
     }
@@ -180,21 +191,25 @@ impl Run {
             ended_ms: step.work.iter().filter_map(|work| work.ended_ms).max(),
         }
     }
+}
 
-    fn item_entry(&self, step: &Step, at: u32, work: &Work, ended: bool) -> StepEntry {
-        let unfinished = matches!(work.state_name(), "running" | "waiting");
-        StepEntry {
-            id: StepKey(StepId::item(step.spec.id, at)),
-            state: if ended && unfinished { "cancelled" } else { work.state_name() }.to_owned(),
-            description: String::new(),
-            attempts: work.attempt,
-            model: work.model.clone(),
-            output: work.output.clone(),
-            error: work.failure.clone(),
-            usage: work.usage,
-            started_ms: work.started_ms,
-            ended_ms: work.ended_ms,
-            ..self.step_entry(step, ended)
-        }
+/// An item shows what is its own, and where it belongs as its step does.
+fn item_entry(step: &StepEntry, at: u32, work: &Work, ended: bool) -> StepEntry {
+    let unfinished = matches!(work.state_name(), "running" | "waiting");
+    StepEntry {
+        id: StepKey(StepId::item(step.id.0.step, at)),
+        revision: step.revision,
+        state: if ended && unfinished { "cancelled" } else { work.state_name() }.to_owned(),
+        description: String::new(),
+        tools: step.tools.clone(),
+        depends_on: step.depends_on.clone(),
+        attempts: work.attempt,
+        pool: step.pool.clone(),
+        model: work.model.clone(),
+        output: work.output.clone(),
+        error: work.failure.clone(),
+        usage: work.usage,
+        started_ms: work.started_ms,
+        ended_ms: work.ended_ms,
     }
 }

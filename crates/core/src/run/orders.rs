@@ -88,7 +88,7 @@ impl Run {
     pub(super) fn step_order(&self, id: StepId) -> Option<Command> {
         let step = self.steps.get(&id.step)?;
         let work = step.work.get(id.item.unwrap_or(0) as usize)?;
-        let mut inputs = self.resolve_inputs(&step.spec).ok()?;
+        let mut inputs = step.inputs.clone();
         if let (Some(each), Some(position), Some(item)) = (&step.spec.for_each, id.item, &work.item) {
             let input = |name: &str, value| ResolvedInput { name: name.to_owned(), value };
             inputs.push(input(each.item_name(), ResolvedValue::Item(item.clone())));

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::{failure::Failure, json::Json, plan::PlanStep, usage::Usage};
+use crate::{
+    command::ResolvedInput,
+    failure::{Failure, FailureClass},
+    json::Json,
+    plan::PlanStep,
+    usage::Usage,
+};
 
 /// Where a step stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +36,8 @@ pub(super) struct Step {
     pub(super) dependents: Vec<u32>,
     /// Dependencies that have not succeeded yet.
     pub(super) missing: u32,
+    /// Its inputs with their values, resolved once when it starts; kept until it is settled.
+    pub(super) inputs: Vec<ResolvedInput>,
     /// One, or one per item; empty until it starts.
     pub(super) work: Vec<Work>,
     /// Work that is neither done nor failed.
@@ -77,6 +85,7 @@ impl Step {
             state: StepState::Waiting,
             dependents: Vec::new(),
             missing: 0,
+            inputs: Vec::new(),
             work: Vec::new(),
             open: 0,
             attempts_before,
@@ -88,6 +97,46 @@ impl Step {
     /// The highest attempt used so far by any of its work.
     pub(super) fn attempts(&self) -> u32 {
         self.work.iter().map(|work| work.attempt).max().unwrap_or(self.attempts_before)
+    }
+
+    /// All of its work is settled: there is its output, or its failure.
+    pub(super) fn settle(&mut self) {
+        self.inputs = Vec::new();
+        let broken = self.work.iter().position(|work| work.state == WorkState::Failed);
+        if let Some(position) = broken {
+            self.fail_for(position);
+            return;
+        }
+        self.output = match &self.spec.for_each {
+            Some(_) => Some(gather(&self.work)),
+            None => self.work.first().and_then(|work| work.output.clone()),
+        };
+        self.state = StepState::Succeeded;
+    }
+
+    /// It has failed for what the work at `position` failed for.
+    pub(super) fn fail_for(&mut self, position: usize) {
+        let failure = self.work.get(position).and_then(|work| work.failure.clone());
+        let mut failure =
+            failure.unwrap_or_else(|| Failure::new(FailureClass::ToolError, "no reason was given"));
+        if self.spec.for_each.is_some() {
+            failure.message = format!("item {position}: {}", failure.message);
+        }
+        self.state = StepState::Failed;
+        self.failure = Some(failure);
+    }
+
+    /// Whether another draft of the same plan can go on with it: whatever is
+    /// dispatched will be answered. Waiting for a retry is not gone on with,
+    /// because its timer may have fired while no draft wanted the step.
+    pub(super) fn can_be_resumed(&self) -> bool {
+        let in_backoff = |work: &Work| matches!(work.state, WorkState::Backoff { .. });
+        self.state != StepState::Dropped && !self.work.iter().any(in_backoff)
+    }
+
+    /// Whether somebody may be at work for it, wanted or not.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.work.iter().any(|work| matches!(work.state, WorkState::Dispatched | WorkState::Backoff { .. }))
     }
 
     pub(super) const fn state_name(&self) -> &'static str {

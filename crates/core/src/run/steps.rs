@@ -1,10 +1,12 @@
 //! Starting work and settling it.
 
+use std::collections::VecDeque;
+
 use serde_json::Value;
 
 use super::{
     Phase, Run, Why,
-    step::{Step, StepState, Work, WorkState, gather},
+    step::{Step, StepState, Work, WorkState},
 };
 use crate::{
     command::Command,
@@ -20,7 +22,7 @@ use crate::{
 
 impl Run {
     /// Adds a step of the current plan and starts it if nothing is in its way.
-    pub(super) fn add_step(&mut self, mut step: Step, at_ms: u64, out: &mut Vec<Command>) {
+    pub(super) fn add_step(&mut self, mut step: Step, out: &mut Vec<Command>) {
         let id = step.spec.id;
         for on in step.spec.dependencies() {
             if let Some(dependency) = self.steps.get_mut(&on) {
@@ -33,17 +35,28 @@ impl Run {
         self.highest_id = self.highest_id.max(id);
         self.unfinished += 1;
         self.steps.insert(id, step);
-        self.start_if_ready(id, at_ms, out);
+        self.start_ready(vec![id], out);
     }
 
-    pub(super) fn start_if_ready(&mut self, id: u32, at_ms: u64, out: &mut Vec<Command>) {
-        let Some(step) = self.steps.get(&id) else {
-            return;
-        };
-        let ready = step.state == StepState::Waiting && step.missing == 0;
-        if ready && (self.sealed() || self.may_start_early(&step.spec)) {
-            self.start_step(id, at_ms, out);
+    /// Starts those of `ids` that can, and whatever they unlock by being done at
+    /// once. A list and no recursion: steps over empty lists unlock one another
+    /// in chains that are as long as a plan.
+    pub(super) fn start_ready(&mut self, ids: Vec<u32>, out: &mut Vec<Command>) {
+        let mut ids = VecDeque::from(ids);
+        while let Some(id) = ids.pop_front() {
+            if self.can_start(id) {
+                ids.extend(self.start_step(id, out));
+            }
         }
+    }
+
+    fn can_start(&self, id: u32) -> bool {
+        self.steps.get(&id).is_some_and(|step| {
+            step.state == StepState::Waiting
+                && step.missing == 0
+                && (self.sealed() || self.may_start_early(&step.spec))
+                && self.over_budget().is_none()
+        })
     }
 
     /// A plan that is not whole yet may turn out unsound: until then only work
@@ -52,9 +65,10 @@ impl Run {
         self.submission.envelope.side_effect_free(&step.tools)
     }
 
-    fn start_step(&mut self, id: u32, at_ms: u64, out: &mut Vec<Command>) {
+    /// Dispatches a step's work; returns what it unlocks if there is none.
+    fn start_step(&mut self, id: u32, out: &mut Vec<Command>) -> Vec<u32> {
         let Some(step) = self.steps.get(&id) else {
-            return;
+            return Vec::new();
         };
         let attempt = step.attempts_before + 1;
         let work = match &step.spec.for_each {
@@ -64,31 +78,30 @@ impl Run {
             }),
         };
         let inputs = self.resolve_inputs(&step.spec);
-        let started = work.and_then(|work| inputs.map(|_| work));
+        let started = work.and_then(|work| inputs.map(|inputs| (work, inputs)));
         let Some(step) = self.steps.get_mut(&id) else {
-            return;
+            return Vec::new();
         };
         match started {
-            Err(failure) => self.fail_step(id, failure, at_ms, out),
-            Ok(work) => {
+            Err(failure) => {
+                step.state = StepState::Failed;
+                step.failure = Some(failure);
+                self.unfinished -= 1;
+                self.note_failure(id);
+                return Vec::new();
+            }
+            Ok((work, inputs)) => {
                 step.state = StepState::Active;
                 step.open = u32::try_from(work.len()).unwrap_or(u32::MAX);
-                step.work = work;
-                self.dispatch_all(id, at_ms, out);
+                (step.work, step.inputs) = (work, inputs);
             }
         }
-    }
-
-    fn dispatch_all(&mut self, id: u32, at_ms: u64, out: &mut Vec<Command>) {
-        let Some(step) = self.steps.get(&id) else {
-            return;
-        };
         if step.open == 0 {
-            self.settle_step(id, at_ms, out);
-            return;
+            return self.settle_step(id);
         }
         let ids = work_ids(step);
         out.extend(ids.into_iter().filter_map(|step| self.step_order(step)));
+        Vec::new()
     }
 
     /// The list that a `for_each` is expanded over.
@@ -130,7 +143,7 @@ impl Run {
         work.state = WorkState::Succeeded;
         work.output = Some(success.output);
         work.failure = None;
-        self.settle_work(report.step.step, at_ms, out);
+        self.settle_work(report.step.step, out);
         self.after_result(at_ms, out);
         Ok(())
     }
@@ -154,11 +167,14 @@ impl Run {
             }
             Action::AskPlanner => {
                 work.state = WorkState::Failed;
-                self.settle_work(report.step.step, at_ms, out);
+                self.settle_work(report.step.step, out);
             }
             Action::End => {
                 work.state = WorkState::Failed;
-                self.end(RunState::Failed, Some(reason(report.step, &failure)), at_ms, out);
+                if let Some(step) = self.steps.get_mut(&report.step.step) {
+                    step.fail_for(report.step.item.unwrap_or(0) as usize);
+                }
+                self.end(end_of(failure.class), Some(reason(report.step, &failure)), at_ms, out);
             }
         }
         self.after_result(at_ms, out);
@@ -167,31 +183,42 @@ impl Run {
 
     /// The dispatched work that a report is about; charges its usage.
     fn accept(&mut self, report: &AttemptReport) -> Result<&mut Work, Why> {
-        let step = self.steps.get_mut(&report.step.step).ok_or(Why::Illegal)?;
+        let Self { steps, phase, ledger, times, .. } = self;
+        let id = report.step.step;
+        let step = steps.get_mut(&id).or_else(|| phase.abandoned(id)).ok_or(Why::Illegal)?;
         if step.spec.for_each.is_some() != report.step.item.is_some() {
             return Err(Why::Illegal);
         }
-        let work = step.work.get_mut(report.step.item.unwrap_or(0) as usize).ok_or(Why::Replaced)?;
-        if step.state != StepState::Active || work.attempt != report.attempt {
+        let position = report.step.item.unwrap_or(0) as usize;
+        if position >= step.work.len() {
+            return Err(if step.attempts() < report.attempt { Why::Illegal } else { Why::Replaced });
+        }
+        let work = &mut step.work[position];
+        if work.attempt != report.attempt {
             return Err(if work.attempt < report.attempt { Why::Illegal } else { Why::Replaced });
         }
-        if work.state != WorkState::Dispatched {
+        if step.state == StepState::Dropped {
+            return Err(Why::Replaced);
+        }
+        if step.state != StepState::Active || work.state != WorkState::Dispatched {
             return Err(Why::Repeated);
         }
         for (account, usage) in &report.usage {
-            self.ledger.charge(*account, usage);
+            ledger.charge(*account, usage);
             work.usage.add(usage);
         }
         work.model.clone_from(&report.model);
         work.started_ms = Some(report.started_ms);
         work.ended_ms = Some(report.ended_ms);
-        let first = self.times.first_step_started.get_or_insert(report.started_ms);
+        let first = times.first_step_started.get_or_insert(report.started_ms);
         *first = report.started_ms.min(*first);
         Ok(work)
     }
 
     pub(super) fn retry_step(&mut self, id: StepId, attempt: u32, out: &mut Vec<Command>) -> Result<(), Why> {
-        let step = self.steps.get_mut(&id.step).ok_or(Why::Illegal)?;
+        let Some(step) = self.steps.get_mut(&id.step) else {
+            return Err(if self.phase.abandoned(id.step).is_some() { Why::Replaced } else { Why::Illegal });
+        };
         let active = step.state == StepState::Active;
         let work = step.work.get_mut(id.item.unwrap_or(0) as usize).ok_or(Why::Replaced)?;
         let due = active && matches!(work.state, WorkState::Backoff { .. }) && work.attempt + 1 == attempt;
@@ -204,59 +231,52 @@ impl Run {
         Ok(())
     }
 
-    fn settle_work(&mut self, id: u32, at_ms: u64, out: &mut Vec<Command>) {
-        let Some(step) = self.steps.get_mut(&id) else {
+    fn settle_work(&mut self, id: u32, out: &mut Vec<Command>) {
+        let Self { steps, phase, .. } = self;
+        let Some(step) = steps.get_mut(&id).or_else(|| phase.abandoned(id)) else {
             return;
         };
         step.open -= 1;
         if step.open == 0 {
-            self.settle_step(id, at_ms, out);
+            let unlocked = self.settle_step(id);
+            self.start_ready(unlocked, out);
         }
     }
 
-    /// All of a step's work is settled.
-    fn settle_step(&mut self, id: u32, at_ms: u64, out: &mut Vec<Command>) {
+    /// All of a step's work is settled; returns the steps that nothing is in the way of now.
+    fn settle_step(&mut self, id: u32) -> Vec<u32> {
         let Some(step) = self.steps.get_mut(&id) else {
-            return;
-        };
-        let broken = step.work.iter().enumerate().find(|(_, work)| work.state == WorkState::Failed);
-        if let Some((position, work)) = broken {
-            let failure =
-                work.failure.clone().unwrap_or_else(|| tool_error("no reason was given".to_owned()));
-            let failure = if step.spec.for_each.is_some() { of_item(failure, position) } else { failure };
-            self.fail_step(id, failure, at_ms, out);
-            return;
-        }
-        step.output = if step.spec.for_each.is_some() {
-            Some(gather(&step.work))
-        } else {
-            step.work.first().and_then(|work| work.output.clone())
-        };
-        step.state = StepState::Succeeded;
-        self.unfinished -= 1;
-        let dependents = step.dependents.clone();
-        for dependent in dependents {
-            if let Some(waiting) = self.steps.get_mut(&dependent) {
-                waiting.missing = waiting.missing.saturating_sub(1);
-                self.start_if_ready(dependent, at_ms, out);
+            if let Some(abandoned) = self.phase.abandoned(id) {
+                abandoned.settle();
             }
+            return Vec::new();
+        };
+        step.settle();
+        self.unfinished -= 1;
+        if step.state == StepState::Failed {
+            self.note_failure(id);
+            return Vec::new();
         }
+        let mut unlocked = step.dependents.clone();
+        unlocked.retain(|dependent| {
+            self.steps.get_mut(dependent).is_some_and(|waiting| {
+                waiting.missing = waiting.missing.saturating_sub(1);
+                waiting.missing == 0
+            })
+        });
+        unlocked
     }
 
     /// A step has failed for good: its failure waits for the planner.
-    fn fail_step(&mut self, id: u32, failure: Failure, at_ms: u64, out: &mut Vec<Command>) {
-        let Some(step) = self.steps.get_mut(&id) else {
+    pub(super) fn note_failure(&mut self, id: u32) {
+        self.failed.insert(id);
+        let Some(step) = self.steps.get(&id) else {
             return;
         };
-        let denied = failure.class == FailureClass::Denied;
-        step.state = StepState::Failed;
-        step.failure = Some(failure);
-        self.unfinished -= 1;
-        self.failed.insert(id);
-        if denied {
-            self.denials += 1;
+        if step.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Denied) {
+            let first = *self.denied_in.get_or_insert(step.revision);
+            self.denied_again |= step.revision > first;
         }
-        self.after_result(at_ms, out);
     }
 
     /// Something was settled: the run may be over, over budget, or in need of its planner.
@@ -290,9 +310,13 @@ fn work_ids(step: &Step) -> Vec<StepId> {
     (0u32..).take(step.work.len()).map(|item| StepId::item(id, item)).collect()
 }
 
-fn of_item(mut failure: Failure, position: usize) -> Failure {
-    failure.message = format!("item {position}: {}", failure.message);
-    failure
+/// How a run ends for a failure that nobody can mend.
+const fn end_of(class: FailureClass) -> RunState {
+    match class {
+        FailureClass::Deadline => RunState::Expired,
+        FailureClass::Cancelled => RunState::Cancelled,
+        _ => RunState::Failed,
+    }
 }
 
 pub(super) fn reason(step: StepId, failure: &Failure) -> String {

@@ -9,7 +9,8 @@ use crate::{
     tool::{ToolCatalog, ToolSpec},
 };
 
-pub(super) fn step(step: &PlanStep, tools: &ToolCatalog, faults: &mut Vec<Fault>) {
+/// Faults of one step under the contracts of the tools it names.
+pub fn step(step: &PlanStep, tools: &ToolCatalog, faults: &mut Vec<Fault>) {
     for name in &step.tools {
         if !tools.contains_key(name) {
             let have: Vec<_> = tools.keys().map(String::as_str).collect();

@@ -1,0 +1,1 @@
+//! planfleet-api

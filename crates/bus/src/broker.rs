@@ -1,0 +1,286 @@
+//! What planfleet asks of a broker, and nothing more.
+//!
+//! Two implementations pass one conformance suite: [`nats`] over JetStream and
+//! [`memory`], its in-memory twin. Nothing above this module knows which one it
+//! has, and nothing here knows what a run or a step is: subjects and payloads
+//! are opaque. The typed layer on top is [`crate::Bus`].
+
+pub mod memory;
+pub mod nats;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+/// The largest object, as design section 12 has it.
+pub const OBJECT_BYTES_MAX: usize = 64 << 20;
+
+/// Message headers. Few per message, so an ordered map keeps encodings stable.
+pub type Headers = BTreeMap<String, String>;
+
+/// How a stream keeps its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// An ordered log, read by any number of readers, trimmed from the front.
+    Log,
+    /// A queue: a message is gone once it is acked, and a second message on a
+    /// subject is refused for as long as the first is queued or in flight.
+    WorkQueue,
+    /// At most one message per subject, written once: later ones are refused.
+    WriteOnce,
+}
+
+/// A stream to be created or checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSpec {
+    /// `[A-Z0-9_]+`.
+    pub name: String,
+    /// Subjects with wildcards, disjoint from every other stream's.
+    pub subjects: Vec<String>,
+    /// How messages are kept.
+    pub kind: StreamKind,
+    /// Messages older than this are dropped; `None` keeps them.
+    pub max_age: Option<Duration>,
+    /// 1, 3 or 5.
+    pub replicas: usize,
+}
+
+/// A durable consumer of a work queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerSpec {
+    /// The stream it reads.
+    pub stream: String,
+    /// `[A-Za-z0-9_-]+`.
+    pub name: String,
+    /// The subjects it takes, disjoint from every other consumer's of the stream.
+    pub filter: String,
+    /// A delivery that is neither acked nor extended for this long goes to another worker.
+    pub ack_wait: Duration,
+    /// How many deliveries may be unacked at once over all workers.
+    pub max_ack_pending: i64,
+}
+
+/// A message to be stored.
+#[derive(Debug, Clone, Default)]
+pub struct Outgoing {
+    /// Where it goes.
+    pub subject: String,
+    /// Trace context and the like.
+    pub headers: Headers,
+    /// The encoded body.
+    pub payload: Bytes,
+}
+
+/// What the broker said of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// Stored at this stream sequence.
+    Stored(u64),
+    /// Refused, because the subject already holds a message: the name is taken.
+    Present,
+}
+
+/// One entry of a log.
+#[derive(Debug, Clone)]
+pub struct LogEntry {
+    /// Its stream sequence, from 1.
+    pub seq: u64,
+    /// When the broker stored it, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The subject it was published to.
+    pub subject: String,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its body.
+    pub payload: Bytes,
+}
+
+/// A stream's edges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamState {
+    /// The first sequence still there; `last_seq + 1` when the stream is empty.
+    pub first_seq: u64,
+    /// The last sequence ever stored; 0 when none was.
+    pub last_seq: u64,
+    /// How many messages are there.
+    pub messages: u64,
+}
+
+/// Settles one delivery with the broker.
+#[async_trait]
+pub trait Settle: Send + Sync {
+    /// The work is done: the message leaves the queue.
+    async fn ack(&self) -> Result<(), Error>;
+    /// The work goes on: the ack wait starts anew.
+    async fn progress(&self) -> Result<(), Error>;
+    /// Somebody else shall do it, at once.
+    async fn give_back(&self) -> Result<(), Error>;
+}
+
+/// One message handed to one worker.
+pub struct Delivery {
+    /// The subject it was published to.
+    pub subject: String,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its body.
+    pub payload: Bytes,
+    /// How often it has been delivered, this time included.
+    pub deliveries: u64,
+    /// Acks and the like.
+    pub settle: std::sync::Arc<dyn Settle>,
+}
+
+/// A value of a key-value bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvEntry {
+    /// The value.
+    pub value: Bytes,
+    /// Its revision: grows with every write of the bucket.
+    pub revision: u64,
+}
+
+/// The outcome of a compare-and-set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CasOutcome {
+    /// Written, at this revision.
+    Written(u64),
+    /// Somebody else wrote first.
+    Conflict,
+}
+
+/// A message of core publish-subscribe: not stored, lost when nobody listens.
+#[derive(Debug, Clone)]
+pub struct LiveMessage {
+    /// The subject it was published to.
+    pub subject: String,
+    /// Where an answer is expected.
+    pub reply: Option<String>,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its body.
+    pub payload: Bytes,
+}
+
+/// What went wrong with the broker.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No connection, no leader, or no answer in time, after all retries.
+    #[error("broker unreachable: {0}")]
+    Unreachable(String),
+    /// The broker refused the request for good.
+    #[error("broker refused {what}: {reason}")]
+    Refused {
+        /// The request.
+        what: String,
+        /// The broker's own words.
+        reason: String,
+    },
+    /// The stream, consumer, bucket or object is not there.
+    #[error("{0} does not exist on the broker")]
+    Missing(String),
+    /// An asset exists with another configuration than asked for.
+    #[error("{name} on the broker differs: {difference}")]
+    Differs {
+        /// The asset.
+        name: String,
+        /// Which settings differ, and how.
+        difference: String,
+    },
+    /// Nobody listens on the subject of a request.
+    #[error("nobody answers on {0}")]
+    NoResponder(String),
+    /// A body is larger than the broker takes.
+    #[error("{bytes} bytes are more than the {max} that a message may carry")]
+    TooLarge {
+        /// The body's size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+/// What a broker can do. Every call ends: it succeeds, or fails within its own time limit.
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// Creates the stream, or checks that the one that is there agrees.
+    async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), Error>;
+    /// Checks that the stream is there and agrees; creates nothing.
+    async fn verify_stream(&self, spec: &StreamSpec) -> Result<(), Error>;
+    /// Creates the durable consumer, or brings its limits up to date.
+    async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<(), Error>;
+    /// Creates a key-value bucket (history 1) unless it is there.
+    async fn ensure_bucket(&self, bucket: &str, replicas: usize) -> Result<(), Error>;
+    /// Creates an object bucket unless it is there.
+    async fn ensure_objects(&self, bucket: &str, replicas: usize) -> Result<(), Error>;
+
+    /// Stores a message. An unknown outcome (timeout, no leader, lost connection)
+    /// is tried again under the same name until the broker has answered, for at
+    /// most 30 s; the caller must be able to bear a second copy on a log.
+    async fn publish(&self, message: Outgoing) -> Result<Published, Error>;
+
+    /// Takes up to `max` messages, as they come, waiting at most `expires` for
+    /// them. The stream ends at `max` or at `expires`, whichever is first.
+    async fn pull(
+        &self,
+        stream: &str,
+        consumer: &str,
+        max: usize,
+        expires: Duration,
+    ) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error>;
+    /// How many messages of a consumer wait or are in flight.
+    async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error>;
+
+    /// Reads a log in order from `from_seq` on (or from its first message, where
+    /// older ones are gone), without end. Recovers by itself from reconnects
+    /// and elections without gaps or repeats.
+    async fn read_log(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error>;
+    /// A stream's edges.
+    async fn stream_state(&self, stream: &str) -> Result<StreamState, Error>;
+    /// The newest message on a subject (wildcards allowed).
+    async fn last_on_subject(&self, stream: &str, subject: &str) -> Result<Option<LogEntry>, Error>;
+    /// Drops all messages below `seq`.
+    async fn trim(&self, stream: &str, below_seq: u64) -> Result<(), Error>;
+
+    /// A key's value.
+    async fn kv_get(&self, bucket: &str, key: &str) -> Result<Option<KvEntry>, Error>;
+    /// Writes a key if its revision is still `expected` (0: the key does not exist).
+    async fn kv_cas(&self, bucket: &str, key: &str, value: Bytes, expected: u64)
+    -> Result<CasOutcome, Error>;
+    /// Removes a key, whatever its revision.
+    async fn kv_delete(&self, bucket: &str, key: &str) -> Result<(), Error>;
+    /// Every key of a bucket with its value. For small buckets only.
+    async fn kv_all(&self, bucket: &str) -> Result<BTreeMap<String, KvEntry>, Error>;
+
+    /// Stores an object under a name; the same name twice is one object.
+    async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error>;
+    /// An object's body.
+    async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error>;
+
+    /// Sends to whoever listens just now.
+    async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error>;
+    /// Listens to a subject (wildcards allowed). Slow listeners lose messages.
+    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, LiveMessage>, Error>;
+    /// Asks whoever listens, and waits for one answer.
+    async fn request(&self, subject: String, payload: Bytes, timeout: Duration) -> Result<Bytes, Error>;
+    /// Asks everybody who listens, and gathers the answers of `window`.
+    async fn request_all(
+        &self,
+        subject: String,
+        payload: Bytes,
+        window: Duration,
+    ) -> Result<Vec<Bytes>, Error>;
+
+    /// Sends what is buffered; returns when the broker has seen it.
+    async fn flush(&self) -> Result<(), Error>;
+    /// Whether the connection is up just now.
+    fn connected(&self) -> bool;
+    /// What the broker is, for people: version, cluster, mode.
+    async fn describe(&self) -> Result<String, Error>;
+}

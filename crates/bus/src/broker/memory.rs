@@ -1,0 +1,300 @@
+//! The broker in memory: what [`super::nats`] does, without a server.
+//!
+//! For tests and for embedding. It keeps the server's rules where callers can see
+//! them (refusal by name while a message is queued or in flight, redelivery after
+//! the ack wait, revisions, wildcards) and its clock is tokio's, so that a paused
+//! clock moves ack waits. It forgets everything with its last clone, and it ignores
+//! a stream's `max_age`: nothing that runs on it lives that long.
+
+mod bucket;
+mod live;
+mod queue;
+mod reader;
+mod stream;
+mod subject;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use tokio::{sync::watch, time::Instant};
+
+use self::{bucket::Bucket, live::Live, stream::Stream};
+use super::{
+    Broker, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry,
+    OBJECT_BYTES_MAX, Outgoing, Published, StreamSpec, StreamState,
+};
+
+/// The server's default `max_payload`, so that what fits here fits there.
+const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// A broker without a server. Clones are the same broker.
+#[derive(Clone)]
+pub struct MemoryBroker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    live: Live,
+    /// Rung at every change of a stream or queue. One bell for all: whoever waits
+    /// looks for itself, and tests have few who wait.
+    bell: watch::Sender<()>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct State {
+    streams: BTreeMap<String, Stream>,
+    buckets: BTreeMap<String, Bucket>,
+    objects: BTreeMap<String, BTreeMap<String, Bytes>>,
+}
+
+/// Wall-clock time that moves with tokio's clock.
+struct Clock {
+    started: Instant,
+    started_ms: u64,
+}
+
+impl MemoryBroker {
+    /// A broker with nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                state: Mutex::default(),
+                live: Live::default(),
+                bell: watch::Sender::new(()),
+                clock: Clock::start(),
+            }),
+        }
+    }
+}
+
+impl Default for MemoryBroker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes a stream and wakes whoever waits for that.
+    fn change<T>(
+        &self,
+        stream: &str,
+        change: impl FnOnce(&mut Stream) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let changed = change(self.state().stream(stream)?);
+        self.bell.send_replace(());
+        changed
+    }
+
+    /// Reads a stream.
+    fn look<T>(&self, stream: &str, look: impl FnOnce(&Stream) -> T) -> Result<T, Error> {
+        Ok(look(self.state().stream(stream)?))
+    }
+}
+
+impl State {
+    fn stream(&mut self, name: &str) -> Result<&mut Stream, Error> {
+        self.streams.get_mut(name).ok_or_else(|| Error::Missing(name.to_owned()))
+    }
+
+    fn bucket(&mut self, name: &str) -> Result<&mut Bucket, Error> {
+        let missing = || Error::Missing(format!("bucket {name}"));
+        self.buckets.get_mut(name).ok_or_else(missing)
+    }
+
+    fn objects(&mut self, name: &str) -> Result<&mut BTreeMap<String, Bytes>, Error> {
+        let missing = || Error::Missing(format!("object bucket {name}"));
+        self.objects.get_mut(name).ok_or_else(missing)
+    }
+
+    fn stream_of_subject(&mut self, subject: &str) -> Option<&mut Stream> {
+        self.streams.values_mut().find(|stream| stream.takes(subject))
+    }
+}
+
+impl Clock {
+    fn start() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), started_ms: millis(since_epoch) }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.started_ms + millis(self.started.elapsed())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn check_size(payload: &Bytes, max: usize) -> Result<(), Error> {
+    if payload.len() > max {
+        return Err(Error::TooLarge { bytes: payload.len(), max });
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Broker for MemoryBroker {
+    async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        let mut state = self.inner.state();
+        match state.streams.get(&spec.name) {
+            Some(there) => there.agrees_with(spec),
+            None => {
+                state.streams.insert(spec.name.clone(), Stream::new(spec.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    async fn verify_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        self.inner.look(&spec.name, |stream| stream.agrees_with(spec))?
+    }
+
+    async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<(), Error> {
+        self.inner.change(&spec.stream, |stream| stream.ensure_consumer(spec))
+    }
+
+    async fn ensure_bucket(&self, bucket: &str, _replicas: usize) -> Result<(), Error> {
+        self.inner.state().buckets.entry(bucket.to_owned()).or_default();
+        Ok(())
+    }
+
+    async fn ensure_objects(&self, bucket: &str, _replicas: usize) -> Result<(), Error> {
+        self.inner.state().objects.entry(bucket.to_owned()).or_default();
+        Ok(())
+    }
+
+    async fn publish(&self, message: Outgoing) -> Result<Published, Error> {
+        check_size(&message.payload, PAYLOAD_BYTES_MAX)?;
+        let at_ms = self.inner.clock.now_ms();
+        let published = match self.inner.state().stream_of_subject(&message.subject) {
+            Some(stream) => stream.publish(message, at_ms),
+            None => {
+                let subject = message.subject;
+                return Err(Error::Unreachable(format!("{subject}: no stream takes it")));
+            }
+        };
+        self.inner.bell.send_replace(());
+        Ok(published)
+    }
+
+    async fn pull(
+        &self,
+        stream: &str,
+        consumer: &str,
+        max: usize,
+        expires: Duration,
+    ) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error> {
+        Ok(reader::pull(self.inner.clone(), stream, consumer, max, expires))
+    }
+
+    async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {
+        self.inner.look(stream, |stream| stream.backlog(consumer))?
+    }
+
+    async fn read_log(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.inner.look(stream, |stream| stream.check_start(from_seq))??;
+        Ok(reader::read_log(self.inner.clone(), stream, from_seq))
+    }
+
+    async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {
+        self.inner.look(stream, Stream::state)
+    }
+
+    async fn last_on_subject(&self, stream: &str, subject: &str) -> Result<Option<LogEntry>, Error> {
+        self.inner.look(stream, |stream| stream.last_on_subject(subject))
+    }
+
+    async fn trim(&self, stream: &str, below_seq: u64) -> Result<(), Error> {
+        self.inner.change(stream, |stream| {
+            stream.trim(below_seq);
+            Ok(())
+        })
+    }
+
+    async fn kv_get(&self, bucket: &str, key: &str) -> Result<Option<KvEntry>, Error> {
+        Ok(self.inner.state().bucket(bucket)?.get(key))
+    }
+
+    async fn kv_cas(
+        &self,
+        bucket: &str,
+        key: &str,
+        value: Bytes,
+        expected: u64,
+    ) -> Result<CasOutcome, Error> {
+        check_size(&value, PAYLOAD_BYTES_MAX)?;
+        Ok(self.inner.state().bucket(bucket)?.compare_and_set(key, value, expected))
+    }
+
+    async fn kv_delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
+        self.inner.state().bucket(bucket)?.delete(key);
+        Ok(())
+    }
+
+    async fn kv_all(&self, bucket: &str) -> Result<BTreeMap<String, KvEntry>, Error> {
+        Ok(self.inner.state().bucket(bucket)?.all())
+    }
+
+    async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
+        check_size(&body, OBJECT_BYTES_MAX)?;
+        self.inner.state().objects(bucket)?.insert(name.to_owned(), body);
+        Ok(())
+    }
+
+    async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
+        Ok(self.inner.state().objects(bucket)?.get(name).cloned())
+    }
+
+    async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {
+        check_size(&payload, PAYLOAD_BYTES_MAX)?;
+        self.inner.live.publish(&LiveMessage { subject, reply: None, headers, payload });
+        Ok(())
+    }
+
+    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, LiveMessage>, Error> {
+        Ok(self.inner.live.subscribe(subject))
+    }
+
+    async fn request(&self, subject: String, payload: Bytes, timeout: Duration) -> Result<Bytes, Error> {
+        self.inner.live.request(subject, payload, timeout).await
+    }
+
+    async fn request_all(
+        &self,
+        subject: String,
+        payload: Bytes,
+        window: Duration,
+    ) -> Result<Vec<Bytes>, Error> {
+        Ok(self.inner.live.request_all(subject, payload, window).await)
+    }
+
+    async fn flush(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn connected(&self) -> bool {
+        true
+    }
+
+    async fn describe(&self) -> Result<String, Error> {
+        Ok("in-memory broker".to_owned())
+    }
+}

@@ -1,0 +1,211 @@
+//! The broker over NATS JetStream.
+//!
+//! Everything here ends: each call has a time limit, and a lost connection, an
+//! election or a restart of the server is [`Error::Unreachable`] or is waited
+//! out, never a hang. Nothing here may assume that silence means failure: an
+//! unanswered publish may well have been stored.
+//!
+//! Start with [`connection`] for how the two connections behave, [`fetch`] for
+//! how messages are pulled, and [`api`] for what the server's errors become.
+
+mod api;
+mod connection;
+mod fetch;
+mod kv;
+mod live;
+mod log;
+mod objects;
+mod publish;
+mod pull;
+mod streams;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use self::{connection::Link, objects::Objects};
+use super::{
+    Broker, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry, Outgoing,
+    Published, StreamSpec, StreamState,
+};
+
+/// How to reach a NATS server.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// `nats://host:port` or `tls://host:port`, several separated by commas.
+    pub url: String,
+    /// A credentials file (user JWT and NKey seed).
+    pub creds_file: Option<PathBuf>,
+    /// What the server shows in its list of connections.
+    pub name: String,
+    /// How long the first connection may take, name resolution and TLS included.
+    pub connect_timeout: Duration,
+    /// How long a publish is tried again before it fails.
+    pub publish_give_up: Duration,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            creds_file: None,
+            name: "planfleet".to_owned(),
+            connect_timeout: Duration::from_secs(5),
+            // Three times the longest silence measured: a hung leader is replaced within 10 s.
+            publish_give_up: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A NATS server or cluster. Clones share the connections.
+#[derive(Clone)]
+pub struct NatsBroker {
+    /// Publishes, requests, key-value and live messages.
+    sending: Arc<Link>,
+    /// Pulls, log readers and acks. A connection of its own, because one task does
+    /// all I/O of a connection: a flood of deliveries must not delay a lease renewal.
+    consuming: Arc<Link>,
+    objects: Arc<Objects>,
+    publish_give_up: Duration,
+}
+
+impl NatsBroker {
+    /// Connects, once: a server that is not there is an error, not something to wait for.
+    pub async fn connect(options: ConnectOptions) -> Result<Self, Error> {
+        let sending = Arc::new(Link::open(&options, "send").await?);
+        let consuming = Arc::new(Link::open(&options, "consume").await?);
+        Ok(Self {
+            objects: Arc::new(Objects::new(sending.clone())),
+            sending,
+            consuming,
+            publish_give_up: options.publish_give_up,
+        })
+    }
+}
+
+#[async_trait]
+impl Broker for NatsBroker {
+    async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        streams::ensure(&self.sending, spec).await
+    }
+
+    async fn verify_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        streams::verify(&self.sending, spec).await
+    }
+
+    async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<(), Error> {
+        streams::ensure_consumer(&self.sending, spec).await
+    }
+
+    async fn ensure_bucket(&self, bucket: &str, replicas: usize) -> Result<(), Error> {
+        kv::ensure(&self.sending, bucket, replicas).await
+    }
+
+    async fn ensure_objects(&self, bucket: &str, replicas: usize) -> Result<(), Error> {
+        self.objects.ensure(bucket, replicas).await
+    }
+
+    async fn publish(&self, message: Outgoing) -> Result<Published, Error> {
+        publish::publish(&self.sending, &message, self.publish_give_up).await
+    }
+
+    async fn pull(
+        &self,
+        stream: &str,
+        consumer: &str,
+        max: usize,
+        expires: Duration,
+    ) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error> {
+        pull::pull(&self.consuming, stream, consumer, max, expires).await
+    }
+
+    async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {
+        streams::backlog(&self.sending, stream, consumer).await
+    }
+
+    async fn read_log(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        log::read(self.consuming.clone(), stream, from_seq).await
+    }
+
+    async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {
+        streams::state(&self.sending, stream).await
+    }
+
+    async fn last_on_subject(&self, stream: &str, subject: &str) -> Result<Option<LogEntry>, Error> {
+        streams::last_on_subject(&self.sending, stream, subject).await
+    }
+
+    async fn trim(&self, stream: &str, below_seq: u64) -> Result<(), Error> {
+        streams::trim(&self.sending, stream, below_seq).await
+    }
+
+    async fn kv_get(&self, bucket: &str, key: &str) -> Result<Option<KvEntry>, Error> {
+        kv::get(&self.sending, bucket, key).await
+    }
+
+    async fn kv_cas(
+        &self,
+        bucket: &str,
+        key: &str,
+        value: Bytes,
+        expected: u64,
+    ) -> Result<CasOutcome, Error> {
+        kv::compare_and_set(&self.sending, bucket, key, value, expected).await
+    }
+
+    async fn kv_delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
+        kv::delete(&self.sending, bucket, key).await
+    }
+
+    async fn kv_all(&self, bucket: &str) -> Result<BTreeMap<String, KvEntry>, Error> {
+        kv::all(&self.sending, bucket).await
+    }
+
+    async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
+        self.objects.put(bucket, name, body).await
+    }
+
+    async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
+        self.objects.get(bucket, name).await
+    }
+
+    async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {
+        live::publish(&self.sending, subject, &headers, payload).await
+    }
+
+    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, LiveMessage>, Error> {
+        live::subscribe(&self.sending, subject).await
+    }
+
+    async fn request(&self, subject: String, payload: Bytes, timeout: Duration) -> Result<Bytes, Error> {
+        live::request(&self.sending, subject, payload, timeout).await
+    }
+
+    async fn request_all(
+        &self,
+        subject: String,
+        payload: Bytes,
+        window: Duration,
+    ) -> Result<Vec<Bytes>, Error> {
+        live::request_all(&self.sending, subject, payload, window).await
+    }
+
+    async fn flush(&self) -> Result<(), Error> {
+        futures::try_join!(self.sending.round_trip(), self.consuming.round_trip())?;
+        Ok(())
+    }
+
+    fn connected(&self) -> bool {
+        self.sending.is_up() && self.consuming.is_up()
+    }
+
+    async fn describe(&self) -> Result<String, Error> {
+        self.sending.describe()
+    }
+}

@@ -1,0 +1,242 @@
+//! One connection to the server: how it is opened, what it logs, when it is up.
+//!
+//! After the first connection the client reconnects by itself for ever; calls in
+//! between fail within their own time limits.
+
+use std::{future::Future, time::Duration};
+
+use async_nats::{
+    Client, ConnectOptions as ClientOptions, Event, RequestErrorKind, ServerAddr,
+    connection::State,
+    jetstream::{Context, context::ContextBuilder},
+};
+use tokio::{sync::watch, time::timeout};
+
+use super::ConnectOptions;
+use crate::broker::Error;
+
+/// The limit of one question to the server. An election takes longer, so whoever
+/// must outlast one asks again.
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// A hung server is noticed after three missed pongs; the client's default of a
+/// minute would leave a fleet idle for three.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The longest pause between two attempts to reconnect: a fleet that waits for its
+/// broker should not wait much longer than the broker needs.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Unanswered publishes of one connection. Enough to keep a 10 ms link at 400,000
+/// messages a second; beyond it publishers wait for acks.
+const PUBLISHES_IN_FLIGHT_MAX: usize = 4096;
+
+/// Messages that one subscription may hold unread before the client drops newer
+/// ones: more than any pull asks for, small enough for many subscriptions.
+const SUBSCRIPTION_BUFFER: usize = 16_384;
+
+/// A connection and the JetStream context on it.
+pub(super) struct Link {
+    pub(super) client: Client,
+    pub(super) jetstream: Context,
+    /// Rung when the connection breaks. The client does not fail what is under way
+    /// then; without this, everything would sit out its full time limit.
+    outages: watch::Sender<()>,
+}
+
+impl Link {
+    /// Opens a connection; `purpose` tells the two of one process apart.
+    pub(super) async fn open(options: &ConnectOptions, purpose: &'static str) -> Result<Self, Error> {
+        let outages = watch::Sender::new(());
+        let connecting =
+            client_options(options, purpose, outages.clone()).await?.connect(addresses(&options.url)?);
+        let client = match timeout(options.connect_timeout, connecting).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => return Err(no_connection(options, &error.to_string())),
+            Err(_) => return Err(no_connection(options, "no answer in time")),
+        };
+        let jetstream = ContextBuilder::new()
+            .timeout(CALL_LIMIT)
+            .ack_timeout(CALL_LIMIT)
+            .max_ack_inflight(PUBLISHES_IN_FLIGHT_MAX)
+            .build(client.clone());
+        Ok(Self { client, jetstream, outages })
+    }
+
+    /// Runs one exchange with the server: until it is done, the connection breaks, or
+    /// [`CALL_LIMIT`] is over. The limit is needed even where the client has one:
+    /// handing over a command waits while its queue is full.
+    pub(super) async fn limited<F: Future>(&self, what: &str, exchange: F) -> Result<F::Output, Error> {
+        let mut outage = self.outage();
+        tokio::select! {
+            done = timeout(CALL_LIMIT, exchange) => done
+                .map_err(|_| Error::Unreachable(format!("{what}: no answer within {CALL_LIMIT:?}"))),
+            () = outage.begins() => Err(Error::Unreachable(format!("{what}: {CONNECTION_LOST}"))),
+        }
+    }
+
+    /// Watches for outages from now on.
+    pub(super) fn outage(&self) -> Outage {
+        Outage(self.outages.subscribe())
+    }
+
+    /// Whether the connection is up just now.
+    pub(super) fn is_up(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Returns when the server has read everything sent before.
+    ///
+    /// The client offers no ping of its own, and its `flush` ends at the socket. A
+    /// request to an inbox that nobody listens on is answered by the server alone,
+    /// in the connection's order.
+    pub(super) async fn round_trip(&self) -> Result<(), Error> {
+        let nobody = self.client.new_inbox();
+        let asked = self.limited("flush", self.client.request(nobody, "".into())).await?;
+        match asked {
+            Err(error) if error.kind() != RequestErrorKind::NoResponders => {
+                Err(Error::Unreachable(format!("flush: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the server is, for people.
+    pub(super) fn describe(&self) -> Result<String, Error> {
+        let Some(info) = self.client.try_server_info() else {
+            return Err(Error::Unreachable("the server has not introduced itself".to_owned()));
+        };
+        let jetstream = if info.jetstream { "jetstream" } else { "no jetstream" };
+        let place = match (&info.cluster, info.connect_urls.len()) {
+            (Some(cluster), n @ 2..) => format!("{n} servers of cluster {cluster}"),
+            (Some(cluster), _) => format!("1 server of cluster {cluster}"),
+            (None, _) => "1 server".to_owned(),
+        };
+        let max_payload = readable_bytes(info.max_payload);
+        Ok(format!("nats-server {}, {jetstream}, {place}, max_payload {max_payload}", info.version))
+    }
+}
+
+/// Why an exchange ended early.
+pub(super) const CONNECTION_LOST: &str = "the connection is lost";
+
+/// Tells when a connection breaks.
+pub(super) struct Outage(watch::Receiver<()>);
+
+impl Outage {
+    /// Returns when the connection breaks, or has broken since this was last asked.
+    pub(super) async fn begins(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Without a sender nothing breaks any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn client_options(
+    options: &ConnectOptions,
+    purpose: &'static str,
+    outages: watch::Sender<()>,
+) -> Result<ClientOptions, Error> {
+    let base = match &options.creds_file {
+        None => ClientOptions::new(),
+        Some(path) => ClientOptions::with_credentials_file(path).await.map_err(|error| Error::Refused {
+            what: format!("credentials file {}", path.display()),
+            reason: error.to_string(),
+        })?,
+    };
+    Ok(base
+        .name(format!("{} ({purpose})", options.name))
+        .connection_timeout(options.connect_timeout)
+        .request_timeout(Some(CALL_LIMIT))
+        .ping_interval(PING_INTERVAL)
+        .subscription_capacity(SUBSCRIPTION_BUFFER)
+        .reconnect_delay_callback(reconnect_pause)
+        .event_callback(move |event| {
+            if matches!(event, Event::Disconnected) {
+                outages.send_replace(());
+            }
+            async move { log_event(purpose, &event) }
+        }))
+}
+
+fn reconnect_pause(attempts: usize) -> Duration {
+    let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+    Duration::from_millis(50).saturating_mul(attempts).min(RECONNECT_PAUSE_MAX)
+}
+
+fn log_event(connection: &'static str, event: &Event) {
+    match event {
+        Event::Connected => tracing::info!(connection, "connected to the broker"),
+        Event::Disconnected => tracing::warn!(connection, "lost the broker, reconnecting"),
+        Event::LameDuckMode => tracing::info!(connection, "the broker is shutting down"),
+        Event::SlowConsumer(subscription) => {
+            tracing::warn!(connection, subscription, "too slow for a subscription, messages are lost");
+        }
+        // Missing permissions arrive here only; the request itself just times out.
+        Event::ServerError(error) => tracing::error!(connection, %error, "the broker objects"),
+        Event::ClientError(error) => tracing::warn!(connection, %error, "broker client"),
+        Event::Draining | Event::Closed => tracing::debug!(connection, %event, "broker client"),
+    }
+}
+
+fn no_connection(options: &ConnectOptions, reason: &str) -> Error {
+    Error::Unreachable(format!("{}: {reason}", without_credentials(&options.url)))
+}
+
+/// The servers of a URL list, which the client takes one by one only.
+fn addresses(urls: &str) -> Result<Vec<ServerAddr>, Error> {
+    let parse = |url: &str| url.trim().parse().map_err(|error: std::io::Error| not_an_url(url, &error));
+    urls.split(',').map(parse).collect()
+}
+
+fn not_an_url(url: &str, error: &std::io::Error) -> Error {
+    let shown = without_credentials(url);
+    Error::Refused { what: format!("broker URL {shown:?}"), reason: error.to_string() }
+}
+
+/// The URL list as it may be shown: `user:password@` removed.
+fn without_credentials(urls: &str) -> String {
+    let shown: Vec<String> = urls.split(',').map(without_user).collect();
+    shown.join(",")
+}
+
+fn without_user(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(s, rest)| (s, rest));
+    let address = rest.rsplit_once('@').map_or(rest, |(_, address)| address);
+    if scheme.is_empty() { address.to_owned() } else { format!("{scheme}://{address}") }
+}
+
+fn readable_bytes(bytes: usize) -> String {
+    const MIB: usize = 1 << 20;
+    if bytes >= MIB && bytes.is_multiple_of(MIB) {
+        format!("{} MiB", bytes / MIB)
+    } else {
+        format!("{bytes} bytes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_stay_out_of_messages() {
+        assert_eq!(without_credentials("nats://u:p@a:4222,tls://b:1,u:p@c"), "nats://a:4222,tls://b:1,c");
+    }
+
+    #[test]
+    fn a_url_may_be_a_list() {
+        let servers = addresses("nats://a:4222, b").unwrap();
+        let hosts: Vec<&str> = servers.iter().map(ServerAddr::host).collect();
+        assert_eq!(hosts, ["a", "b"]);
+        let refused = addresses("nats://u:p@a:nine").unwrap_err().to_string();
+        assert!(refused.starts_with("broker refused broker URL \"nats://a:nine\""), "{refused}");
+    }
+
+    #[test]
+    fn reconnecting_never_pauses_long() {
+        assert_eq!(reconnect_pause(0), Duration::ZERO);
+        assert_eq!(reconnect_pause(usize::MAX), RECONNECT_PAUSE_MAX);
+    }
+}

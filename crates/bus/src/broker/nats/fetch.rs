@@ -1,0 +1,210 @@
+//! Pulling messages from one consumer over one inbox, with raw requests.
+//!
+//! Not by the client's `batch()`: its stream is never woken again once a heartbeat
+//! has come in, and its errors are text. Not by its ordered consumer either: here a
+//! lost connection, a lost consumer and a quiet stream must be told apart.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{
+    Message, StatusCode, Subscriber,
+    jetstream::{
+        self,
+        consumer::{
+            AckPolicy, DeliverPolicy,
+            pull::{BatchConfig, Config},
+        },
+        stream::{ConsumerError, ConsumerErrorKind},
+    },
+};
+use futures::{FutureExt, StreamExt};
+use tokio::time::timeout;
+
+use super::{
+    api::{from_wire, jetstream_error, refusal, refused},
+    connection::{CONNECTION_LOST, Link, Outage},
+};
+use crate::broker::{Error, LogEntry};
+
+/// A waiting request is answered at least this often, so that a request which got
+/// lost with a connection is noticed long before it would have expired.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Silence that means the request is lost: several heartbeats, because a busy
+/// machine delays them.
+pub(super) const STALL: Duration = Duration::from_secs(4);
+
+/// How long the server keeps an ephemeral consumer that nobody asks.
+const EPHEMERAL_KEPT: Duration = Duration::from_secs(30);
+
+/// What came in.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for one match; a box would be an allocation per message"
+)]
+pub(super) enum Arrival {
+    Message(jetstream::Message),
+    /// The request is alive and nothing has come.
+    Heartbeat,
+    /// The request is over: expired, or nothing more is there.
+    Ended,
+    /// Nothing came in time, not even a heartbeat.
+    Silence,
+    /// The request is over before its time.
+    Lost(Error),
+}
+
+/// One subscription, over which one request at a time is answered.
+pub(super) struct Inbox {
+    link: Arc<Link>,
+    outage: Outage,
+    subscriber: Subscriber,
+    reply_to: String,
+    ask_at: String,
+    consumer: String,
+}
+
+impl Inbox {
+    /// Opens an inbox for a consumer that should be there.
+    pub(super) async fn open(link: &Arc<Link>, stream: &str, consumer: &str) -> Result<Self, Error> {
+        let outage = link.outage();
+        let reply_to = link.client.new_inbox();
+        let subscribing = link.client.subscribe(reply_to.clone());
+        let subscriber = link
+            .limited("subscribe", subscribing)
+            .await?
+            .map_err(|error| Error::Unreachable(error.to_string()))?;
+        Ok(Self {
+            link: link.clone(),
+            outage,
+            ask_at: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
+            consumer: consumer_name(stream, consumer),
+            subscriber,
+            reply_to,
+        })
+    }
+
+    /// Opens an inbox on a new consumer that acks nothing and that the server forgets
+    /// by itself. Returns how many messages wait for it, too.
+    pub(super) async fn open_ephemeral(
+        link: &Arc<Link>,
+        stream: &str,
+        deliver_policy: DeliverPolicy,
+    ) -> Result<(Self, u64), Error> {
+        let config = Config {
+            deliver_policy,
+            // Everything; spelt out, because "last per subject" insists on a filter.
+            filter_subject: ">".to_owned(),
+            ack_policy: AckPolicy::None,
+            inactive_threshold: EPHEMERAL_KEPT,
+            // It is rebuilt when it is lost, so it need not be replicated or stored.
+            memory_storage: true,
+            num_replicas: 1,
+            ..Config::default()
+        };
+        let what = format!("read {stream}");
+        let creating = link.jetstream.create_consumer_on_stream(config, stream);
+        let consumer =
+            link.limited(&what, creating).await?.map_err(|error| consumer_error(&what, stream, &error))?;
+        let info = consumer.cached_info();
+        Ok((Self::open(link, stream, &info.name).await?, info.num_pending))
+    }
+
+    /// Asks for messages; answers to an earlier request must have ended.
+    pub(super) async fn request(&self, batch: &BatchConfig) -> Result<(), Error> {
+        let body = serde_json::to_vec(batch).map_err(|error| refused("pull", &error))?;
+        let ask_at = self.ask_at.clone();
+        let reply_to = self.reply_to.clone();
+        let sending = self.link.client.publish_with_reply(ask_at, reply_to, body.into());
+        self.link.limited("pull", sending).await?.map_err(|error| Error::Unreachable(error.to_string()))
+    }
+
+    /// Waits for the next thing to come in.
+    pub(super) async fn next(&mut self, patience: Duration) -> Arrival {
+        let lost = || Arrival::Lost(Error::Unreachable(CONNECTION_LOST.to_owned()));
+        tokio::select! {
+            // What has come in counts, even if the connection broke behind it.
+            biased;
+            arrived = timeout(patience, self.subscriber.next()) => match arrived {
+                Ok(Some(message)) => self.classify(message),
+                Ok(None) => lost(),
+                Err(_) => Arrival::Silence,
+            },
+            () = self.outage.begins() => lost(),
+        }
+    }
+
+    /// What has come in already, without waiting.
+    pub(super) fn take_buffered(&mut self) -> Option<jetstream::Message> {
+        let message = self.subscriber.next().now_or_never()??;
+        message.status.is_none().then(|| self.with_context(message))
+    }
+
+    fn classify(&self, message: Message) -> Arrival {
+        let description = message.description.as_deref().unwrap_or_default();
+        match message.status {
+            None | Some(StatusCode::OK) => Arrival::Message(self.with_context(message)),
+            Some(StatusCode::IDLE_HEARTBEAT) => Arrival::Heartbeat,
+            Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => Arrival::Ended,
+            Some(StatusCode::REQUEST_TERMINATED) if description == "Batch Completed" => Arrival::Ended,
+            Some(StatusCode::REQUEST_TERMINATED) if description == "Consumer Deleted" => {
+                Arrival::Lost(Error::Missing(self.consumer.clone()))
+            }
+            Some(status) => Arrival::Lost(Error::Unreachable(format!(
+                "pull from {}: {status} {description}",
+                self.consumer
+            ))),
+        }
+    }
+
+    fn with_context(&self, message: Message) -> jetstream::Message {
+        jetstream::Message { message, context: self.link.jetstream.clone() }
+    }
+}
+
+/// A consumer as messages name it.
+pub(super) fn consumer_name(stream: &str, consumer: &str) -> String {
+    format!("consumer {consumer} of {stream}")
+}
+
+/// What a failure to create a consumer means.
+pub(super) fn consumer_error(what: &str, stream: &str, error: &ConsumerError) -> Error {
+    if let ConsumerErrorKind::JetStream(said) = error.kind() {
+        return refusal(what, stream, &said);
+    }
+    match jetstream_error(error) {
+        Some(said) => refusal(what, stream, said),
+        None => Error::Unreachable(format!("{what}: {error}")),
+    }
+}
+
+/// A stored message as a log entry, with its place in the consumer's deliveries.
+pub(super) struct Stored {
+    pub(super) entry: LogEntry,
+    /// Counts this consumer's deliveries from 1, without gaps.
+    pub(super) delivery: u64,
+    /// How many messages wait behind it.
+    pub(super) pending: u64,
+}
+
+impl Stored {
+    pub(super) fn read(message: jetstream::Message) -> Result<Self, Error> {
+        let info = message.info().map_err(|error| refused("read a delivery", &error))?;
+        let (seq, delivery, pending) = (info.stream_sequence, info.consumer_sequence, info.pending);
+        let at_ms = unix_ms(info.published.unix_timestamp_nanos());
+        let message = message.message;
+        let entry = LogEntry {
+            seq,
+            at_ms,
+            subject: message.subject.into_string(),
+            headers: from_wire(message.headers),
+            payload: message.payload,
+        };
+        Ok(Self { entry, delivery, pending })
+    }
+}
+
+/// Nanoseconds since the Unix epoch as milliseconds; 0 for what lies before it.
+pub(super) fn unix_ms(nanos: i128) -> u64 {
+    u64::try_from(nanos / 1_000_000).unwrap_or(0)
+}

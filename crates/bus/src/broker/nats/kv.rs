@@ -1,0 +1,243 @@
+//! Key-value buckets, in the layout that NATS's own tools use.
+//!
+//! On the stream behind the bucket directly, because two things must hold that the
+//! client's store does not promise: reads come from the leader, so that a process
+//! sees its own write; and every outcome of a compare-and-set is either known or
+//! [`Error::Unreachable`]. A compare-and-set is never repeated here: the second
+//! attempt would report the first one's success as a conflict.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        consumer::{DeliverPolicy, pull::BatchConfig},
+        context::{PublishError, PublishErrorKind},
+        message::PublishMessage,
+        stream::{Config, DiscardPolicy, StorageType},
+    },
+};
+use bytes::Bytes;
+
+use super::{
+    api::{jetstream_error, refusal, refused},
+    connection::{CALL_LIMIT, Link},
+    fetch::{Arrival, Inbox, Stored},
+    publish::{store, too_large},
+    streams,
+};
+use crate::broker::{CasOutcome, Error, Headers, KvEntry, LogEntry};
+
+/// The header that makes a message a tombstone.
+const OPERATION: &str = "KV-Operation";
+
+/// Keys read per request of [`all`].
+const BATCH: usize = 256;
+
+/// Creates the bucket unless one of its name is there.
+pub(super) async fn ensure(link: &Link, bucket: &str, replicas: usize) -> Result<(), Error> {
+    let config = Config {
+        name: stream_of(bucket),
+        subjects: vec![format!("$KV.{bucket}.>")],
+        max_messages_per_subject: 1,
+        storage: StorageType::File,
+        num_replicas: replicas,
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..Config::default()
+    };
+    streams::create(link, &config).await?;
+    Ok(())
+}
+
+/// A key's value, from the leader.
+pub(super) async fn get(link: &Link, bucket: &str, key: &str) -> Result<Option<KvEntry>, Error> {
+    let newest = newest(link, bucket, key).await?;
+    Ok(newest.filter(|newest| !newest.deleted).map(|newest| newest.entry))
+}
+
+/// Writes a key if its revision is still `expected`.
+pub(super) async fn compare_and_set(
+    link: &Link,
+    bucket: &str,
+    key: &str,
+    value: Bytes,
+    expected: u64,
+) -> Result<CasOutcome, Error> {
+    let outcome = write_at(link, bucket, key, value.clone(), expected).await?;
+    if outcome != CasOutcome::Conflict || expected != 0 {
+        return Ok(outcome);
+    }
+    // A deleted key does not exist for callers, but its tombstone has a revision.
+    match newest(link, bucket, key).await? {
+        Some(newest) if newest.deleted => write_at(link, bucket, key, value, newest.entry.revision).await,
+        _ => Ok(CasOutcome::Conflict),
+    }
+}
+
+/// Removes a key, whatever its revision.
+pub(super) async fn delete(link: &Link, bucket: &str, key: &str) -> Result<(), Error> {
+    let mut headers = HeaderMap::new();
+    headers.insert(OPERATION, "DEL");
+    let tombstone = PublishMessage::build().headers(headers);
+    match write(link, bucket, key, tombstone).await? {
+        Ok(_) => Ok(()),
+        Err(error) => Err(failed(link, bucket, 0, &error).await),
+    }
+}
+
+/// Every key with its value.
+pub(super) async fn all(link: &Arc<Link>, bucket: &str) -> Result<BTreeMap<String, KvEntry>, Error> {
+    let stream = stream_of(bucket);
+    let policy = DeliverPolicy::LastPerSubject;
+    let (mut inbox, mut pending) =
+        Inbox::open_ephemeral(link, &stream, policy).await.map_err(|error| name_bucket(error, bucket))?;
+    let prefix = subject_of(bucket, "");
+    let mut entries = BTreeMap::new();
+    while pending > 0 {
+        let batch = read_batch(&mut inbox).await?;
+        pending = batch.last().map_or(0, |last| last.pending);
+        for stored in batch {
+            collect(&mut entries, &prefix, stored.entry);
+        }
+    }
+    Ok(entries)
+}
+
+/// A key that is written while we read comes a second time, as what it is then.
+fn collect(entries: &mut BTreeMap<String, KvEntry>, prefix: &str, message: LogEntry) {
+    let Some(key) = message.subject.strip_prefix(prefix) else {
+        return;
+    };
+    if is_tombstone(&message.headers) {
+        entries.remove(key);
+    } else {
+        entries.insert(key.to_owned(), entry(message.payload, message.seq));
+    }
+}
+
+/// Reads what is there now, at most [`BATCH`] messages.
+async fn read_batch(inbox: &mut Inbox) -> Result<Vec<Stored>, Error> {
+    inbox.request(&BatchConfig { batch: BATCH, no_wait: true, ..BatchConfig::default() }).await?;
+    let mut read = Vec::new();
+    while read.len() < BATCH {
+        match inbox.next(CALL_LIMIT).await {
+            Arrival::Message(message) => {
+                let stored = Stored::read(message)?;
+                let is_last = stored.pending == 0;
+                read.push(stored);
+                if is_last {
+                    break;
+                }
+            }
+            Arrival::Heartbeat => {}
+            Arrival::Ended => break,
+            Arrival::Silence => {
+                return Err(Error::Unreachable("the bucket's entries stopped coming".to_owned()));
+            }
+            Arrival::Lost(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+struct Newest {
+    entry: KvEntry,
+    deleted: bool,
+}
+
+async fn newest(link: &Link, bucket: &str, key: &str) -> Result<Option<Newest>, Error> {
+    check_key(key)?;
+    let found = streams::last_on_subject(link, &stream_of(bucket), &subject_of(bucket, key))
+        .await
+        .map_err(|error| name_bucket(error, bucket))?;
+    Ok(found.map(|message| Newest {
+        deleted: is_tombstone(&message.headers),
+        entry: entry(message.payload, message.seq),
+    }))
+}
+
+async fn write_at(
+    link: &Link,
+    bucket: &str,
+    key: &str,
+    value: Bytes,
+    expected: u64,
+) -> Result<CasOutcome, Error> {
+    let bytes = value.len();
+    let message = PublishMessage::build().payload(value).expected_last_subject_sequence(expected);
+    match write(link, bucket, key, message).await? {
+        Ok(revision) => Ok(CasOutcome::Written(revision)),
+        Err(error) if is_conflict(&error) => Ok(CasOutcome::Conflict),
+        Err(error) => Err(failed(link, bucket, bytes, &error).await),
+    }
+}
+
+async fn write(
+    link: &Link,
+    bucket: &str,
+    key: &str,
+    message: PublishMessage,
+) -> Result<Result<u64, PublishError>, Error> {
+    check_key(key)?;
+    let subject = subject_of(bucket, key);
+    link.limited(&subject, store(link, &subject, message)).await
+}
+
+/// The server has two codes for it: one names the sequence found, the other, used
+/// while a write to the key is under way, does not.
+fn is_conflict(error: &PublishError) -> bool {
+    use async_nats::jetstream::ErrorCode;
+    error.kind() == PublishErrorKind::WrongLastSequence
+        || jetstream_error(error)
+            .is_some_and(|said| said.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+}
+
+async fn failed(link: &Link, bucket: &str, bytes: usize, error: &PublishError) -> Error {
+    let what = format!("write to bucket {bucket}");
+    if let Some(said) = jetstream_error(error) {
+        return refusal(&what, &format!("bucket {bucket}"), said);
+    }
+    match error.kind() {
+        PublishErrorKind::MaxPayloadExceeded => too_large(link, bytes),
+        // A bucket that is missing and one without a leader are equally silent.
+        PublishErrorKind::StreamNotFound => match streams::info(link, &stream_of(bucket)).await {
+            Err(missing @ Error::Missing(_)) => name_bucket(missing, bucket),
+            _ => Error::Unreachable(format!("{what}: no leader just now")),
+        },
+        _ => Error::Unreachable(format!("{what}: {error}")),
+    }
+}
+
+fn is_tombstone(headers: &Headers) -> bool {
+    headers.keys().any(|name| name.eq_ignore_ascii_case(OPERATION))
+}
+
+fn entry(value: Bytes, revision: u64) -> KvEntry {
+    KvEntry { value, revision }
+}
+
+fn name_bucket(error: Error, bucket: &str) -> Error {
+    match error {
+        Error::Missing(_) => Error::Missing(format!("bucket {bucket}")),
+        other => other,
+    }
+}
+
+/// A key becomes part of a subject: a wildcard or an empty token in it would read or
+/// write other keys.
+fn check_key(key: &str) -> Result<(), Error> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_=/.".contains(c);
+    let sound = !key.is_empty() && key.chars().all(allowed) && key.split('.').all(|t| !t.is_empty());
+    if sound { Ok(()) } else { Err(refused("key", &format!("{key:?} is no key of a bucket"))) }
+}
+
+fn stream_of(bucket: &str) -> String {
+    format!("KV_{bucket}")
+}
+
+fn subject_of(bucket: &str, key: &str) -> String {
+    format!("$KV.{bucket}.{key}")
+}

@@ -1,0 +1,141 @@
+//! Storing a message, whatever the cluster is going through.
+//!
+//! An attempt has three ends: stored, refused, or unknown. Unknown ones (no ack in
+//! time, no responders as in an election, no connection) are repeated with the same
+//! subject until the broker has answered or the caller's patience is over. A second
+//! copy is the stream's business: queues refuse it by name, logs keep it.
+
+use std::time::Duration;
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self, ErrorCode,
+        context::{PublishError, PublishErrorKind},
+        message::PublishMessage,
+    },
+};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    api::{jetstream_error, passes, refused, to_wire},
+    connection::Link,
+};
+use crate::broker::{Error, Outgoing, Published};
+
+/// Pauses between attempts: short enough that a lame-duck restart (0.2 s) is barely
+/// felt, long enough that an election (6 s) is not met with a storm of retries.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+enum Attempt {
+    Answered(Result<Published, Error>),
+    Unknown(String),
+}
+
+/// Publishes until the broker has answered, for at most `give_up`.
+pub(super) async fn publish(link: &Link, message: &Outgoing, give_up: Duration) -> Result<Published, Error> {
+    let headers = to_wire(&message.headers)?;
+    let deadline = Instant::now() + give_up;
+    let mut pause = PAUSE_MIN;
+    loop {
+        let reason = match attempt(link, message, &headers).await {
+            Attempt::Answered(outcome) => return outcome,
+            Attempt::Unknown(reason) => reason,
+        };
+        if Instant::now() + pause >= deadline {
+            let subject = &message.subject;
+            return Err(Error::Unreachable(format!("{subject}, after {give_up:?}: {reason}")));
+        }
+        tracing::debug!(subject = message.subject, reason, "publish is tried again");
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+async fn attempt(link: &Link, message: &Outgoing, headers: &HeaderMap) -> Attempt {
+    // Without a connection the client would queue the message, and every attempt
+    // would leave one more copy to be sent on reconnect.
+    if !link.is_up() {
+        return Attempt::Unknown("not connected".to_owned());
+    }
+    let mut outbound = PublishMessage::build().payload(message.payload.clone());
+    if !headers.is_empty() {
+        outbound = outbound.headers(headers.clone());
+    }
+    match link.limited("ack", store(link, &message.subject, outbound)).await {
+        Ok(Ok(seq)) => Attempt::Answered(Ok(Published::Stored(seq))),
+        Ok(Err(error)) => judge(link, message, &error),
+        Err(unanswered) => Attempt::Unknown(unanswered.to_string()),
+    }
+}
+
+/// Sends one message and waits for its ack, which is its sequence.
+///
+/// The ack is awaited at once: the context counts acks in flight and blocks for
+/// ever once too many futures are held without being polled.
+pub(super) async fn store(link: &Link, subject: &str, message: PublishMessage) -> Result<u64, PublishError> {
+    let ack = link.jetstream.send_publish(subject.to_owned(), message).await?;
+    Ok(ack.await?.sequence)
+}
+
+fn judge(link: &Link, message: &Outgoing, error: &PublishError) -> Attempt {
+    if let Some(refusal) = jetstream_error(error) {
+        return judge_refusal(&message.subject, refusal);
+    }
+    match error.kind() {
+        PublishErrorKind::MaxPayloadExceeded => {
+            Attempt::Answered(Err(too_large(link, message.payload.len())))
+        }
+        // The client calls "no responders" a stream that is not found. During an
+        // election every stream looks like that.
+        PublishErrorKind::StreamNotFound => Attempt::Unknown("no stream takes it just now".to_owned()),
+        PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => {
+            Attempt::Unknown(error.to_string())
+        }
+        _ => Attempt::Answered(Err(refused(&message.subject, error))),
+    }
+}
+
+fn judge_refusal(subject: &str, refusal: &jetstream::Error) -> Attempt {
+    if is_name_taken(refusal) {
+        Attempt::Answered(Ok(Published::Present))
+    } else if passes(refusal) {
+        Attempt::Unknown(refusal.to_string())
+    } else {
+        Attempt::Answered(Err(refused(subject, refusal)))
+    }
+}
+
+/// 10077 is every failure to store, a full disk included; only the text tells that
+/// the subject already holds its one message.
+fn is_name_taken(refusal: &jetstream::Error) -> bool {
+    refusal.error_code() == ErrorCode::STREAM_STORE_FAILED
+        && refusal.to_string().contains("maximum messages per subject exceeded")
+}
+
+pub(super) fn too_large(link: &Link, bytes: usize) -> Error {
+    Error::TooLarge { bytes, max: link.client.max_payload() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(err_code: u64, description: &str) -> jetstream::Error {
+        let body = serde_json::json!({"code": 503, "err_code": err_code, "description": description});
+        serde_json::from_value(body).unwrap()
+    }
+
+    #[test]
+    fn only_the_per_subject_limit_means_that_the_name_is_taken() {
+        assert!(is_name_taken(&refusal(10077, "maximum messages per subject exceeded")));
+        assert!(!is_name_taken(&refusal(10077, "no space left on device")));
+    }
+
+    #[test]
+    fn an_unavailable_cluster_is_asked_again() {
+        let outcome = judge_refusal("a.b", &refusal(10008, "JetStream system temporarily unavailable"));
+        assert!(matches!(outcome, Attempt::Unknown(_)));
+    }
+}

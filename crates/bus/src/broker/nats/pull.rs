@@ -1,0 +1,169 @@
+//! Taking work from a queue.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::{self, AckKind, consumer::pull::BatchConfig, message::Acker};
+use async_trait::async_trait;
+use futures::{
+    FutureExt, StreamExt,
+    stream::{self, BoxStream},
+};
+use tokio::time::Instant;
+
+use super::{
+    api::{from_wire, refused},
+    connection::Link,
+    fetch::{Arrival, HEARTBEAT, Inbox, STALL},
+    streams,
+};
+use crate::broker::{Delivery, Error, Settle};
+
+/// Added to the time a pull may take, for the server's own "expired" to arrive.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Pulls shorter than this carry no heartbeat: the server wants at least two of them
+/// within the request, and a short pull ends soon enough by itself.
+const HEARTBEAT_FROM: Duration = STALL;
+
+/// Asks for up to `max` messages. A consumer that is not there is the stream's first
+/// item, since only the answer to the request tells.
+pub(super) async fn pull(
+    link: &Arc<Link>,
+    stream: &str,
+    consumer: &str,
+    max: usize,
+    expires: Duration,
+) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error> {
+    if max == 0 {
+        return Ok(stream::empty().boxed());
+    }
+    let inbox = Inbox::open(link, stream, consumer).await?;
+    let heartbeat = if expires >= HEARTBEAT_FROM { HEARTBEAT } else { Duration::ZERO };
+    let batch = BatchConfig {
+        batch: max,
+        expires: Some(expires),
+        idle_heartbeat: heartbeat,
+        ..BatchConfig::default()
+    };
+    inbox.request(&batch).await?;
+    let pull = Pull {
+        link: link.clone(),
+        stream: stream.to_owned(),
+        consumer: consumer.to_owned(),
+        inbox,
+        left: max,
+        until: Instant::now() + expires + GRACE,
+        heartbeats: !heartbeat.is_zero(),
+    };
+    let deliveries = stream::unfold(Some(pull), |pull| async move {
+        let mut pull = pull?;
+        let delivery = pull.next().await?;
+        // An error ends the pull: its request is gone.
+        let rest = delivery.is_ok().then_some(pull);
+        Some((delivery, rest))
+    });
+    Ok(deliveries.boxed())
+}
+
+struct Pull {
+    link: Arc<Link>,
+    stream: String,
+    consumer: String,
+    inbox: Inbox,
+    left: usize,
+    until: Instant,
+    heartbeats: bool,
+}
+
+impl Pull {
+    async fn next(&mut self) -> Option<Result<Delivery, Error>> {
+        while self.left > 0 {
+            let rest = self.until.saturating_duration_since(Instant::now());
+            let patience = if self.heartbeats { rest.min(STALL) } else { rest };
+            match self.inbox.next(patience).await {
+                Arrival::Message(message) => {
+                    self.left -= 1;
+                    return Some(delivery(&self.link, message));
+                }
+                Arrival::Heartbeat => {}
+                Arrival::Ended => return None,
+                Arrival::Silence if rest <= patience => return None,
+                Arrival::Silence => return Some(Err(self.silence())),
+                Arrival::Lost(error) => return Some(Err(self.explain(error).await)),
+            }
+        }
+        None
+    }
+
+    fn silence(&self) -> Error {
+        Error::Unreachable(format!("pull from {}: silent for {STALL:?}", self.consumer))
+    }
+
+    /// A request that nobody takes looks the same for a consumer that is missing and
+    /// for one whose leader is being elected; its info tells which.
+    async fn explain(&self, error: Error) -> Error {
+        if matches!(error, Error::Missing(_)) || !self.link.is_up() {
+            return error;
+        }
+        match streams::consumer_info(&self.link, &self.stream, &self.consumer).await {
+            Err(missing @ Error::Missing(_)) => missing,
+            _ => error,
+        }
+    }
+}
+
+/// A pull that is dropped half-way gives back what the server had already handed
+/// over; nobody would touch it before its ack wait is over.
+impl Drop for Pull {
+    fn drop(&mut self) {
+        while let Some(message) = self.inbox.take_buffered() {
+            // Sent if the connection's queue has room; the ack wait covers the rest.
+            let sent = message.ack_with(AckKind::Nak(None)).now_or_never();
+            tracing::debug!(consumer = self.consumer, sent = sent.is_some(), "gave back unread work");
+        }
+    }
+}
+
+fn delivery(link: &Arc<Link>, message: jetstream::Message) -> Result<Delivery, Error> {
+    let deliveries = message.info().map_err(|error| refused("read a delivery", &error))?.delivered;
+    let (message, acker) = message.split();
+    Ok(Delivery {
+        subject: message.subject.into_string(),
+        headers: from_wire(message.headers),
+        payload: message.payload,
+        deliveries: u64::try_from(deliveries).unwrap_or(1),
+        settle: Arc::new(Receipt { link: link.clone(), acker }),
+    })
+}
+
+struct Receipt {
+    link: Arc<Link>,
+    acker: Acker,
+}
+
+impl Receipt {
+    /// Sends without waiting for the server: an ack that is lost leads to a
+    /// redelivery, which every executor has to bear anyway.
+    async fn send(&self, kind: AckKind) -> Result<(), Error> {
+        self.link
+            .limited("ack", self.acker.ack_with(kind))
+            .await?
+            .map_err(|error| Error::Unreachable(format!("ack: {error}")))
+    }
+}
+
+#[async_trait]
+impl Settle for Receipt {
+    async fn ack(&self) -> Result<(), Error> {
+        self.send(AckKind::Ack).await
+    }
+
+    async fn progress(&self) -> Result<(), Error> {
+        self.send(AckKind::Progress).await
+    }
+
+    // Never with a delay: the message would hold its slot of max_ack_pending all along.
+    async fn give_back(&self) -> Result<(), Error> {
+        self.send(AckKind::Nak(None)).await
+    }
+}

@@ -1,0 +1,205 @@
+//! What a user of the fleet does: submit, look, wait, cancel.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, future::join_all};
+use planfleet_core::{
+    id::{RunId, ShardId},
+    record::Fact,
+    task::Submission,
+};
+use planfleet_proto::subjects;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, timeout};
+
+use crate::{Bus, Error, broker, live};
+
+/// How long an owner has to answer a read from its memory.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Between two looks while waiting for news that may have been missed.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A question to the owner of a shard.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Question {
+    /// One run's document.
+    Run {
+        /// The run.
+        run: RunId,
+    },
+    /// The documents of up to `limit` active runs, without their steps.
+    List {
+        /// How many.
+        limit: usize,
+    },
+}
+
+/// What is known of a run.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// It goes on; its document as of now.
+    Active(Value),
+    /// It has ended; its document.
+    Ended(Value),
+    /// There is no such run, or its record has not been folded yet.
+    Unknown,
+}
+
+/// A user of the fleet.
+#[derive(Clone)]
+pub struct Client {
+    bus: Bus,
+}
+
+impl Client {
+    /// A client on that bus.
+    #[must_use]
+    pub const fn new(bus: Bus) -> Self {
+        Self { bus }
+    }
+
+    /// Appends a task and returns its run's id once the broker has it. With a
+    /// key, the same tenant and key give the same run.
+    ///
+    /// # Errors
+    /// When the broker has not taken it; submitting again with the same key is safe.
+    pub async fn submit(&self, submission: Submission, key: Option<&str>) -> Result<RunId, Error> {
+        let run = self.name(submission.task.tenant(), key);
+        self.bus.append(&run, &Fact::TaskSubmitted(Box::new(submission))).await?;
+        Ok(run)
+    }
+
+    /// The run id of a key, or a new one. Its shard is drawn from the id itself.
+    fn name(&self, tenant: &str, key: Option<&str>) -> RunId {
+        let unique = match key {
+            Some(key) => {
+                let digest =
+                    Sha256::new().chain_update(tenant).chain_update([0]).chain_update(key).finalize();
+                hex::encode(&digest[..16])
+            }
+            None => uuid::Uuid::now_v7().simple().to_string(),
+        };
+        let spread = Sha256::digest(unique.as_bytes());
+        let shard = u16::from_be_bytes([spread[0], spread[1]]) % self.bus.shards().max(1);
+        match RunId::new(shard, &unique) {
+            Ok(run) => run,
+            Err(error) => unreachable!("a hexadecimal name is a valid one: {error}"),
+        }
+    }
+
+    /// A run's document, wherever it stands.
+    ///
+    /// # Errors
+    /// When neither the shard's owner nor the store of ended runs can say.
+    pub async fn find(&self, run: &RunId) -> Result<Found, Error> {
+        let asked = self.ask(run.shard(), &Question::Run { run: run.clone() }).await;
+        if let Ok(Some(document)) = asked {
+            return Ok(Found::Active(document));
+        }
+        match self.bus.ended(run).await? {
+            Some(ended) => Ok(Found::Ended(ended.document)),
+            None => asked.map(|_| Found::Unknown),
+        }
+    }
+
+    async fn ask(&self, shard: ShardId, question: &Question) -> Result<Option<Value>, Error> {
+        let payload = serde_json::to_vec(question).map_err(|error| Error::Answer(error.to_string()))?;
+        let request = self.bus.broker().request(subjects::reads(shard), Bytes::from(payload), READ_TIMEOUT);
+        let answer = request.await.map_err(|error| match error {
+            broker::Error::NoResponder(_) => Error::NoOwner(shard),
+            other => other.into(),
+        })?;
+        serde_json::from_slice(&answer).map_err(|error| Error::Answer(error.to_string()))
+    }
+
+    /// Waits until a run has ended, for at most `within`; `None` when it goes on.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn wait(&self, run: &RunId, within: Duration) -> Result<Option<Value>, Error> {
+        let until = Instant::now() + within;
+        let mut news = self.bus.watch(run).await?;
+        loop {
+            if let Some(ended) = self.bus.ended(run).await? {
+                return Ok(Some(ended.document));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let finished = async {
+                while let Some(news) = news.next().await {
+                    if news.event == live::RUN_FINISHED {
+                        return;
+                    }
+                }
+                // The subscription is gone with the connection: look now and then.
+                futures::future::pending::<()>().await;
+            };
+            let _ = timeout(left.min(LOOK_AGAIN), finished).await;
+        }
+    }
+
+    /// News of a run.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn watch(&self, run: &RunId) -> Result<futures::stream::BoxStream<'static, live::News>, Error> {
+        self.bus.watch(run).await
+    }
+
+    /// Asks for a run to end. It ends when its owner has read this.
+    ///
+    /// # Errors
+    /// When the broker has not taken it.
+    pub async fn cancel(&self, run: &RunId, reason: &str) -> Result<(), Error> {
+        self.bus.append(run, &Fact::RunCancelRequested { reason: reason.to_owned() }).await
+    }
+
+    /// The active runs of all shards that have an owner, and the newest ended
+    /// ones, up to `limit` of each.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn list(&self, limit: usize) -> Result<Vec<Value>, Error> {
+        let question = Question::List { limit };
+        let asked = (0..self.bus.shards()).map(|shard| self.ask(shard, &question));
+        let mut runs = Vec::new();
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(Some(Value::Array(active))) => runs.extend(active),
+                Ok(_) | Err(Error::NoOwner(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        runs.truncate(limit);
+        runs.extend(self.ended(limit).await?);
+        Ok(runs)
+    }
+
+    async fn ended(&self, limit: usize) -> Result<Vec<Value>, Error> {
+        let state = self.bus.broker().stream_state(subjects::DONE).await?;
+        let newest = u64::try_from(limit).unwrap_or(u64::MAX);
+        let from = (state.last_seq + 1).saturating_sub(newest).max(state.first_seq).max(1);
+        let mut found = Vec::new();
+        if from > state.last_seq || state.messages == 0 {
+            return Ok(found);
+        }
+        let mut entries = self.bus.broker().read_log(subjects::DONE, from).await?;
+        while let Some(entry) = entries.next().await {
+            let entry = entry?;
+            let last = entry.seq >= state.last_seq;
+            found.push(self.bus.read_ended(entry).await?.document);
+            if last {
+                break;
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+}

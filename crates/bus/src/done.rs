@@ -1,0 +1,52 @@
+//! Ended runs: one document each, written once.
+
+use bytes::Bytes;
+use planfleet_core::{document::RunDocument, id::RunId};
+use planfleet_proto::{decode, encode, subjects};
+use serde_json::Value;
+
+use crate::{Bus, Error, broker::LogEntry};
+
+/// A run that has ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Its id.
+    pub run_id: String,
+    /// Its document, as `runs get -o json` prints it.
+    pub document: Value,
+}
+
+impl Bus {
+    /// Keeps a run's document. Writing it again changes nothing.
+    ///
+    /// # Errors
+    /// When the broker has not answered within its time limit.
+    pub async fn finish(&self, document: &RunDocument) -> Result<(), Error> {
+        let subject = subjects::done(&document.tenant, &document.run_id);
+        self.publish(subject, encode::run_finished(document)).await?;
+        Ok(())
+    }
+
+    /// The document of a run that has ended.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached or what is kept cannot be read.
+    pub async fn ended(&self, run: &RunId) -> Result<Option<Ended>, Error> {
+        let entry = self.broker().last_on_subject(subjects::DONE, &subjects::done_of(run)).await?;
+        match entry {
+            Some(entry) => Ok(Some(self.read_ended(entry).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads one entry of the stream of ended runs.
+    pub(crate) async fn read_ended(&self, entry: LogEntry) -> Result<Ended, Error> {
+        let LogEntry { subject, headers, payload, .. } = entry;
+        let body: Bytes = self.body(&subject, &headers, payload).await?;
+        let finished = decode::run_finished(&body)
+            .map_err(|source| Error::Decode { subject: subject.clone(), source })?;
+        let document = serde_json::from_str(&finished.document_json)
+            .map_err(|error| Error::Answer(error.to_string()))?;
+        Ok(Ended { run_id: finished.run_id, document })
+    }
+}

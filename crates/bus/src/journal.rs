@@ -1,0 +1,114 @@
+//! Shard logs: appended to by everybody, read in order by their owner.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream::BoxStream};
+use planfleet_core::{
+    id::{RunId, ShardId},
+    record::Fact,
+};
+use planfleet_proto::{decode, encode, subjects};
+
+use crate::{
+    Bus, Error,
+    broker::{Headers, LogEntry, Published},
+};
+
+/// Between two tries to fetch a body by reference.
+const BODY_RETRY: Duration = Duration::from_millis(250);
+
+/// One entry of a log, as far as it could be read.
+#[derive(Debug)]
+pub struct JournalEntry {
+    /// Its position, from 1.
+    pub seq: u64,
+    /// When the broker stored it, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The subject it came on.
+    pub subject: String,
+    /// What it says, or why it cannot be read.
+    pub content: Result<decode::Entry, Error>,
+    /// Its bytes as they are in the log.
+    pub payload: Bytes,
+}
+
+impl Bus {
+    /// Appends a fact about a run to its shard's log and waits until the broker has it.
+    ///
+    /// # Errors
+    /// When the broker has not taken it within its time limit; the fact may be
+    /// in the log all the same, and appending it again does no harm.
+    pub async fn append(&self, run: &RunId, fact: &Fact) -> Result<(), Error> {
+        let subject = subjects::record(run.shard(), encode::kind(fact));
+        let published = self.publish(subject, encode::record(run.as_str(), fact)).await?;
+        debug_assert!(matches!(published, Published::Stored(_)), "a log refuses nothing");
+        Ok(())
+    }
+
+    /// Reads a shard's log in order from `from_seq` on, without end.
+    ///
+    /// # Errors
+    /// When the log is not there or the broker cannot be reached.
+    pub async fn read_journal(
+        &self,
+        shard: ShardId,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<JournalEntry, Error>>, Error> {
+        let entries = self.broker().read_log(&subjects::log(shard), from_seq).await?;
+        let bus = self.clone();
+        Ok(entries
+            .then(move |entry| {
+                let bus = bus.clone();
+                async move {
+                    match entry {
+                        Ok(entry) => Ok(bus.open(entry).await),
+                        Err(error) => Err(error.into()),
+                    }
+                }
+            })
+            .boxed())
+    }
+
+    async fn open(&self, entry: LogEntry) -> JournalEntry {
+        let LogEntry { seq, at_ms, subject, headers, payload } = entry;
+        let content = loop {
+            match self.read_entry(&subject, &headers, payload.clone(), at_ms).await {
+                // The entry is fine and its body is out of reach for now: a log is read without gaps.
+                Err(Error::Broker(error)) => {
+                    tracing::warn!(subject, seq, %error, "cannot fetch an entry's body; trying again");
+                    tokio::time::sleep(BODY_RETRY).await;
+                }
+                content => break content,
+            }
+        };
+        JournalEntry { seq, at_ms, subject, content, payload }
+    }
+
+    async fn read_entry(
+        &self,
+        subject: &str,
+        headers: &Headers,
+        payload: Bytes,
+        at_ms: u64,
+    ) -> Result<decode::Entry, Error> {
+        let body = self.body(subject, headers, payload).await?;
+        decode::entry(&body, at_ms).map_err(|source| Error::Decode { subject: subject.to_owned(), source })
+    }
+
+    /// The last position of a shard's log.
+    ///
+    /// # Errors
+    /// When the log is not there or the broker cannot be reached.
+    pub async fn journal_tail(&self, shard: ShardId) -> Result<u64, Error> {
+        Ok(self.broker().stream_state(&subjects::log(shard)).await?.last_seq)
+    }
+
+    /// Drops the entries below `seq`, which no replay needs any more.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn trim_journal(&self, shard: ShardId, seq: u64) -> Result<(), Error> {
+        Ok(self.broker().trim(&subjects::log(shard), seq).await?)
+    }
+}

@@ -1,0 +1,158 @@
+//! Everything that travels: records, work, ended runs, leases, reads, live news.
+//!
+//! [`Bus`] speaks the core's types on top of a [`broker::Broker`], real or
+//! in memory. It encodes, names, carries trace context and moves large bodies
+//! by reference; it decides nothing. Start with [`topology`], which makes all
+//! assets, and [`worker`], which every service that takes work runs.
+
+pub mod broker;
+pub mod client;
+pub mod journal;
+pub mod lease;
+pub mod live;
+pub mod topology;
+pub mod trace;
+pub mod work;
+pub mod worker;
+
+mod blobs;
+mod done;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use planfleet_core::id::{RunId, ShardId};
+use planfleet_proto::{Message as _, VERSION, encode, subjects, wire};
+
+pub use self::{
+    client::Client,
+    done::Ended,
+    journal::JournalEntry,
+    lease::Lease,
+    topology::{Manage, Pool, Topology},
+    worker::{Job, Settled, Worker},
+};
+use crate::broker::{Broker, Headers, Outgoing, Published};
+
+/// What can go wrong on the bus.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The broker's own trouble.
+    #[error(transparent)]
+    Broker(#[from] broker::Error),
+    /// A body that was sent by reference is gone or not what it was.
+    #[error("the body {digest} of a message on {subject} is {problem}")]
+    Blob {
+        /// SHA-256 of the body, in hexadecimal.
+        digest: String,
+        /// Where the message was.
+        subject: String,
+        /// `missing` or `corrupt`.
+        problem: &'static str,
+    },
+    /// A message that cannot be read.
+    #[error("unreadable message on {subject}: {source}")]
+    Decode {
+        /// Where the message was.
+        subject: String,
+        /// What was not understood.
+        source: planfleet_proto::decode::Error,
+    },
+    /// No coordinator answers for a shard.
+    #[error("no coordinator answers for shard {0}; is one running?")]
+    NoOwner(ShardId),
+    /// An answer that is not what was asked for.
+    #[error("unreadable answer: {0}")]
+    Answer(String),
+}
+
+/// A connection to everything that travels. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus {
+    broker: Arc<dyn Broker>,
+    shards: ShardId,
+}
+
+impl Bus {
+    /// A bus over that broker, with as many shards as its topology was made with.
+    #[must_use]
+    pub fn new(broker: Arc<dyn Broker>, shards: ShardId) -> Self {
+        Self { broker, shards }
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub const fn shards(&self) -> ShardId {
+        self.shards
+    }
+
+    /// The broker underneath.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
+    /// Publishes under a name, with the current trace context, large bodies by reference.
+    async fn publish(&self, subject: String, payload: Vec<u8>) -> Result<Published, Error> {
+        let mut headers = trace::current();
+        let payload = blobs::check_in(&*self.broker, Bytes::from(payload), &mut headers).await?;
+        Ok(self.broker.publish(Outgoing { subject, headers, payload }).await?)
+    }
+
+    /// A message's body, wherever it is.
+    async fn body(&self, subject: &str, headers: &Headers, payload: Bytes) -> Result<Bytes, Error> {
+        blobs::check_out(&*self.broker, subject, headers, payload).await
+    }
+
+    /// Sets a message aside that nobody can read, so that it stops nobody.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn set_aside(&self, letter: DeadLetter) -> Result<(), Error> {
+        let wire = wire::DeadLetter {
+            version: VERSION,
+            stream: letter.stream,
+            sequence: letter.seq,
+            subject: letter.subject,
+            reason: letter.reason,
+            payload: letter.payload.to_vec(),
+        };
+        self.publish(letter.to, wire.encode_to_vec()).await?;
+        Ok(())
+    }
+
+    /// Orders whoever works for a run to stop, and news of it.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn broadcast_cancel(&self, run: &RunId) -> Result<(), Error> {
+        let subject = subjects::cancel(run);
+        Ok(self.broker.publish_live(subject, Headers::new(), Bytes::new()).await?)
+    }
+
+    /// Appends the record of a takeover.
+    ///
+    /// # Errors
+    /// When the broker does not take it.
+    pub async fn open_epoch(&self, shard: ShardId, lease: &Lease) -> Result<Published, Error> {
+        let record = encode::epoch_opened(lease.epoch, &lease.owner, lease.logic_version);
+        self.publish(subjects::record(shard, subjects::Kind::Epoch), record).await
+    }
+}
+
+/// A message that nobody can read or deliver.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// The dead-letter subject.
+    pub to: String,
+    /// The stream it came from.
+    pub stream: String,
+    /// Its position there, where it has one.
+    pub seq: u64,
+    /// The subject it came on.
+    pub subject: String,
+    /// What was not understood.
+    pub reason: String,
+    /// Its bytes.
+    pub payload: Bytes,
+}

@@ -1,0 +1,133 @@
+//! All assets on the broker, made or checked in one place.
+
+use std::time::Duration;
+
+use planfleet_core::id::ShardId;
+use planfleet_proto::subjects;
+
+use crate::{
+    Bus, Error,
+    broker::{ConsumerSpec, StreamKind, StreamSpec},
+};
+
+/// Records older than this belong to runs that are long over: the longest
+/// deadline is 30 days, and a log is trimmed far earlier than this.
+const LOG_AGE: Duration = Duration::from_secs(31 * 24 * 3600);
+
+/// How long ended runs can be read.
+const DONE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long dead letters wait for somebody to look.
+const DEAD_LETTER_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Who makes the assets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manage {
+    /// Planfleet makes what is not there.
+    Create,
+    /// Somebody else does; planfleet checks.
+    Verify,
+    /// Nobody checks.
+    Off,
+}
+
+/// A named kind of worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// Work that one process does at once.
+    pub slots: usize,
+    /// An attempt that is neither finished nor extended for this long goes to another worker.
+    pub ack_wait: Duration,
+}
+
+/// What is to be there.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    /// Fixed when first made: run ids carry their shard.
+    pub shards: ShardId,
+    /// 1, 3 or 5.
+    pub replicas: usize,
+    /// Every pool that work is dispatched to.
+    pub pools: Vec<Pool>,
+    /// Who makes it.
+    pub manage: Manage,
+}
+
+/// Processes of one pool that the in-flight limit allows for: enough for a
+/// large fleet, and still a bound on what a broker restart redelivers.
+const PROCESSES_PER_POOL: i64 = 64;
+
+impl Bus {
+    /// Makes or checks everything that planfleet keeps on the broker. May be
+    /// called by any number of processes at once, any number of times.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, or what is there differs.
+    pub async fn bootstrap(&self, topology: &Topology) -> Result<(), Error> {
+        let broker = self.broker();
+        for spec in topology.streams() {
+            match topology.manage {
+                Manage::Create => broker.ensure_stream(&spec).await?,
+                Manage::Verify => broker.verify_stream(&spec).await?,
+                Manage::Off => {}
+            }
+        }
+        if topology.manage != Manage::Create {
+            return Ok(());
+        }
+        for pool in &topology.pools {
+            broker.ensure_consumer(&pool.consumer()).await?;
+        }
+        for bucket in [subjects::SHARDS, subjects::MEMBERS] {
+            broker.ensure_bucket(bucket, topology.replicas).await?;
+        }
+        broker.ensure_objects(subjects::BLOBS, topology.replicas).await?;
+        Ok(())
+    }
+}
+
+impl Topology {
+    /// Every stream.
+    #[must_use]
+    pub fn streams(&self) -> Vec<StreamSpec> {
+        let stream = |name: String, filter: String, kind, max_age| StreamSpec {
+            name,
+            subjects: vec![filter],
+            kind,
+            max_age,
+            replicas: self.replicas,
+        };
+        let logs = (0..self.shards).map(|shard| {
+            stream(subjects::log(shard), subjects::log_filter(shard), StreamKind::Log, Some(LOG_AGE))
+        });
+        let own = |name: &str, filter: &str, kind, max_age| stream(name.into(), filter.into(), kind, max_age);
+        logs.chain([
+            own(subjects::STEPS, subjects::STEPS_FILTER, StreamKind::WorkQueue, None),
+            own(subjects::DONE, subjects::DONE_FILTER, StreamKind::WriteOnce, Some(DONE_AGE)),
+            own(
+                subjects::DEAD_LETTERS,
+                subjects::DEAD_LETTERS_FILTER,
+                StreamKind::Log,
+                Some(DEAD_LETTER_AGE),
+            ),
+        ])
+        .collect()
+    }
+}
+
+impl Pool {
+    /// The pool's durable consumer.
+    #[must_use]
+    pub fn consumer(&self) -> ConsumerSpec {
+        let slots = i64::try_from(self.slots).unwrap_or(i64::MAX);
+        ConsumerSpec {
+            stream: subjects::STEPS.to_owned(),
+            name: subjects::pool_consumer(&self.name),
+            filter: subjects::pool_filter(&self.name),
+            ack_wait: self.ack_wait,
+            max_ack_pending: slots.saturating_mul(2).saturating_mul(PROCESSES_PER_POOL),
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Taking work: pulls exactly as much as there are free slots, extends what
+//! takes long, settles what is done, hands back what cannot be finished.
+//!
+//! Planners and executors run one each; what they do with a job is theirs.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use planfleet_proto::subjects;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{Instant, interval_at, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Bus, DeadLetter, Error,
+    broker::{self, Delivery, Settle},
+    topology::Pool,
+};
+
+/// How long one pull waits for work. Short, because a stop waits for it; long
+/// enough that an idle worker asks once a second and no more.
+const PULL_EXPIRES: Duration = Duration::from_secs(1);
+
+/// Wait after a pull that failed: the broker is restarting or electing.
+const PULL_RETRY: Duration = Duration::from_millis(250);
+
+/// Cancelled runs that a worker remembers, for steps that were pulled just
+/// after the order came. Older ones only cost a wasted attempt.
+const CANCELLED_REMEMBERED_MAX: usize = 10_000;
+
+/// One job.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The subject: the job's name.
+    pub subject: String,
+    /// The body.
+    pub payload: Bytes,
+    /// How often it has been delivered, this time included.
+    pub deliveries: u64,
+    /// Cancelled when nobody wants the result any more.
+    pub cancelled: CancellationToken,
+}
+
+/// How a job ended for the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// Its outcome is recorded: it leaves the queue.
+    Done,
+    /// Its outcome could not be recorded: another worker shall do it.
+    GiveBack,
+    /// It cannot be read by anybody: it is set aside.
+    Unreadable(String),
+}
+
+/// Takes work from one pool.
+#[derive(Clone)]
+pub struct Worker {
+    bus: Bus,
+    pool: Pool,
+    cancels: Cancels,
+}
+
+struct Flight {
+    settle: Arc<dyn Settle>,
+    subject: String,
+}
+
+type InFlight = Arc<Mutex<BTreeMap<u64, Flight>>>;
+
+impl Worker {
+    /// A worker for `pool`.
+    #[must_use]
+    pub fn new(bus: Bus, pool: Pool) -> Self {
+        Self { bus, pool, cancels: Cancels::default() }
+    }
+
+    /// Works until `stop`, then finishes what is in flight within `grace` and
+    /// hands the rest back.
+    ///
+    /// # Errors
+    /// When the broker is out of reach at the start; later it is waited for.
+    pub async fn run<H, F>(self, stop: CancellationToken, grace: Duration, handler: H) -> Result<(), Error>
+    where
+        H: Fn(Job) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Settled> + Send + 'static,
+    {
+        let in_flight = InFlight::default();
+        let mut jobs = JoinSet::new();
+        let cancels = self.cancels.clone();
+        let listened = self.bus.broker().subscribe(subjects::CANCEL_FILTER).await?;
+        jobs.spawn(async move { cancels.listen(listened).await });
+        self.take_work(&stop, &mut jobs, &in_flight, handler).await;
+        drain(jobs, &in_flight, grace).await;
+        Ok(())
+    }
+
+    async fn take_work<H, F>(
+        &self,
+        stop: &CancellationToken,
+        jobs: &mut JoinSet<()>,
+        in_flight: &InFlight,
+        handler: H,
+    ) where
+        H: Fn(Job) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Settled> + Send + 'static,
+    {
+        let slots = Arc::new(Semaphore::new(self.pool.slots.max(1)));
+        let mut number = 0;
+        while !stop.is_cancelled() {
+            while jobs.try_join_next().is_some() {}
+            let Some(mut permits) = free_slots(&slots, stop).await else { break };
+            let mut deliveries = match self.pull(permits.num_permits()).await {
+                Ok(deliveries) => deliveries,
+                Err(error) => {
+                    self.pause(&error).await;
+                    continue;
+                }
+            };
+            while let Some(delivery) = deliveries.next().await {
+                match (delivery, permits.split(1)) {
+                    (Ok(delivery), Some(slot)) if !stop.is_cancelled() => {
+                        number += 1;
+                        let work = self.clone().process(number, delivery, in_flight.clone(), handler.clone());
+                        jobs.spawn(async move {
+                            work.await;
+                            drop(slot);
+                        });
+                    }
+                    (Ok(delivery), _) => give_back(&delivery.subject, &*delivery.settle).await,
+                    (Err(error), _) => {
+                        self.pause(&error).await;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A broker that restarts or elects, or a pool that is not made yet.
+    async fn pause(&self, error: &broker::Error) {
+        tracing::warn!(pool = %self.pool.name, %error, "cannot pull work; trying again");
+        sleep(PULL_RETRY).await;
+    }
+
+    async fn pull(
+        &self,
+        max: usize,
+    ) -> Result<futures::stream::BoxStream<'static, Result<Delivery, broker::Error>>, broker::Error> {
+        let consumer = subjects::pool_consumer(&self.pool.name);
+        self.bus.broker().pull(subjects::STEPS, &consumer, max, PULL_EXPIRES).await
+    }
+
+    async fn process<H, F>(self, number: u64, delivery: Delivery, in_flight: InFlight, handler: H)
+    where
+        H: Fn(Job) -> F + Send + 'static,
+        F: Future<Output = Settled> + Send + 'static,
+    {
+        let Delivery { subject, headers, payload, deliveries, settle } = delivery;
+        let flight = Flight { settle: Arc::clone(&settle), subject: subject.clone() };
+        lock(&in_flight).insert(number, flight);
+        let settled = match self.bus.body(&subject, &headers, payload.clone()).await {
+            Ok(body) => {
+                let cancelled = self.cancels.token(&subject);
+                let job = Job { subject: subject.clone(), payload: body, deliveries, cancelled };
+                let done = extend_while(self.pool.ack_wait / 3, &*settle, handler(job)).await;
+                self.cancels.done(&subject);
+                done
+            }
+            Err(Error::Broker(_)) => Settled::GiveBack,
+            Err(error) => Settled::Unreadable(error.to_string()),
+        };
+        self.settle(&subject, payload, &*settle, settled).await;
+        lock(&in_flight).remove(&number);
+    }
+
+    async fn settle(&self, subject: &str, payload: Bytes, settle: &dyn Settle, settled: Settled) {
+        let outcome = match settled {
+            Settled::Done => settle.ack().await.map_err(Error::from),
+            Settled::GiveBack => settle.give_back().await.map_err(Error::from),
+            Settled::Unreadable(reason) => self.set_aside(subject, payload, settle, reason).await,
+        };
+        if let Err(error) = outcome {
+            // The broker delivers it again after the ack wait, and the fold ignores what it knows.
+            tracing::warn!(subject, %error, "could not settle; it will be delivered again");
+        }
+    }
+
+    async fn set_aside(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        settle: &dyn Settle,
+        reason: String,
+    ) -> Result<(), Error> {
+        tracing::error!(subject, reason, "unreadable work set aside in the dead letters");
+        self.bus
+            .set_aside(DeadLetter {
+                to: subjects::dead_work(&self.pool.name),
+                stream: subjects::STEPS.to_owned(),
+                seq: 0,
+                subject: subject.to_owned(),
+                reason,
+                payload,
+            })
+            .await?;
+        Ok(settle.ack().await?)
+    }
+}
+
+/// At least one free slot, and all others that are free just now.
+async fn free_slots(slots: &Arc<Semaphore>, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+    let mut permits = tokio::select! {
+        () = stop.cancelled() => return None,
+        permit = Arc::clone(slots).acquire_owned() => permit.ok()?,
+    };
+    let more = u32::try_from(slots.available_permits()).unwrap_or(u32::MAX);
+    if let Ok(rest) = Arc::clone(slots).try_acquire_many_owned(more) {
+        permits.merge(rest);
+    }
+    Some(permits)
+}
+
+/// Runs a job and tells the broker now and then that it goes on.
+async fn extend_while<F: Future<Output = Settled>>(every: Duration, settle: &dyn Settle, job: F) -> Settled {
+    let every = every.max(Duration::from_millis(100));
+    let mut ticks = interval_at(Instant::now() + every, every);
+    tokio::pin!(job);
+    loop {
+        tokio::select! {
+            settled = &mut job => return settled,
+            _ = ticks.tick() => {
+                if let Err(error) = settle.progress().await {
+                    tracing::debug!(%error, "progress ack not sent");
+                }
+            }
+        }
+    }
+}
+
+/// Lets jobs finish for `grace`, then hands back what is left.
+async fn drain(mut jobs: JoinSet<()>, in_flight: &InFlight, grace: Duration) {
+    let all_done = async {
+        while !lock(in_flight).is_empty() {
+            if jobs.join_next().await.is_none() {
+                break;
+            }
+        }
+    };
+    let finished = timeout(grace, all_done).await.is_ok();
+    jobs.abort_all();
+    if finished {
+        return;
+    }
+    let left = std::mem::take(&mut *lock(in_flight));
+    for flight in left.values() {
+        give_back(&flight.subject, &*flight.settle).await;
+    }
+}
+
+async fn give_back(subject: &str, settle: &dyn Settle) {
+    if let Err(error) = settle.give_back().await {
+        tracing::warn!(subject, %error, "could not hand back; it will be delivered again");
+    }
+}
+
+/// A poisoned lock only means that another job panicked between two map operations.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which runs were cancelled, and whom to tell.
+#[derive(Clone, Default)]
+struct Cancels(Arc<Mutex<CancelState>>);
+
+#[derive(Default)]
+struct CancelState {
+    tokens: BTreeMap<String, (CancellationToken, usize)>,
+    recent: VecDeque<String>,
+}
+
+impl Cancels {
+    async fn listen(&self, mut orders: futures::stream::BoxStream<'static, broker::LiveMessage>) {
+        while let Some(order) = orders.next().await {
+            if let Some(run) = order.subject.rsplit('.').next() {
+                self.cancel(run);
+            }
+        }
+    }
+
+    fn cancel(&self, run: &str) {
+        let mut state = lock(&self.0);
+        if let Some((token, _)) = state.tokens.get(run) {
+            token.cancel();
+        }
+        state.recent.push_back(run.to_owned());
+        if state.recent.len() > CANCELLED_REMEMBERED_MAX {
+            state.recent.pop_front();
+        }
+    }
+
+    fn token(&self, subject: &str) -> CancellationToken {
+        let Some(run) = run_of(subject) else { return CancellationToken::new() };
+        let mut state = lock(&self.0);
+        let known = state.recent.iter().any(|cancelled| cancelled == run);
+        let (token, count) = state.tokens.entry(run.to_owned()).or_default();
+        *count += 1;
+        if known {
+            token.cancel();
+        }
+        token.clone()
+    }
+
+    fn done(&self, subject: &str) {
+        let Some(run) = run_of(subject) else { return };
+        let mut state = lock(&self.0);
+        if let Some((_, count)) = state.tokens.get_mut(run) {
+            *count -= 1;
+            if *count == 0 {
+                state.tokens.remove(run);
+            }
+        }
+    }
+}
+
+/// The run in `pf.steps.<pool>.<priority>.<tenant>.<run>.<step>.<attempt>`.
+fn run_of(subject: &str) -> Option<&str> {
+    subject.split('.').nth(5)
+}

@@ -1,0 +1,156 @@
+//! Logs and write-once streams.
+
+use futures::{FutureExt, StreamExt};
+use planfleet_bus::broker::{Error, Headers, LogEntry, Outgoing, Published, StreamKind, StreamState};
+
+use crate::{AnyBroker, message, new_log, publish, soon, stream};
+
+crate::conformance! {
+    a_message_is_stored_at_the_next_sequence,
+    a_log_keeps_every_copy,
+    entries_come_in_order_from_where_a_reader_wants,
+    entries_carry_subject_headers_and_time,
+    a_waiting_reader_sees_what_comes_later,
+    readers_do_not_disturb_each_other,
+    a_reader_of_many_entries_misses_none,
+    a_trimmed_log_starts_later,
+    the_newest_message_on_a_subject_is_found,
+    a_write_once_subject_is_written_once,
+    a_missing_log_is_named,
+    nobody_reads_from_beyond_the_end,
+}
+
+async fn read(broker: &AnyBroker, from: u64, count: usize) -> Vec<LogEntry> {
+    let entries = broker.read_log("LOG", from).await.expect("a reader");
+    let entries = entries.map(|entry| entry.expect("an entry")).take(count);
+    soon("the entries", entries.collect()).await
+}
+
+fn payloads(entries: &[LogEntry]) -> Vec<&str> {
+    entries.iter().map(|entry| std::str::from_utf8(&entry.payload).expect("text")).collect()
+}
+
+async fn a_message_is_stored_at_the_next_sequence(broker: AnyBroker) {
+    new_log(&broker).await;
+    assert_eq!(publish(&broker, "log.a", "1").await, Published::Stored(1));
+    assert_eq!(publish(&broker, "log.b", "2").await, Published::Stored(2));
+}
+
+async fn a_log_keeps_every_copy(broker: AnyBroker) {
+    new_log(&broker).await;
+    publish(&broker, "log.a", "1").await;
+    publish(&broker, "log.a", "1").await;
+    assert_eq!(payloads(&read(&broker, 1, 2).await), ["1", "1"]);
+}
+
+async fn entries_come_in_order_from_where_a_reader_wants(broker: AnyBroker) {
+    new_log(&broker).await;
+    for payload in ["1", "2", "3", "4"] {
+        publish(&broker, "log.a", payload).await;
+    }
+    assert_eq!(payloads(&read(&broker, 0, 4).await), ["1", "2", "3", "4"]);
+    let tail = read(&broker, 3, 2).await;
+    assert_eq!(payloads(&tail), ["3", "4"]);
+    assert_eq!((tail[0].seq, tail[1].seq), (3, 4));
+}
+
+async fn entries_carry_subject_headers_and_time(broker: AnyBroker) {
+    new_log(&broker).await;
+    let headers = Headers::from([("traceparent".to_owned(), "00-1-2-01".to_owned())]);
+    let sent = Outgoing { headers: headers.clone(), ..message("log.0.submit", "") };
+    broker.publish(sent).await.expect("an answer");
+    let entry = read(&broker, 1, 1).await.remove(0);
+    assert_eq!((entry.subject.as_str(), &entry.headers), ("log.0.submit", &headers));
+    assert!(entry.payload.is_empty());
+    // Some time in this century, and not in microseconds.
+    assert!((1_700_000_000_000..4_000_000_000_000).contains(&entry.at_ms), "{}", entry.at_ms);
+}
+
+async fn a_waiting_reader_sees_what_comes_later(broker: AnyBroker) {
+    new_log(&broker).await;
+    let mut entries = broker.read_log("LOG", 1).await.expect("a reader");
+    assert!(entries.next().now_or_never().is_none());
+    for payload in ["1", "2"] {
+        publish(&broker, "log.a", payload).await;
+        let entry = soon("the entry", entries.next()).await.expect("no end").expect("no error");
+        assert_eq!(entry.payload, payload);
+    }
+}
+
+async fn readers_do_not_disturb_each_other(broker: AnyBroker) {
+    new_log(&broker).await;
+    publish(&broker, "log.a", "1").await;
+    let (one, other) = tokio::join!(read(&broker, 1, 1), read(&broker, 1, 1));
+    assert_eq!(payloads(&one), payloads(&other));
+}
+
+/// More than several requests of a reader bring.
+async fn a_reader_of_many_entries_misses_none(broker: AnyBroker) {
+    const MANY: u64 = 1000;
+    new_log(&broker).await;
+    let publishing = (0..MANY).map(|n| message("log.a", &n.to_string()));
+    let stored: Vec<_> = futures::stream::iter(publishing)
+        .map(|message| broker.publish(message))
+        .buffer_unordered(100)
+        .collect()
+        .await;
+    assert!(stored.iter().all(|outcome| matches!(outcome, Ok(Published::Stored(_)))));
+    let seqs: Vec<u64> = read(&broker, 1, MANY as usize).await.iter().map(|e| e.seq).collect();
+    assert_eq!(seqs, (1..=MANY).collect::<Vec<_>>());
+}
+
+async fn a_trimmed_log_starts_later(broker: AnyBroker) {
+    new_log(&broker).await;
+    let empty = StreamState { first_seq: 1, last_seq: 0, messages: 0 };
+    assert_eq!(broker.stream_state("LOG").await.expect("a state"), empty);
+    for payload in ["1", "2", "3"] {
+        publish(&broker, "log.a", payload).await;
+    }
+    broker.trim("LOG", 1).await.expect("nothing to trim");
+    broker.trim("LOG", 3).await.expect("a trim");
+    let trimmed = StreamState { first_seq: 3, last_seq: 3, messages: 1 };
+    assert_eq!(broker.stream_state("LOG").await.expect("a state"), trimmed);
+    assert_eq!(payloads(&read(&broker, 1, 1).await), ["3"]);
+    // What lies beyond the end stays what it will be.
+    broker.trim("LOG", 100).await.expect("a trim");
+    let emptied = StreamState { first_seq: 4, last_seq: 3, messages: 0 };
+    assert_eq!(broker.stream_state("LOG").await.expect("a state"), emptied);
+    assert_eq!(publish(&broker, "log.a", "4").await, Published::Stored(4));
+}
+
+async fn the_newest_message_on_a_subject_is_found(broker: AnyBroker) {
+    new_log(&broker).await;
+    for (subject, payload) in [("log.a.x", "1"), ("log.a.y", "2"), ("log.a.x", "3"), ("log.b", "4")] {
+        publish(&broker, subject, payload).await;
+    }
+    for (subject, seq) in [("log.a.y", 2), ("log.a.x", 3), ("log.a.*", 3), ("log.>", 4)] {
+        let newest = broker.last_on_subject("LOG", subject).await.expect("an answer");
+        let newest = newest.expect("a message");
+        assert_eq!((newest.seq, newest.payload.to_vec()), (seq, seq.to_string().into_bytes()));
+    }
+    assert!(broker.last_on_subject("LOG", "log.c").await.expect("an answer").is_none());
+}
+
+async fn a_write_once_subject_is_written_once(broker: AnyBroker) {
+    broker.ensure_stream(&stream("DONE", "done.>", StreamKind::WriteOnce)).await.expect("a stream");
+    assert_eq!(publish(&broker, "done.t.r1", "first").await, Published::Stored(1));
+    assert_eq!(publish(&broker, "done.t.r1", "second").await, Published::Present);
+    assert_eq!(publish(&broker, "done.t.r2", "other").await, Published::Stored(2));
+    let kept = broker.last_on_subject("DONE", "done.t.r1").await.expect("an answer");
+    assert_eq!(kept.expect("a message").payload, "first");
+}
+
+async fn a_missing_log_is_named(broker: AnyBroker) {
+    let reader = broker.read_log("LOG", 1).await;
+    assert!(matches!(reader.err(), Some(Error::Missing(name)) if name == "LOG"));
+    let state = broker.stream_state("LOG").await;
+    assert!(matches!(state, Err(Error::Missing(name)) if name == "LOG"));
+}
+
+async fn nobody_reads_from_beyond_the_end(broker: AnyBroker) {
+    new_log(&broker).await;
+    publish(&broker, "log.a", "1").await;
+    assert!(broker.read_log("LOG", 2).await.is_ok());
+    let refused = broker.read_log("LOG", 3).await.err();
+    assert!(matches!(&refused, Some(Error::Refused { .. })), "{refused:?}");
+}

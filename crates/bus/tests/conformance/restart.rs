@@ -1,0 +1,153 @@
+//! What only a server can show: what holds when it dies and comes back.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use planfleet_bus::broker::{
+    Broker, Error, Published, StreamKind,
+    nats::{ConnectOptions, NatsBroker},
+};
+
+use crate::{
+    AnyBroker, PATIENCE, message, new_log, publish, pull, soon, stream, support::NatsServer, take_one,
+    work_queue,
+};
+
+async fn server_and_broker() -> (NatsServer, AnyBroker) {
+    let server = NatsServer::start().await;
+    let broker = Arc::new(server.connect().await);
+    (server, broker)
+}
+
+#[tokio::test]
+async fn a_name_stays_refused_over_a_crash() {
+    let (mut server, broker) = server_and_broker().await;
+    work_queue(&broker, PATIENCE * 10).await;
+    publish(&broker, "work.in_flight", "1").await;
+    let in_flight = take_one(&broker).await;
+    publish(&broker, "work.queued", "1").await;
+    server.kill().await;
+    server.revive().await;
+    assert_eq!(publish(&broker, "work.queued", "2").await, Published::Present);
+    assert_eq!(publish(&broker, "work.in_flight", "2").await, Published::Present);
+    in_flight.settle.ack().await.expect("an ack");
+    soon("the name's release", async {
+        while publish(&broker, "work.in_flight", "2").await == Published::Present {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_publish_waits_for_the_server() {
+    let (mut server, broker) = server_and_broker().await;
+    new_log(&broker).await;
+    server.kill().await;
+    let publishing = broker.publish(message("log.a", "1"));
+    let (stored, ()) = tokio::join!(publishing, server.revive());
+    // Not necessarily the first copy: what was under way when the server died may have
+    // been sent once more by the client itself, and a log keeps both.
+    assert!(matches!(stored, Ok(Published::Stored(_))), "{stored:?}");
+}
+
+#[tokio::test]
+async fn a_log_reader_goes_on_after_a_crash_without_gap_or_repeat() {
+    let (mut server, broker) = server_and_broker().await;
+    new_log(&broker).await;
+    let mut entries = broker.read_log("LOG", 1).await.expect("a reader");
+    let mut expected = 0;
+    for _ in 0..3 {
+        for _ in 0..5 {
+            publish(&broker, "log.a", "x").await;
+        }
+        for _ in 0..5 {
+            expected += 1;
+            let entry = soon("an entry", entries.next()).await.expect("no end").expect("no error");
+            assert_eq!(entry.seq, expected);
+        }
+        server.kill().await;
+        server.revive().await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_lost_its_tail_is_an_error() {
+    let (mut server, broker) = server_and_broker().await;
+    new_log(&broker).await;
+    publish(&broker, "log.a", "1").await;
+    publish(&broker, "log.a", "2").await;
+    let mut entries = broker.read_log("LOG", 1).await.expect("a reader");
+    for _ in 0..2 {
+        soon("an entry", entries.next()).await.expect("no end").expect("no error");
+    }
+    server.kill().await;
+    server.forget_everything();
+    server.revive().await;
+    let log = stream("LOG", "log.>", StreamKind::Log);
+    soon("a new log", async { while broker.ensure_stream(&log).await.is_err() {} }).await;
+    publish(&broker, "log.a", "another first").await;
+    soon("the loss", async {
+        loop {
+            match entries.next().await.expect("no end") {
+                Err(Error::Refused { reason, .. }) => break assert!(reason.contains("ends at")),
+                // While the log is not there again.
+                Err(Error::Missing(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_waiting_pull_ends_with_an_error_when_the_server_dies() {
+    let (mut server, broker) = server_and_broker().await;
+    work_queue(&broker, PATIENCE).await;
+    let mut pulled = pull(&broker, "all", 1, PATIENCE * 10).await;
+    server.kill().await;
+    let outcome = soon("an error", pulled.next()).await.expect("an error, not an end");
+    assert!(matches!(outcome.err(), Some(Error::Unreachable(_))));
+    server.revive().await;
+    publish(&broker, "work.a", "1").await;
+    take_one(&broker).await;
+}
+
+#[tokio::test]
+async fn a_dead_server_fails_calls_in_time() {
+    let mut server = NatsServer::start().await;
+    let options = ConnectOptions {
+        url: server.url(),
+        publish_give_up: Duration::from_millis(300),
+        ..ConnectOptions::default()
+    };
+    let broker = NatsBroker::connect(options).await.expect("a connection");
+    assert!(broker.connected());
+    server.kill().await;
+    let publishing = broker.publish(message("log.a", "1"));
+    assert!(matches!(soon("an error", publishing).await, Err(Error::Unreachable(_))));
+    assert!(matches!(soon("an error", broker.flush()).await, Err(Error::Unreachable(_))));
+    assert!(!broker.connected());
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_one_clear_line() {
+    // Bound and closed again: nobody listens there now.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port();
+    let url = format!("nats://user:secret@127.0.0.1:{port}");
+    let options = ConnectOptions { url, ..ConnectOptions::default() };
+    let refused = soon("an error", NatsBroker::connect(options)).await;
+    let line = refused.err().expect("nobody there").to_string();
+    let expected = format!("broker unreachable: nats://127.0.0.1:{port}: ");
+    assert!(line.starts_with(&expected) && line.contains("refused"), "{line}");
+    assert!(!line.contains('\n') && !line.contains("secret"), "{line}");
+}
+
+#[tokio::test]
+async fn the_server_describes_itself() {
+    let (_server, broker) = server_and_broker().await;
+    let description = broker.describe().await.expect("a description");
+    assert!(description.starts_with("nats-server 2."), "{description}");
+    assert!(description.ends_with(", jetstream, 1 server, max_payload 1 MiB"), "{description}");
+}

@@ -1,0 +1,519 @@
+//! Random histories of one run: planners that are taken over, executors that
+//! fail, records that come late, twice, or in another order. Every command is
+//! checked as it comes; see [`History::check`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use planfleet_core::{
+    command::{Command, PlanOrder, ResolvedValue, StepOrder},
+    document::{RunDocument, RunState, StepEntry},
+    failure::{Failure, FailureClass},
+    id::{RunId, StepId},
+    json::Json,
+    plan::{ForEach, Input, Plan, PlanStep, StepKind},
+    record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Record, StepFailed, StepSucceeded, Timer},
+    shard::Shard,
+    task::{Budget, Envelope, Review, Submission, Task},
+    tool::Effect,
+    usage::{Account, Usage},
+};
+
+/// The name of a command: emitting it twice is harmless because of it.
+pub(crate) fn name(command: &Command) -> String {
+    match command {
+        Command::DispatchPlan(order) => {
+            format!("{} plan r{}.{}", order.run, order.draft.revision, order.draft.attempt)
+        }
+        Command::DispatchStep(order) => format!("{} step {}.{}", order.run, order.step, order.attempt),
+        Command::ArmTimer { run, at_ms, timer } => format!("{run} timer {timer:?} at {at_ms}"),
+        Command::BroadcastCancel { run } => format!("{run} cancel"),
+        Command::FinishRun(document) => format!("{} finish", document.run_id),
+    }
+}
+
+/// What is dispatched or armed and not yet answered, kept from outside.
+#[derive(Default)]
+pub(crate) struct Open {
+    orders: BTreeMap<String, Command>,
+}
+
+impl Open {
+    /// An accepted record answers a command; the commands that follow are open.
+    pub(crate) fn fold(&mut self, record: &Record, accepted: bool, commands: &[Command]) {
+        if accepted {
+            self.orders.retain(|_, command| !answers(record, command));
+        }
+        for command in commands {
+            match command {
+                Command::FinishRun(document) => {
+                    self.orders.retain(|_, open| run_of(open) != &document.run_id);
+                }
+                Command::BroadcastCancel { .. } => {}
+                _ => {
+                    self.orders.insert(name(command), command.clone());
+                }
+            }
+        }
+    }
+
+    /// The names of what is open, without the work that a revision or another draft does not
+    /// want, as the run's document shows it.
+    pub(crate) fn names(&self, shard: &Shard, now_ms: u64) -> BTreeSet<String> {
+        let wanted = |command: &Command| {
+            let document = shard.document(run_of(command), now_ms).expect("only active runs have open work");
+            match command {
+                Command::DispatchStep(order) => is_wanted(&document, order.step, order.attempt),
+                Command::ArmTimer { timer: Timer::Retry { step, attempt }, .. } => {
+                    is_wanted(&document, *step, attempt - 1)
+                }
+                Command::ArmTimer { timer: Timer::Replan { revision, .. }, .. } => {
+                    is_written(&document, *revision)
+                }
+                Command::DispatchPlan(order) => is_written(&document, order.draft.revision),
+                _ => true,
+            }
+        };
+        self.orders.iter().filter(|(_, command)| wanted(command)).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+fn is_wanted(document: &RunDocument, step: StepId, attempt: u32) -> bool {
+    let runs = |entry: &&StepEntry| entry.id.0 == StepId::plain(step.step) && entry.state == "running";
+    document.steps.iter().any(|entry| runs(&entry))
+        && document.steps.iter().any(|entry| entry.id.0 == step && entry.attempts == attempt)
+}
+
+/// The revision is being written still.
+fn is_written(document: &RunDocument, revision: u32) -> bool {
+    matches!(document.state, RunState::Planning | RunState::Replanning)
+        && document.revisions.len() as u32 + 1 == revision
+}
+
+fn run_of(command: &Command) -> &RunId {
+    match command {
+        Command::DispatchPlan(order) => &order.run,
+        Command::DispatchStep(order) => &order.run,
+        Command::ArmTimer { run, .. } | Command::BroadcastCancel { run } => run,
+        Command::FinishRun(document) => &document.run_id,
+    }
+}
+
+fn answers(record: &Record, command: &Command) -> bool {
+    if run_of(command) != &record.run {
+        return false;
+    }
+    let report = match &record.fact {
+        Fact::StepSucceeded(success) => Some(&success.attempt),
+        Fact::StepFailed(failed) => Some(&failed.attempt),
+        _ => None,
+    };
+    match (command, &record.fact) {
+        (Command::DispatchStep(order), _) => {
+            report.is_some_and(|report| (report.step, report.attempt) == (order.step, order.attempt))
+        }
+        (Command::ArmTimer { timer, .. }, Fact::TimerFired(fired)) => timer == fired,
+        (Command::DispatchPlan(_), Fact::PlanFailed { .. }) => true,
+        _ => false,
+    }
+}
+
+/// How a history ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ended {
+    Succeeded,
+    Failed,
+    Cancelled,
+    Expired,
+}
+
+/// Marsaglia's xorshift64 (Journal of Statistical Software 8(14), 2003).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap_or_default() % sides.max(1)
+    }
+
+    fn one_in(&mut self, sides: usize) -> bool {
+        self.roll(sides) == 0
+    }
+}
+
+/// One random history, checked while it is made.
+pub(crate) struct History {
+    dice: Dice,
+    run: RunId,
+    shard: Shard,
+    pub(crate) records: Vec<Record>,
+    pub(crate) straight: Vec<Vec<Command>>,
+    /// Records that are on their way.
+    coming: Vec<Fact>,
+    /// Planning drafts that a planner may still take over.
+    planning: Vec<(PlanOrder, u32)>,
+    /// What was dispatched under each name, and what came of it.
+    orders: BTreeMap<(StepId, u32), StepOrder>,
+    outputs: BTreeMap<(StepId, u32), Json>,
+    emitted: BTreeSet<String>,
+    items: u32,
+    ended: Option<RunDocument>,
+}
+
+impl History {
+    /// The history of that seed, to its end.
+    pub(crate) fn run(seed: u64) -> Self {
+        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let items = [0, 1, 3][dice.roll(3)];
+        let mut history = Self {
+            dice,
+            run: "00-random".parse().expect("a run id"),
+            shard: Shard::default(),
+            records: Vec::new(),
+            straight: Vec::new(),
+            coming: Vec::new(),
+            planning: Vec::new(),
+            orders: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            emitted: BTreeSet::new(),
+            items,
+            ended: None,
+        };
+        let submission = history.submission();
+        history.append(Fact::TaskSubmitted(Box::new(submission)));
+        while history.ended.is_none() {
+            // A deadline that nothing else comes before would only hide a run that is stuck.
+            let work = |fact: &Fact| !matches!(fact, Fact::TimerFired(Timer::Deadline));
+            assert!(history.coming.iter().any(work), "all work is answered and the run has not ended");
+            assert!(history.records.len() < 5_000, "the run goes on for ever");
+            history.next();
+        }
+        history.afterwards();
+        history
+    }
+
+    pub(crate) fn ended(&self) -> Ended {
+        match self.ended.as_ref().expect("it has ended").state {
+            RunState::Succeeded => Ended::Succeeded,
+            RunState::Failed => Ended::Failed,
+            RunState::Cancelled => Ended::Cancelled,
+            _ => Ended::Expired,
+        }
+    }
+
+    fn submission(&mut self) -> Submission {
+        let list = Json::from_text(&format!("{:?}", (0..self.items).collect::<Vec<_>>())).expect("a list");
+        let envelope = Envelope {
+            tools: [("look".to_owned(), Effect::Read), ("send".to_owned(), Effect::Write)].into(),
+            hosts: Vec::new(),
+            pools: Vec::new(),
+            budget: Budget { nano_usd: None, tokens: self.dice.one_in(8).then_some(30) },
+            deadline_ms: self.dice.one_in(3).then_some(60_000),
+            replans_max: 3,
+            steps_max: 100,
+            items_max: 10,
+            attempts_max: 3,
+            review: if self.dice.one_in(8) { Review::Never } else { Review::OnFailure },
+        };
+        let inline = self.dice.one_in(3);
+        Submission {
+            task: Task {
+                goal: (!inline || self.dice.one_in(2)).then(|| "random".to_owned()),
+                inputs: serde_json::Map::from_iter([("list".to_owned(), list.value())]),
+                ..Task::default()
+            },
+            envelope: Arc::new(envelope),
+            plan: inline.then(|| {
+                let steps = self.steps(1, &[]);
+                Plan { final_step: steps[steps.len() - 1].id, steps }
+            }),
+            traceparent: None,
+        }
+    }
+
+    /// A few steps from `first` on that lean on one another and on `kept`.
+    fn steps(&mut self, first: u32, kept: &[u32]) -> Vec<PlanStep> {
+        let count = u32::try_from(1 + self.dice.roll(6)).expect("small");
+        let mut steps: Vec<PlanStep> = Vec::new();
+        for id in first..first + count {
+            let earlier: Vec<u32> = kept.iter().copied().chain(first..id).collect();
+            let mut step = self.step(id);
+            for _ in 0..self.dice.roll(3) {
+                if let Some(on) = earlier.get(self.dice.roll(earlier.len())) {
+                    lean(&mut step, *on, self.dice.one_in(2));
+                }
+            }
+            steps.push(step);
+        }
+        steps
+    }
+
+    fn step(&mut self, id: u32) -> PlanStep {
+        let tool = ["look", "send"][self.dice.roll(2)].to_owned();
+        let tools = if self.dice.one_in(2) { vec![tool] } else { Vec::new() };
+        let each = ForEach { from_step: 0, path: "/list".to_owned(), item_name: None };
+        // A path that is not there fails the step when it starts.
+        let astray = Input {
+            name: "astray".to_owned(),
+            value: None,
+            from_step: Some(0),
+            path: Some("/nowhere".to_owned()),
+        };
+        PlanStep {
+            id,
+            // Two wordings, so that planners that take over want some steps again and some not.
+            description: format!("step {id}, wording {}", self.dice.roll(2)),
+            kind: StepKind::Model,
+            tools,
+            inputs: self.dice.one_in(15).then_some(astray).into_iter().collect(),
+            // By its number, so that every draft of a run agrees on which steps are expanded.
+            for_each: (id % 4 == 3).then_some(each),
+            depends_on: Vec::new(),
+            expected_output: String::new(),
+            success_criteria: Vec::new(),
+            tier: "default".to_owned(),
+        }
+    }
+
+    /// Something happens: a record comes, at random; sometimes an old one again.
+    fn next(&mut self) {
+        if self.dice.one_in(200) {
+            self.append(Fact::RunCancelRequested { reason: "enough".to_owned() });
+        } else if self.dice.one_in(12) {
+            let again = self.records[self.dice.roll(self.records.len())].fact.clone();
+            self.append(again);
+        } else if self.dice.one_in(20) && !self.planning.is_empty() {
+            let (order, take) = self.planning[self.dice.roll(self.planning.len())].clone();
+            self.planner(&order, take + 1);
+        } else {
+            let at = self.dice.roll(self.coming.len());
+            let far_away =
+                matches!(self.coming[at], Fact::TimerFired(Timer::Deadline)) && !self.dice.one_in(8);
+            if !far_away {
+                let fact = self.coming.swap_remove(at);
+                self.append(fact);
+            }
+        }
+    }
+
+    fn append(&mut self, fact: Fact) {
+        let seq = self.records.len() as u64 + 1;
+        let record = Record { run: self.run.clone(), at_ms: seq * 1_000, fact };
+        let mut commands = Vec::new();
+        let outcome = self.shard.apply(seq, record.clone(), &mut commands);
+        assert!(outcome.is_ok() || commands.is_empty(), "an ignored record changes nothing");
+        if let (Ok(()), Fact::StepSucceeded(success)) = (&outcome, &record.fact) {
+            let name = (success.attempt.step, success.attempt.attempt);
+            assert!(self.outputs.insert(name, success.output.clone()).is_none(), "{name:?} is taken twice");
+        }
+        for command in &commands {
+            self.check(command);
+            self.answer(command);
+        }
+        self.records.push(record);
+        self.straight.push(commands);
+    }
+
+    /// The promises: names are new, nothing follows the end, nothing starts before its time.
+    fn check(&mut self, command: &Command) {
+        assert!(self.ended.is_none(), "{} after the end", name(command));
+        match command {
+            Command::DispatchPlan(_) | Command::DispatchStep(_) => {
+                assert!(self.emitted.insert(name(command)), "{} is emitted twice", name(command));
+            }
+            Command::ArmTimer { .. } | Command::BroadcastCancel { .. } | Command::FinishRun(_) => {}
+        }
+        match command {
+            Command::DispatchStep(order) => self.check_dependencies(order),
+            Command::FinishRun(document) => self.check_document(document),
+            _ => {}
+        }
+    }
+
+    /// Every dependency has succeeded, in its newest form, and its output is what the step sees.
+    fn check_dependencies(&self, order: &StepOrder) {
+        for on in order.spec.dependencies() {
+            let of_step = |id: &&(StepId, u32)| id.0.step == on;
+            let Some(newest) = self.orders.keys().filter(of_step).map(|(_, attempt)| *attempt).max() else {
+                assert_eq!(self.items, 0, "step {} is dispatched before step {on}", order.step);
+                continue;
+            };
+            let each =
+                self.orders.iter().find(|((id, _), _)| id.step == on).map(|(_, order)| order.step.item);
+            let ids: Vec<StepId> = match each.flatten() {
+                None => vec![StepId::plain(on)],
+                Some(_) => (0..self.items).map(|item| StepId::item(on, item)).collect(),
+            };
+            for id in ids {
+                let done = (1..=newest).rev().any(|attempt| self.outputs.contains_key(&(id, attempt)));
+                assert!(done, "step {} is dispatched before {id}", order.step);
+            }
+        }
+        let plain = order.spec.inputs.iter().zip(&order.inputs);
+        for (input, resolved) in plain {
+            if let (Some((from, "")), ResolvedValue::Json(seen)) = (input.reference(), &resolved.value) {
+                let newest = self.newest_output(from);
+                assert!(
+                    newest.is_none_or(|output| output == seen),
+                    "step {} sees {} of step {from}, there is {newest:?}",
+                    order.step,
+                    seen.as_str()
+                );
+            }
+        }
+    }
+
+    /// The newest output of a step that is not expanded.
+    fn newest_output(&self, step: u32) -> Option<&Json> {
+        let id = StepId::plain(step);
+        self.outputs.range((id, 0)..=(id, u32::MAX)).next_back().map(|(_, output)| output)
+    }
+
+    /// A run that succeeded by its plan shows for every step what its dispatch brought, made from
+    /// what the document shows of the others.
+    fn check_document(&self, document: &RunDocument) {
+        assert!(document.state.is_end());
+        let entry = |id: StepId| document.steps.iter().find(|entry| entry.id.0 == id);
+        for done in document.steps.iter().filter(|entry| entry.state == "succeeded") {
+            let Some(order) = self.orders.get(&(done.id.0, done.attempts)) else {
+                let expanded = entry(StepId::item(done.id.0.step, 0)).is_some();
+                assert!(expanded || self.items == 0, "{:?} succeeded without a dispatch", done.id);
+                continue;
+            };
+            assert_eq!(order.spec.dependencies(), done.depends_on, "{:?} is of another draft", done.id);
+            for (input, resolved) in order.spec.inputs.iter().zip(&order.inputs) {
+                if let (Some((from, "")), ResolvedValue::Json(seen)) = (input.reference(), &resolved.value) {
+                    let shown = entry(StepId::plain(from)).and_then(|entry| entry.output.as_ref());
+                    assert_eq!(shown, Some(seen), "{:?} was made from something else", done.id);
+                }
+            }
+        }
+        let reached = document.state == RunState::Succeeded && document.reason.is_none();
+        if reached {
+            let open = ["waiting", "running", "failed", "cancelled"];
+            let left = document.steps.iter().filter(|entry| entry.id.0.item.is_none());
+            assert!(left.into_iter().all(|entry| !open.contains(&entry.state.as_str())), "work is left");
+        }
+    }
+
+    /// Whoever gets the command does what it says, and a record will come of it.
+    fn answer(&mut self, command: &Command) {
+        match command {
+            Command::DispatchPlan(order) => self.planner(order, 0),
+            Command::DispatchStep(order) => self.executor(order),
+            Command::ArmTimer { timer, .. } => self.coming.push(Fact::TimerFired(*timer)),
+            Command::BroadcastCancel { .. } => {}
+            Command::FinishRun(document) => self.ended = Some((**document).clone()),
+        }
+    }
+
+    fn executor(&mut self, order: &StepOrder) {
+        self.orders.insert((order.step, order.attempt), order.clone());
+        let attempt = AttemptReport {
+            step: order.step,
+            attempt: order.attempt,
+            model: None,
+            usage: vec![(Account::Executor, Usage { calls: 1, output_tokens: 1, ..Usage::NONE })],
+            started_ms: 0,
+            ended_ms: 0,
+        };
+        let fact = if self.dice.one_in(7) {
+            let failure = self.failure();
+            Fact::StepFailed(Box::new(StepFailed { attempt, failure }))
+        } else {
+            let output = format!("\"{} by {}.{}\"", order.spec.description, order.step, order.attempt);
+            let output = Json::from_text(&output).expect("JSON");
+            Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output }))
+        };
+        self.coming.push(fact);
+    }
+
+    fn failure(&mut self) -> Failure {
+        use FailureClass as C;
+        const USUAL: [C; 7] =
+            [C::Transient, C::Transient, C::Transient, C::InvalidOutput, C::ToolError, C::Denied, C::Lost];
+        let class = if self.dice.one_in(12) { C::ALL[self.dice.roll(12)] } else { USUAL[self.dice.roll(7)] };
+        Failure::new(class, "random")
+    }
+
+    /// A planner writes a draft; its records come in any order, and some never, when it dies
+    /// and another takes over.
+    fn planner(&mut self, order: &PlanOrder, take: u32) {
+        let draft = Draft { take, ..order.draft };
+        self.planning
+            .retain(|(known, _)| known.draft.revision == draft.revision && known.draft != order.draft);
+        self.planning.push((order.clone(), take));
+        if self.dice.one_in(8) {
+            let failure = self.failure();
+            self.coming.push(Fact::PlanFailed { draft, failure, usage: Usage::NONE });
+            return;
+        }
+        let (steps, decision) = self.draft(order);
+        let sealed = PlanSealed {
+            draft,
+            steps: u32::try_from(steps.len()).expect("few"),
+            decision,
+            reason: "random".to_owned(),
+            usage: Usage { calls: 1, output_tokens: 1, ..Usage::NONE },
+            model: String::new(),
+            started_ms: 0,
+        };
+        let mut facts: Vec<Fact> =
+            steps.into_iter().map(|step| Fact::StepPlanned { draft, step: Box::new(step) }).collect();
+        facts.push(Fact::PlanSealed(Box::new(sealed)));
+        if self.dice.one_in(6) {
+            // It dies in the middle of its work, and another planner does all of it again.
+            facts.truncate(self.dice.roll(facts.len()));
+            self.coming.extend(facts);
+            self.planner(order, take + 1);
+        } else {
+            self.coming.extend(facts);
+        }
+    }
+
+    fn draft(&mut self, order: &PlanOrder) -> (Vec<PlanStep>, Decision) {
+        let Some(situation) = &order.situation else {
+            let steps = self.steps(1, &[]);
+            let final_step = steps[steps.len() - 1].id;
+            return (steps, Decision::Plan { final_step });
+        };
+        match self.dice.roll(10) {
+            0 => (Vec::new(), Decision::GiveUp),
+            1 => (Vec::new(), Decision::Finish { answer: Json::from_text("\"enough\"").expect("JSON") }),
+            _ => {
+                let kept: Vec<u32> = situation
+                    .steps
+                    .iter()
+                    .filter(|standing| standing.state == "succeeded")
+                    .map(|standing| standing.step.id)
+                    .collect();
+                let steps = self.steps(situation.highest_id + 1, &kept);
+                let final_step = Some(steps[steps.len() - 1].id);
+                let drop = situation.steps.iter().map(|standing| standing.step.id);
+                let drop = drop.filter(|_| self.dice.one_in(4)).collect();
+                (steps, Decision::Revise { drop, final_step })
+            }
+        }
+    }
+
+    /// Whatever is still on its way changes nothing.
+    fn afterwards(&mut self) {
+        assert!(self.shard.is_empty() && self.shard.owed().is_empty());
+        for fact in std::mem::take(&mut self.coming) {
+            self.append(fact);
+        }
+    }
+}
+
+fn lean(step: &mut PlanStep, on: u32, by_reference: bool) {
+    let name = format!("from_{on}");
+    if !by_reference || step.inputs.iter().any(|input| input.name == name) {
+        step.depends_on.push(on);
+        return;
+    }
+    step.inputs.push(Input { name, value: None, from_step: Some(on), path: Some(String::new()) });
+}

@@ -1,0 +1,298 @@
+//! The command line's shape.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use planfleet_runtime::config::LoadRequest;
+
+use crate::exit::Failure;
+
+/// Plan-and-execute LLM work on a fleet.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Configuration file (TOML); otherwise ./planfleet.toml or the user's own.
+    #[arg(long, short, global = true, value_name = "FILE", env = "PLANFLEET_CONFIG")]
+    config: Option<PathBuf>,
+    /// Set one configuration key, as --set pools.default.slots=4.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// How data is printed on standard output.
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// No progress and no notes, only data and errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Log more; twice for debug.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON document a line.
+    Jsonl,
+    /// YAML.
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything in one process, with an own nats-server.
+    Dev(DevArgs),
+    /// Run chosen roles of a fleet.
+    Serve(ServeArgs),
+    /// Submit a task and wait for its end.
+    Run(RunArgs),
+    /// Plan a goal without running it, or check a plan.
+    Plan(PlanArgs),
+    /// Look at runs and cancel them.
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Look at the tools that plans may use.
+    #[command(subcommand)]
+    Tools(ToolsCommand),
+    /// Look at the configured models.
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look after the installation.
+    #[command(subcommand)]
+    Admin(AdminCommand),
+    /// A simulated model provider, for tests, demonstrations and load tests.
+    Modelsim(ModelsimArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Use no local model even if one is installed.
+    #[arg(long)]
+    pub(crate) no_local_model: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Which roles this process takes.
+    #[arg(long, value_enum, value_delimiter = ',', required = true)]
+    pub(crate) roles: Vec<Role>,
+    /// The pools that the executor works for; all configured ones unless said.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) pool: Vec<String>,
+    /// Steps that this process carries out at once, per pool.
+    #[arg(long)]
+    pub(crate) slots: Option<usize>,
+    /// This process's name among coordinators; unique.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+/// What a process of the fleet does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Turns goals into plans.
+    Planner,
+    /// Tracks runs and dispatches their steps.
+    Coordinator,
+    /// Carries steps out.
+    Executor,
+    /// Answers over HTTP.
+    Api,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 3] = [Self::Planner, Self::Coordinator, Self::Executor];
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The goal, in words.
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub(crate) goal: Option<String>,
+    /// A task as JSON; - reads standard input.
+    #[arg(long, short)]
+    pub(crate) file: Option<PathBuf>,
+    /// An input of the task, as --input path=notes.txt; JSON where it is JSON.
+    #[arg(long = "input", short, value_name = "NAME=VALUE")]
+    pub(crate) inputs: Vec<String>,
+    /// Start everything for this one run, and stop it again.
+    #[arg(long)]
+    pub(crate) local: bool,
+    /// Print the run's id and do not wait.
+    #[arg(long, conflicts_with = "local")]
+    pub(crate) detach: bool,
+    /// Stop waiting after so many seconds; the run goes on.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// The same key gives the same run.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct PlanArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<PlanCommand>,
+    /// The goal, in words.
+    #[arg(required_unless_present = "file")]
+    pub(crate) goal: Option<String>,
+    /// A task as JSON; - reads standard input.
+    #[arg(long, short, conflicts_with = "goal")]
+    pub(crate) file: Option<PathBuf>,
+    /// Print the plan as a Mermaid flowchart.
+    #[arg(long)]
+    pub(crate) mermaid: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// Check a plan and list all of its faults.
+    Lint {
+        /// A plan as JSON; - reads standard input.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// Active runs and the newest that have ended.
+    List {
+        /// At most so many of each.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// One run, whole.
+    Get {
+        /// The run's id.
+        id: String,
+    },
+    /// Follow a run to its end.
+    Watch {
+        /// The run's id.
+        id: String,
+    },
+    /// Ask for a run to end.
+    Cancel {
+        /// The run's id.
+        id: String,
+        /// Why.
+        #[arg(long, default_value = "asked for on the command line")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ToolsCommand {
+    /// Every tool.
+    List,
+    /// One tool with its schemas.
+    Show {
+        /// The tool's name.
+        name: String,
+    },
+    /// Call one tool under the configured rules.
+    Call {
+        /// The tool's name.
+        name: String,
+        /// Its arguments, a JSON object.
+        #[arg(long, default_value = "{}")]
+        args: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Every configured model and its roles.
+    List,
+    /// Ask each model for one word.
+    Test {
+        /// Only this one.
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// The effective configuration, secrets redacted.
+    Show,
+    /// Say everything that is wrong with the configuration.
+    Check,
+    /// The commented defaults, to start a file from.
+    Init,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Check everything that a fleet needs, and say what to do.
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelsimArgs {
+    /// What it answers: rules as TOML or JSON.
+    pub(crate) script: PathBuf,
+    /// Where it listens.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: String,
+}
+
+impl Command {
+    /// The command's name, as telemetry shows the role of a process.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Dev(_) => "dev",
+            Self::Serve(_) => "serve",
+            Self::Run(_) => "run",
+            Self::Plan(_) => "plan",
+            Self::Runs(_) => "runs",
+            Self::Tools(_) => "tools",
+            Self::Models(_) => "models",
+            Self::Config(_) => "config",
+            Self::Admin(_) => "admin",
+            Self::Modelsim(_) => "modelsim",
+        }
+    }
+
+    /// Whether it runs until it is stopped.
+    pub(crate) const fn is_service(&self) -> bool {
+        matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Modelsim(_))
+    }
+}
+
+impl Cli {
+    /// What the command line says about the configuration.
+    pub(crate) fn load_request(&self) -> Result<LoadRequest, Failure> {
+        let pair = |text: &String| {
+            let (key, value) = text
+                .split_once('=')
+                .ok_or_else(|| Failure::usage(format!("--set {text}: use KEY=VALUE, as pools.default.slots=4")))?;
+            Ok((key.to_owned(), value.to_owned()))
+        };
+        Ok(LoadRequest {
+            file: self.config.clone(),
+            overrides: self.set.iter().map(pair).collect::<Result<_, Failure>>()?,
+            directory: std::env::current_dir().map_err(Failure::unexpected)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,58 @@
+//! What each command does.
+
+mod admin;
+mod configuration;
+mod dev;
+mod follow;
+mod mermaid;
+mod models;
+mod modelsim;
+mod plan;
+mod report;
+mod run;
+mod runs;
+mod serve;
+mod tools;
+
+use std::process::ExitCode;
+
+use planfleet_bus::Bus;
+use planfleet_runtime::{config::Settings, telemetry::Metrics};
+
+use crate::{
+    cli::{Cli, Command},
+    compose, embedded,
+    exit::Failure,
+};
+
+/// Carries a command out and says how the process ends.
+pub(crate) async fn dispatch(cli: &Cli, settings: Settings, metrics: Metrics) -> Result<ExitCode, Failure> {
+    match &cli.command {
+        Command::Dev(args) => dev::dev(cli, args, settings, metrics).await,
+        Command::Serve(args) => serve::serve(cli, args, settings, metrics).await,
+        Command::Run(args) => run::run(cli, args, settings).await,
+        Command::Plan(args) => plan::plan(cli, args, settings).await,
+        Command::Runs(command) => runs::runs(cli, command, &settings).await,
+        Command::Tools(command) => tools::tools(cli, command, &settings).await,
+        Command::Models(command) => models::models(cli, command, &settings).await,
+        Command::Config(command) => configuration::configuration(cli, command, &settings),
+        Command::Admin(command) => admin::admin(cli, command, &settings).await,
+        Command::Modelsim(args) => modelsim::modelsim(args).await,
+    }
+}
+
+/// The bus of the fleet that the settings name, or else of the `planfleet dev`
+/// that runs for this user.
+async fn connect(settings: &Settings) -> Result<Bus, Failure> {
+    compose::connect(settings, &broker_url(settings)).await
+}
+
+fn broker_url(settings: &Settings) -> String {
+    if settings.source_of("nats.url") != "defaults" {
+        return settings.nats.url.clone();
+    }
+    let written = std::fs::read_to_string(embedded::address_file(settings)).ok();
+    let address = written.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let url = address.and_then(|address| address["nats_url"].as_str().map(str::to_owned));
+    url.unwrap_or_else(|| settings.nats.url.clone())
+}

@@ -1,0 +1,116 @@
+//! `admin`: look after the installation.
+
+use std::process::ExitCode;
+
+use planfleet_bus::Bus;
+use planfleet_proto::subjects;
+use planfleet_runtime::config::{ProcessEnv, Settings};
+use serde_json::{json, Value};
+
+use super::{broker_url, connect};
+use crate::{
+    cli::{AdminCommand, Cli},
+    compose,
+    embedded::{model, nats},
+    exit::{Code, Failure},
+    output::{self, cell},
+};
+
+pub(super) async fn admin(cli: &Cli, command: &AdminCommand, settings: &Settings) -> Result<ExitCode, Failure> {
+    match command {
+        AdminCommand::Doctor => doctor(cli, settings).await,
+    }
+}
+
+/// One thing that was looked at.
+fn finding(what: &str, state: &str, detail: impl Into<String>) -> Value {
+    json!({"what": what, "state": state, "detail": detail.into()})
+}
+
+async fn doctor(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
+    let mut findings = vec![server_program(), local_model(), tools(settings)];
+    findings.extend(models(settings).await);
+    findings.extend(broker(settings).await);
+    let row = |finding: &Value| vec![cell(&finding["what"]), cell(&finding["state"]), finding["detail"].as_str().unwrap_or_default().to_owned()];
+    output::list(cli.output, &["what", "state", "detail"], &findings, row)?;
+    let bad = findings.iter().any(|finding| finding["state"] == "bad");
+    Ok(if bad { ExitCode::from(Code::Unexpected as u8) } else { ExitCode::SUCCESS })
+}
+
+fn server_program() -> Value {
+    match nats::find() {
+        Ok(path) => finding("nats-server", "ok", path.display().to_string()),
+        Err(failure) => finding("nats-server", "missing", failure.to_string()),
+    }
+}
+
+fn local_model() -> Value {
+    if model::is_installed(&ProcessEnv) {
+        finding("local model", "ok", "installed; used by `dev` and `--local` where no model is configured")
+    } else {
+        finding("local model", "missing", "not installed; `make setup` does, and it is optional")
+    }
+}
+
+fn tools(settings: &Settings) -> Value {
+    match compose::registry(settings) {
+        Ok(registry) => finding("tools", "ok", format!("{} built in", registry.catalog().len())),
+        Err(failure) => finding("tools", "bad", failure.to_string()),
+    }
+}
+
+async fn models(settings: &Settings) -> Vec<Value> {
+    let mut findings = Vec::new();
+    for (name, model) in &settings.models {
+        let what = format!("model {name}");
+        let listed = match compose::chat(name, model) {
+            Ok((chat, _)) => chat.list_models().await.map_err(|error| error.to_string()),
+            Err(failure) => Err(failure.to_string()),
+        };
+        findings.push(match listed {
+            Ok(served) if served.is_empty() || served.contains(&model.model) => finding(&what, "ok", model.base_url.clone()),
+            Ok(served) => finding(&what, "warning", format!("{} does not list {:?}; it lists {}", model.base_url, model.model, served.join(", "))),
+            Err(error) => finding(&what, "bad", error),
+        });
+    }
+    findings
+}
+
+async fn broker(settings: &Settings) -> Vec<Value> {
+    let url = broker_url(settings);
+    let bus = match connect(settings).await {
+        Ok(bus) => bus,
+        Err(failure) => return vec![finding("broker", "bad", format!("{url}: {failure}"))],
+    };
+    let described = bus.broker().describe().await.unwrap_or_else(|error| error.to_string());
+    let mut findings = vec![finding("broker", "ok", format!("{url}: {described}"))];
+    for spec in compose::topology(settings).streams() {
+        findings.push(match bus.broker().verify_stream(&spec).await {
+            Ok(()) => finding(&format!("stream {}", spec.name), "ok", stream_size(&bus, &spec.name).await),
+            Err(error) => finding(&format!("stream {}", spec.name), "bad", error.to_string()),
+        });
+    }
+    findings.extend(leases(&bus).await);
+    findings
+}
+
+async fn stream_size(bus: &Bus, name: &str) -> String {
+    let state = bus.broker().stream_state(name).await;
+    let letters = if name == subjects::DEAD_LETTERS { "dead letters" } else { "messages" };
+    state.map_or_else(|error| error.to_string(), |state| format!("{} {letters}", state.messages))
+}
+
+async fn leases(bus: &Bus) -> Vec<Value> {
+    let mut findings = Vec::new();
+    for shard in 0..bus.shards() {
+        let what = format!("shard {shard:02}");
+        findings.push(match bus.lease(shard).await {
+            Ok(Some(held)) if !held.lease.owner.is_empty() => {
+                finding(&what, "ok", format!("owned by {}, epoch {}", held.lease.owner, held.lease.epoch))
+            }
+            Ok(_) => finding(&what, "warning", "no coordinator owns it; is one running?"),
+            Err(error) => finding(&what, "bad", error.to_string()),
+        });
+    }
+    findings
+}

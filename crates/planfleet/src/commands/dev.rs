@@ -1,0 +1,62 @@
+//! `dev`: everything in one process, until a signal.
+
+use std::process::ExitCode;
+
+use planfleet_runtime::{
+    config::Settings,
+    signals::{Signals, StopRequest},
+    telemetry::Metrics,
+};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::{Cli, DevArgs},
+    embedded::{self, Embedded, Options},
+    exit::{Code, Failure},
+    output,
+};
+
+pub(super) async fn dev(cli: &Cli, args: &DevArgs, mut settings: Settings, metrics: Metrics) -> Result<ExitCode, Failure> {
+    let options = Options { keep_data: true, local_model: !args.no_local_model };
+    let fleet = Embedded::start(&mut settings, options).await?;
+    let address = embedded::address_file(&settings);
+    let written = json!({"nats_url": fleet.url, "pid": std::process::id()}).to_string();
+    std::fs::write(&address, written).map_err(|error| Failure::unexpected(format!("{}: {error}", address.display())))?;
+    if !cli.quiet {
+        for note in &fleet.notes {
+            output::note(note);
+        }
+        output::note(&format!("planfleet is up: nats-server at {}, all roles in this process", fleet.url));
+        output::note("try, in another terminal:  planfleet run \"Name three uses of a paper clip.\"");
+    }
+    let health = serve_health(&settings, metrics).await?;
+    let stop = CancellationToken::new();
+    let mut signals = Signals::listen(stop).map_err(Failure::unexpected)?;
+    let failed = tokio::select! {
+        request = signals.next() => match request {
+            StopRequest::Graceful(_) => None,
+            StopRequest::Immediate(_) => return Err(Failure::new(Code::Interrupted, "stopped at once")),
+        },
+        failure = fleet.first_failure() => Some(failure),
+    };
+    let _ = std::fs::remove_file(&address);
+    health.cancel();
+    fleet.stop().await;
+    failed.map_or(Ok(ExitCode::SUCCESS), |failure| Err(Failure::unexpected(failure)))
+}
+
+/// The health port, where one is configured.
+async fn serve_health(settings: &Settings, metrics: Metrics) -> Result<CancellationToken, Failure> {
+    use planfleet_runtime::{health, tasks::Tasks};
+    let stop = CancellationToken::new();
+    if settings.health.listen.is_empty() {
+        return Ok(stop);
+    }
+    let health = health::Health::new();
+    health.check("broker").set(true, "embedded");
+    let listener = health::listen(&settings.health.listen, "health.listen").await.map_err(Failure::usage)?;
+    let served = health::serve(listener, health::routes(health, metrics), stop.clone());
+    Tasks::new("health").spawn("health", served);
+    Ok(stop)
+}

@@ -1,0 +1,150 @@
+//! A run for people.
+
+use serde_json::Value;
+
+use crate::{
+    cli::{Cli, Format},
+    exit::Failure,
+    output::{self, cell, line},
+};
+
+/// More steps than this are shown by counts: nobody reads a thousand rows.
+const STEPS_SHOWN_MAX: usize = 40;
+
+/// Prints a run's document in the chosen format.
+pub(super) fn print(cli: &Cli, document: &Value) -> Result<(), Failure> {
+    if cli.output != Format::Table {
+        return output::value(cli.output, document);
+    }
+    output::data(&text(document));
+    Ok(())
+}
+
+fn text(document: &Value) -> String {
+    let mut parts = vec![headline(document), steps(document)];
+    let revisions = document["revisions"].as_array().map_or(0, Vec::len);
+    if revisions > 1 {
+        parts.push(self::revisions(document));
+    }
+    parts.push(usage(document));
+    parts.push(timings(document));
+    let answer = match &document["answer"] {
+        Value::Null => "no answer".to_owned(),
+        Value::String(text) => text.clone(),
+        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+    };
+    parts.push(if document["partial"] == true { format!("Partial answer:\n{answer}") } else { answer });
+    parts.join("\n\n")
+}
+
+fn headline(document: &Value) -> String {
+    let mut text = format!("Run {} {}", cell(&document["run_id"]), cell(&document["state"]));
+    if let Some(reason) = document["reason"].as_str() {
+        text.push_str(&format!("\nReason: {reason}"));
+    }
+    text
+}
+
+fn steps(document: &Value) -> String {
+    let all: Vec<&Value> = document["steps"].as_array().into_iter().flatten().collect();
+    let plain: Vec<&&Value> = all.iter().filter(|step| step["id"].is_u64()).collect();
+    let mut rows: Vec<Vec<String>> = plain.iter().take(STEPS_SHOWN_MAX).map(|step| row(step, &all)).collect();
+    if plain.len() > STEPS_SHOWN_MAX {
+        rows.push(vec!["…".to_owned(), format!("{} more", plain.len() - STEPS_SHOWN_MAX)]);
+    }
+    output::table(&["step", "state", "what", "by", "tries", "tokens", "time", "output"], rows)
+}
+
+fn row(step: &Value, all: &[&Value]) -> Vec<String> {
+    let items = items(step, all);
+    let what = match items {
+        0 => line(step["description"].as_str().unwrap_or_default(), 48),
+        count => format!("{} (x{count})", line(step["description"].as_str().unwrap_or_default(), 40)),
+    };
+    let output = if step["error"].is_null() { &step["output"] } else { &step["error"]["message"] };
+    vec![
+        cell(&step["id"]),
+        cell(&step["state"]),
+        what,
+        by(step),
+        cell(&step["attempts"]),
+        tokens(&step["usage"]),
+        duration(step),
+        line(&cell(output), 48),
+    ]
+}
+
+fn items(step: &Value, all: &[&Value]) -> usize {
+    let prefix = format!("{}[", step["id"]);
+    all.iter().filter(|other| other["id"].as_str().is_some_and(|id| id.starts_with(&prefix))).count()
+}
+
+fn by(step: &Value) -> String {
+    match (&step["model"], &step["tools"][0]) {
+        (Value::String(model), _) => model.clone(),
+        (_, Value::String(tool)) => tool.clone(),
+        _ => "-".to_owned(),
+    }
+}
+
+fn tokens(usage: &Value) -> String {
+    let count = |name: &str| usage[name].as_u64().unwrap_or(0);
+    match count("input_tokens") + count("output_tokens") {
+        0 => "-".to_owned(),
+        sum => sum.to_string(),
+    }
+}
+
+fn duration(step: &Value) -> String {
+    let at = |name: &str| step[name].as_str().and_then(|text| humantime::parse_rfc3339(text).ok());
+    match (at("started_at"), at("ended_at")) {
+        (Some(from), Some(to)) => seconds(to.duration_since(from).unwrap_or_default().as_millis()),
+        _ => "-".to_owned(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one or two decimals")]
+fn seconds(ms: u128) -> String {
+    if ms < 1_000 { format!("{ms} ms") } else { format!("{:.1} s", ms as f64 / 1_000.0) }
+}
+
+fn revisions(document: &Value) -> String {
+    let row = |note: &Value| {
+        vec![cell(&note["revision"]), cell(&note["added"]), cell(&note["dropped"]), line(&cell(&note["reason"]), 80)]
+    };
+    let rows = document["revisions"].as_array().into_iter().flatten().map(row).collect();
+    output::table(&["plan", "added", "dropped", "why"], rows)
+}
+
+fn usage(document: &Value) -> String {
+    let row = |role: &str| {
+        let usage = &document["usage"][role];
+        let used = usage["calls"].as_u64().unwrap_or(0) > 0;
+        used.then(|| {
+            let count = |name: &str| cell(&usage[name]);
+            vec![role.to_owned(), count("calls"), count("input_tokens"), count("output_tokens"), usd(&usage["usd"])]
+        })
+    };
+    let mut rows: Vec<Vec<String>> = ["planner", "executor", "judge", "triage"].into_iter().filter_map(row).collect();
+    if rows.is_empty() {
+        return "No model was called.".to_owned();
+    }
+    rows.push(vec!["all".into(), String::new(), String::new(), String::new(), usd(&document["usd"])]);
+    output::table(&["role", "calls", "tokens in", "tokens out", "cost"], rows)
+}
+
+/// An unknown price is said to be unknown.
+fn usd(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "unknown".to_owned(), |usd| format!("${usd:.6}"))
+}
+
+fn timings(document: &Value) -> String {
+    let time = |name: &str| seconds(document["timings"][name].as_u64().unwrap_or(0).into());
+    format!(
+        "queued {}, planning {}, executing {}, in all {}",
+        time("queued_ms"),
+        time("planning_ms"),
+        time("executing_ms"),
+        time("total_ms")
+    )
+}

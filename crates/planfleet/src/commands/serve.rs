@@ -1,0 +1,156 @@
+//! `serve`: chosen roles of a fleet, until a signal.
+
+use std::{process::ExitCode, time::Duration};
+
+use planfleet_bus::{broker, Bus, Error as BusError, Pool};
+use planfleet_runtime::{
+    config::Settings,
+    health::{self, Health, HealthHandle},
+    signals::{Signals, StopRequest},
+    tasks::Tasks,
+    telemetry::Metrics,
+};
+use tokio::time::{interval, sleep, Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::connect;
+use crate::{
+    cli::{Cli, Role, ServeArgs},
+    compose::{self, Fleet},
+    exit::{Code, Failure},
+    output,
+};
+
+/// How long a fleet waits for a broker that elects a leader before it gives up
+/// making its streams.
+const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// On top of the longest grace of a pool, for hand-overs and the last acks.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+
+pub(super) async fn serve(cli: &Cli, args: &ServeArgs, mut settings: Settings, metrics: Metrics) -> Result<ExitCode, Failure> {
+    if args.roles.contains(&Role::Api) {
+        return Err(Failure::usage("the role api is not there yet; use the command line"));
+    }
+    let executor_pools = executor_pools(args, &mut settings)?;
+    let bus = connect(&settings).await?;
+    bootstrap(&bus, &settings).await?;
+    let fleet = Fleet {
+        bus: bus.clone(),
+        models: compose::models(&settings)?,
+        tools: compose::registry(&settings)?,
+        executor_pools,
+        name: args.name.clone().unwrap_or_else(compose::unique_name),
+    };
+    let (tasks, stop) = (Tasks::new("serve"), CancellationToken::new());
+    let ready = start_health(&settings, metrics, &tasks, &stop).await?;
+    fleet.start(&args.roles, &settings, &tasks, &stop);
+    tasks.spawn("readiness", watch_broker(bus, ready, stop.clone()));
+    if !cli.quiet {
+        output::note(&format!("serving {}; Ctrl-C drains and stops", names(&args.roles)));
+    }
+    until_stopped(&tasks, &stop, grace(&settings)).await
+}
+
+fn names(roles: &[Role]) -> String {
+    roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect::<Vec<_>>().join(", ")
+}
+
+/// The pools that this process works for, with the slots that were asked for.
+fn executor_pools(args: &ServeArgs, settings: &mut Settings) -> Result<Vec<Pool>, Failure> {
+    for name in &args.pool {
+        settings.pools.entry(name.clone()).or_default();
+    }
+    let chosen = |name: &String| if args.pool.is_empty() { name != "plan" } else { args.pool.contains(name) };
+    if let Some(slots) = args.slots {
+        if slots == 0 {
+            return Err(Failure::usage("--slots 0: an executor without slots does nothing"));
+        }
+        settings.pools.iter_mut().filter(|(name, _)| chosen(name)).for_each(|(_, pool)| pool.slots = slots);
+    }
+    Ok(compose::pools(settings).into_iter().filter(|pool| chosen(&pool.name)).collect())
+}
+
+/// Makes or checks the streams, with patience for a broker that is just starting.
+pub(super) async fn bootstrap(bus: &Bus, settings: &Settings) -> Result<(), Failure> {
+    let started = Instant::now();
+    loop {
+        match bus.bootstrap(&compose::topology(settings)).await {
+            Ok(()) => return Ok(()),
+            Err(BusError::Broker(broker::Error::Unreachable(why))) if started.elapsed() < BOOTSTRAP_PATIENCE => {
+                tracing::warn!(why, "the broker is not ready; trying again");
+                sleep(Duration::from_millis(500)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn start_health(
+    settings: &Settings,
+    metrics: Metrics,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) -> Result<HealthHandle, Failure> {
+    let health = Health::new();
+    let ready = health.check("broker");
+    ready.set(true, "connected");
+    let listen = if settings.health.listen.is_empty() { health::SERVE_LISTEN } else { &settings.health.listen };
+    if listen == "off" {
+        return Ok(ready);
+    }
+    let named = !settings.health.listen.is_empty();
+    match health::listen(listen, "health.listen").await {
+        Ok(listener) => {
+            let served = health::serve(listener, health::routes(health, metrics), stop.clone());
+            tasks.spawn("health", served);
+        }
+        Err(error) if named => return Err(Failure::usage(error)),
+        // Several processes on one machine are usual; only a port that was asked for is insisted on.
+        Err(error) => tracing::warn!(%error, "no health port"),
+    }
+    Ok(ready)
+}
+
+/// Readiness follows the connection and comes back by itself.
+async fn watch_broker(bus: Bus, ready: HealthHandle, stop: CancellationToken) {
+    let mut ticks = interval(Duration::from_millis(500));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break ready.set(false, "draining"),
+            _ = ticks.tick() => {
+                let connected = bus.broker().connected();
+                ready.set(connected, if connected { "connected" } else { "disconnected" });
+            }
+        }
+    }
+}
+
+fn grace(settings: &Settings) -> Duration {
+    let longest = settings.pools.values().map(|pool| pool.grace_s).max().unwrap_or_default();
+    Duration::from_secs(longest) + STOP_MARGIN
+}
+
+/// Waits for a signal or for a role that fails for good, then drains.
+pub(super) async fn until_stopped(tasks: &Tasks, stop: &CancellationToken, grace: Duration) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::listen(stop.clone()).map_err(Failure::unexpected)?;
+    let failed = tokio::select! {
+        request = signals.next() => {
+            if matches!(request, StopRequest::Immediate(_)) {
+                return Err(Failure::new(Code::Interrupted, "stopped at once"));
+            }
+            None
+        }
+        failure = tasks.first_failure() => Some(failure),
+    };
+    stop.cancel();
+    let unfinished = tokio::select! {
+        unfinished = tasks.shutdown(grace) => unfinished,
+        _ = signals.next() => return Err(Failure::new(Code::Interrupted, "stopped at once; what was in flight is done again")),
+    };
+    match failed {
+        Some(failure) => Err(Failure::unexpected(format!("{}: {}", failure.name, failure.reason))),
+        None if unfinished.is_empty() => Ok(ExitCode::SUCCESS),
+        None => Err(Failure::unexpected(format!("not stopped in time: {unfinished}"))),
+    }
+}

@@ -1,0 +1,238 @@
+//! The composition root: settings in, running roles out.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use planfleet_bus::{
+    broker::nats::{ConnectOptions, NatsBroker},
+    Bus, Manage, Pool, Topology,
+};
+use planfleet_coordinator::Coordinator;
+use planfleet_core::id::ShardId;
+use planfleet_executor::Executor;
+use planfleet_llm::{handle::HandleSettings, Dialect, Endpoint, ModelHandle, OpenAiChat, Price, Secret, Timeouts};
+use planfleet_planner::Planner;
+use planfleet_proto::subjects::PLAN_POOL;
+use planfleet_runtime::{
+    config::{self, Env as _, ModelSettings, ProcessEnv, SecretSource, Settings, Wire},
+    tasks::Tasks,
+};
+use planfleet_tools::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::{cli::Role, exit::Failure};
+
+/// The models of a process, by role.
+#[derive(Clone, Default)]
+pub(crate) struct Models {
+    pub(crate) planner: Option<ModelHandle>,
+    pub(crate) executor: Option<ModelHandle>,
+    pub(crate) strong: Option<ModelHandle>,
+    pub(crate) judge: Option<ModelHandle>,
+}
+
+/// The models that the settings name for each role. A role that nothing is
+/// configured for has none; its work then fails and says so.
+pub(crate) fn models(settings: &Settings) -> Result<Models, Failure> {
+    let role = |role| match settings.role(role) {
+        Ok((name, model)) => handle(name, model).map(Some),
+        Err(_) => Ok(None),
+    };
+    Ok(Models {
+        planner: role(config::Role::Planner)?,
+        executor: role(config::Role::Executor)?,
+        strong: role(config::Role::Strong)?,
+        judge: role(config::Role::Judge)?,
+    })
+}
+
+/// One configured model.
+pub(crate) fn handle(name: &str, settings: &ModelSettings) -> Result<ModelHandle, Failure> {
+    let (chat, dialect) = chat(name, settings)?;
+    let price = price(settings);
+    #[expect(clippy::cast_possible_truncation, reason = "a temperature between 0 and 2")]
+    let temperature = settings.temperature.map(|temperature| temperature as f32);
+    Ok(ModelHandle::new(
+        Arc::new(chat),
+        HandleSettings {
+            name: settings.model.clone(),
+            dialect,
+            price,
+            max_output_tokens: settings.max_output_tokens,
+            temperature,
+            concurrency_max: settings.max_concurrency,
+        },
+    ))
+}
+
+/// The client of one configured model.
+pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, Dialect), Failure> {
+    if settings.wire != Wire::OpenaiChat {
+        let message = format!("models.{name}.wire: only openai-chat is there yet; most providers offer it too");
+        return Err(Failure::usage(message));
+    }
+    let mut dialect = Dialect::named(&settings.dialect).ok_or_else(|| {
+        let known = planfleet_llm::dialect::KINDS.join(", ");
+        Failure::usage(format!("models.{name}.dialect: {:?} is not known; there are {known}", settings.dialect))
+    })?;
+    dialect.extra_body.extend(settings.extra_body.clone());
+    dialect.positional_plan |= name == crate::embedded::LOCAL_MODEL;
+    let key = SecretSource { model: name }
+        .resolve(settings, &|variable| ProcessEnv.get(variable))
+        .map_err(Failure::usage)?;
+    let endpoint = Endpoint {
+        name: name.to_owned(),
+        base_url: settings.base_url.clone(),
+        api_key: key.map(Secret::new),
+        model: settings.model.clone(),
+        dialect: dialect.clone(),
+        timeouts: Timeouts {
+            first_byte: settings.first_byte_timeout(),
+            idle: settings.idle_timeout(),
+            total: settings.total_timeout(),
+            ..Timeouts::default()
+        },
+        extra_headers: settings.extra_headers.clone(),
+    };
+    let chat = OpenAiChat::new(endpoint).map_err(|error| Failure::usage(format!("models.{name}: {error}")))?;
+    Ok((chat, dialect))
+}
+
+fn price(settings: &ModelSettings) -> Option<Price> {
+    let input = settings.price.input_usd_per_million?.nano_usd();
+    let output = settings.price.output_usd_per_million?.nano_usd();
+    // A provider that has no price of its own for cached input charges the full one.
+    let cached_input = settings.price.cached_input_usd_per_million.map_or(input, |price| price.nano_usd());
+    Some(Price { input, cached_input, output })
+}
+
+/// The built-in tools under the configured rules.
+pub(crate) fn registry(settings: &Settings) -> Result<Arc<Registry>, Failure> {
+    let tools = &settings.tools;
+    let own = planfleet_tools::Settings {
+        roots: tools.roots.iter().map(PathBuf::from).collect(),
+        hosts: tools.hosts.clone(),
+        allow_loopback: tools.allow_loopback,
+        http_timeout_ms: tools.http_timeout_s.saturating_mul(1_000),
+        http_body_bytes_max: usize::try_from(tools.http_body_bytes_max).unwrap_or(usize::MAX),
+        ..planfleet_tools::Settings::default()
+    };
+    Registry::builtin(own).map(Arc::new).map_err(|error| Failure::usage(format!("tools: {error}")))
+}
+
+/// A bus on the broker at `url`, nothing made or checked on it yet.
+pub(crate) async fn connect(settings: &Settings, url: &str) -> Result<Bus, Failure> {
+    let nats = &settings.nats;
+    let options = ConnectOptions {
+        url: url.to_owned(),
+        creds_file: (!nats.creds.is_empty()).then(|| PathBuf::from(&nats.creds)),
+        name: nats.name.clone(),
+        connect_timeout: nats.connect_timeout(),
+        ..ConnectOptions::default()
+    };
+    let broker = NatsBroker::connect(options).await?;
+    Ok(Bus::new(Arc::new(broker), shards(settings)))
+}
+
+fn shards(settings: &Settings) -> ShardId {
+    ShardId::try_from(settings.nats.shards).unwrap_or(ShardId::MAX)
+}
+
+/// The pools of the settings as the bus knows them.
+pub(crate) fn pools(settings: &Settings) -> Vec<Pool> {
+    let pool = |(name, pool): (&String, &config::PoolSettings)| Pool {
+        name: name.clone(),
+        slots: pool.slots,
+        ack_wait: Duration::from_secs(pool.ack_wait_s),
+    };
+    settings.pools.iter().map(pool).collect()
+}
+
+/// Everything that the settings want on the broker.
+pub(crate) fn topology(settings: &Settings) -> Topology {
+    Topology {
+        shards: shards(settings),
+        replicas: settings.nats.replicas,
+        pools: pools(settings),
+        manage: match settings.nats.manage {
+            config::Manage::Create => Manage::Create,
+            config::Manage::Verify => Manage::Verify,
+            config::Manage::Off => Manage::Off,
+        },
+    }
+}
+
+/// What the roles of one process are made from.
+pub(crate) struct Fleet {
+    pub(crate) bus: Bus,
+    pub(crate) models: Models,
+    pub(crate) tools: Arc<Registry>,
+    /// Pools that the executor works for.
+    pub(crate) executor_pools: Vec<Pool>,
+    /// The coordinator's name.
+    pub(crate) name: String,
+}
+
+impl Fleet {
+    /// Starts the roles. Each is a task that runs until `stop` and then drains.
+    pub(crate) fn start(&self, roles: &[Role], settings: &Settings, tasks: &Tasks, stop: &CancellationToken) {
+        for role in roles {
+            match role {
+                Role::Coordinator => self.start_coordinator(tasks, stop),
+                Role::Planner => self.start_planner(settings, tasks, stop),
+                Role::Executor => self.start_executors(settings, tasks, stop),
+                Role::Api => {}
+            }
+        }
+    }
+
+    fn start_coordinator(&self, tasks: &Tasks, stop: &CancellationToken) {
+        let config = planfleet_coordinator::Config::named(self.name.clone());
+        let coordinator = Coordinator::build(self.bus.clone(), config);
+        let (set, stop) = (tasks.clone(), stop.clone());
+        tasks.spawn("coordinator", async move { coordinator.run(&set, stop).await });
+    }
+
+    fn start_planner(&self, settings: &Settings, tasks: &Tasks, stop: &CancellationToken) {
+        let Some(pool) = pools(settings).into_iter().find(|pool| pool.name == PLAN_POOL) else { return };
+        let own = &settings.pools[PLAN_POOL];
+        let config = planfleet_planner::Config {
+            pool,
+            planning_timeout: Duration::from_secs(own.step_timeout_s),
+            deliveries_max: settings.limits.deliveries.into(),
+            grace: Duration::from_secs(own.grace_s),
+        };
+        let planner = Planner::build(self.bus.clone(), config, self.models.planner.clone(), self.tools.catalog());
+        let stop = stop.clone();
+        tasks.spawn("planner", async move { planner.run(stop).await });
+    }
+
+    fn start_executors(&self, settings: &Settings, tasks: &Tasks, stop: &CancellationToken) {
+        for pool in &self.executor_pools {
+            let own = settings.pools.get(&pool.name).cloned().unwrap_or_default();
+            let config = planfleet_executor::Config {
+                pool: pool.clone(),
+                step_timeout: Duration::from_secs(own.step_timeout_s),
+                deliveries_max: settings.limits.deliveries.into(),
+                turns_max: settings.limits.model_turns,
+                grace: Duration::from_secs(own.grace_s),
+            };
+            let models = planfleet_executor::Models {
+                executor: self.models.executor.clone(),
+                strong: self.models.strong.clone(),
+                judge: self.models.judge.clone(),
+            };
+            let executor = Executor::build(self.bus.clone(), config, models, Arc::clone(&self.tools));
+            let stop = stop.clone();
+            tasks.spawn("executor", async move { executor.run(stop).await });
+        }
+    }
+}
+
+/// A name that no other process has.
+pub(crate) fn unique_name() -> String {
+    format!("pf-{}-{}", std::process::id(), &uuid::Uuid::now_v7().simple().to_string()[20..])
+}

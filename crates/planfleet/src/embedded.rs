@@ -1,0 +1,148 @@
+//! Everything in one process group: an own nats-server, a local model where no
+//! other is configured, and all roles.
+
+mod lock;
+pub(crate) mod model;
+pub(crate) mod nats;
+
+use std::{path::PathBuf, time::Duration};
+
+use planfleet_bus::Bus;
+use planfleet_runtime::{
+    config::{Env, ProcessEnv, Settings},
+    tasks::Tasks,
+};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::model::LocalModel;
+use self::{lock::Folder, nats::NatsServer};
+use crate::{
+    cli::Role,
+    compose::{self, Fleet},
+    exit::Failure,
+};
+
+/// The name of the local model in the settings.
+pub(crate) const LOCAL_MODEL: &str = "local";
+
+/// How long embedded roles may take to stop after a stop was asked for.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// A fleet of one process, with its children.
+pub(crate) struct Embedded {
+    pub(crate) bus: Bus,
+    pub(crate) url: String,
+    pub(crate) notes: Vec<String>,
+    tasks: Tasks,
+    stop: CancellationToken,
+    server: NatsServer,
+    model: Option<LocalModel>,
+    folder: Folder,
+}
+
+/// What is to be started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Keep the broker's data where a restart finds it.
+    pub(crate) keep_data: bool,
+    /// Use the local model where none is configured.
+    pub(crate) local_model: bool,
+}
+
+impl Embedded {
+    /// Starts everything. `settings` learns of the local model.
+    pub(crate) async fn start(settings: &mut Settings, options: Options) -> Result<Self, Failure> {
+        let folder = folder(settings, options.keep_data)?;
+        let server = NatsServer::start(folder.path(), settings.nats.sync_interval.as_deref()).await?;
+        let mut notes = settings.origin_notes.clone();
+        let model = match options.local_model && settings.models.is_empty() {
+            true => LocalModel::start(&ProcessEnv).await?,
+            false => None,
+        };
+        if let Some(model) = &model {
+            model.configure(settings);
+            notes.push(format!("models: {} on this machine, no key needed", model.description()));
+        } else if settings.models.is_empty() {
+            notes.push("models: none configured; set OPENAI_API_KEY, or [models] and [roles] in planfleet.toml".into());
+        }
+        let bus = compose::connect(settings, server.url()).await?;
+        bus.bootstrap(&compose::topology(settings)).await?;
+        let (tasks, stop) = (Tasks::new("embedded"), CancellationToken::new());
+        fleet(settings, bus.clone())?.start(&Role::ALL, settings, &tasks, &stop);
+        let url = server.url().to_owned();
+        Ok(Self { bus, url, notes, tasks, stop, server, model, folder })
+    }
+
+    /// Hands over, drains, and stops the children.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        let unfinished = self.tasks.shutdown(STOP_GRACE).await;
+        if !unfinished.is_empty() {
+            tracing::warn!(%unfinished, "some roles did not stop in time");
+        }
+        self.abandon().await;
+    }
+
+    /// Stops the children without waiting for the roles, whose work is done.
+    pub(crate) async fn abandon(self) {
+        self.stop.cancel();
+        if let Some(model) = self.model {
+            model.stop().await;
+        }
+        self.server.stop().await;
+        drop(self.folder);
+    }
+
+    /// Says when one of the roles has failed for good.
+    pub(crate) async fn first_failure(&self) -> String {
+        let failure = self.tasks.first_failure().await;
+        format!("{}: {}", failure.name, failure.reason)
+    }
+}
+
+fn fleet(settings: &Settings, bus: Bus) -> Result<Fleet, Failure> {
+    let executor_pools = compose::pools(settings).into_iter().filter(|pool| pool.name != "plan").collect();
+    Ok(Fleet {
+        bus,
+        models: compose::models(settings)?,
+        tools: compose::registry(settings)?,
+        executor_pools,
+        name: compose::unique_name(),
+    })
+}
+
+/// Starts the local model for a command that needs a model and nothing else,
+/// where none is configured.
+pub(crate) async fn borrow_model(settings: &mut Settings, env: &dyn Env) -> Result<Option<LocalModel>, Failure> {
+    if !settings.models.is_empty() {
+        return Ok(None);
+    }
+    let model = LocalModel::start(env).await?;
+    if let Some(model) = &model {
+        model.configure(settings);
+    }
+    Ok(model)
+}
+
+/// Where the broker keeps its data. A folder that was asked for by name is
+/// always kept; otherwise a single run gets one of its own, so that runs left
+/// over from elsewhere do not come alive in it.
+fn folder(settings: &Settings, keep: bool) -> Result<Folder, Failure> {
+    let named = settings.source_of("data.dir") != "defaults";
+    if keep || named { Folder::locked(&data_dir(settings).join("nats")) } else { Folder::temporary() }
+}
+
+/// The folder for all data of this user.
+pub(crate) fn data_dir(settings: &Settings) -> PathBuf {
+    if !settings.data.dir.is_empty() {
+        return PathBuf::from(&settings.data.dir);
+    }
+    let home = || ProcessEnv.get("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    let base = ProcessEnv.get("XDG_DATA_HOME").map(PathBuf::from).or_else(home);
+    base.unwrap_or_else(std::env::temp_dir).join("planfleet")
+}
+
+/// Where `planfleet dev` writes how to reach it.
+pub(crate) fn address_file(settings: &Settings) -> PathBuf {
+    data_dir(settings).join("dev.json")
+}

@@ -1,0 +1,150 @@
+//! A real small model on this machine, for those who have no provider at hand:
+//! SmolLM2-135M-Instruct on llama.cpp's own server.
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use planfleet_runtime::config::{Env, ModelSettings, Price, Settings};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::exit::Failure;
+
+const SCRIPT: &str = include_str!("../../../../scripts/local_model_server.py");
+
+/// The model's file and its server's package, as `make setup` puts them into the cache.
+const GGUF: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+const PACKAGE: &str = "xllamacpp-2026.10.11549";
+const ALIAS: &str = "smollm2-135m";
+
+/// Loading takes about a second; a larger model that the user has brought, longer.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Sequences that the server works on at once. More only wait for the one thread.
+const SLOTS: usize = 4;
+
+/// Context of each slot in tokens.
+const SLOT_CONTEXT: usize = 2_048;
+
+/// A running model.
+pub(crate) struct LocalModel {
+    child: Child,
+    base_url: String,
+    alias: String,
+}
+
+/// What is installed.
+struct Installed {
+    gguf: PathBuf,
+    package: PathBuf,
+    alias: String,
+}
+
+/// The folder that `make setup` installs the model into, outside the repository.
+pub(crate) fn cache_dir(env: &dyn Env) -> Option<PathBuf> {
+    let base = || {
+        let xdg = env.get("XDG_CACHE_HOME").map(PathBuf::from);
+        xdg.or_else(|| env.get("HOME").map(|home| PathBuf::from(home).join(".cache")))
+    };
+    env.get("PLANFLEET_CACHE").map(PathBuf::from).or_else(|| base().map(|base| base.join("planfleet")))
+}
+
+fn installed(env: &dyn Env) -> Result<Option<Installed>, Failure> {
+    let Some(cache) = cache_dir(env) else { return Ok(None) };
+    let package = cache.join(PACKAGE);
+    let (gguf, alias) = match env.get("PLANFLEET_GGUF") {
+        Some(own) => {
+            let own = PathBuf::from(own);
+            if !own.is_file() {
+                return Err(Failure::usage(format!("PLANFLEET_GGUF={}: there is no such file", own.display())));
+            }
+            let alias = own.file_stem().map_or_else(|| "gguf".into(), |stem| stem.to_string_lossy().into_owned());
+            (own, alias)
+        }
+        None => (cache.join(GGUF), ALIAS.to_owned()),
+    };
+    Ok((package.is_dir() && gguf.is_file()).then_some(Installed { gguf, package, alias }))
+}
+
+/// Whether the local model is installed.
+pub(crate) fn is_installed(env: &dyn Env) -> bool {
+    matches!(installed(env), Ok(Some(_)))
+}
+
+impl LocalModel {
+    /// Starts the model if it is installed.
+    pub(crate) async fn start(env: &dyn Env) -> Result<Option<Self>, Failure> {
+        let Some(installed) = installed(env)? else { return Ok(None) };
+        let port = free_port()?;
+        let trouble = |error: std::io::Error| Failure::unexpected(format!("local model: python3: {error}"));
+        let mut child = Command::new("python3")
+            .args(["-c", SCRIPT, "--gguf"])
+            .arg(&installed.gguf)
+            .args(["--port", &port.to_string(), "--alias", &installed.alias, "--threads", "1"])
+            .args(["--slots", &SLOTS.to_string(), "--context", &SLOT_CONTEXT.to_string()])
+            .env("PYTHONPATH", &installed.package)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(trouble)?;
+        let ready = timeout(START_TIMEOUT, ready_line(&mut child)).await;
+        match ready {
+            Ok(Some(base_url)) => Ok(Some(Self { child, base_url, alias: installed.alias })),
+            Ok(None) => Err(Failure::unexpected("the local model ended at its start; `planfleet admin doctor` says more")),
+            Err(_) => Err(Failure::unexpected(format!("the local model did not start within {} s", START_TIMEOUT.as_secs()))),
+        }
+    }
+
+    /// What it is, for people.
+    pub(crate) fn description(&self) -> String {
+        format!("{} on llama.cpp at {}", self.alias, self.base_url)
+    }
+
+    /// Makes it the model of every role.
+    pub(crate) fn configure(&self, settings: &mut Settings) {
+        let free: Option<planfleet_runtime::config::UsdPerMillion> = "0".parse().ok();
+        let model = ModelSettings {
+            dialect: "llama.cpp".to_owned(),
+            base_url: self.base_url.clone(),
+            model: self.alias.clone(),
+            max_output_tokens: Some(256),
+            price: Price { input_usd_per_million: free, cached_input_usd_per_million: free, output_usd_per_million: free },
+            max_concurrency: SLOTS,
+            ..ModelSettings::default()
+        };
+        settings.models.insert(super::LOCAL_MODEL.to_owned(), model);
+        super::LOCAL_MODEL.clone_into(&mut settings.roles.planner);
+        super::LOCAL_MODEL.clone_into(&mut settings.roles.executor);
+    }
+
+    /// Stops it: it ends when its standard input closes.
+    pub(crate) async fn stop(mut self) {
+        drop(self.child.stdin.take());
+        if timeout(Duration::from_secs(2), self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+}
+
+async fn ready_line(child: &mut Child) -> Option<String> {
+    let mut lines = BufReader::new(child.stdout.take()?).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Ok(value) = serde_json::from_str::<Value>(&line) {
+            if value["ready"] == true {
+                return value["base_url"].as_str().map(str::to_owned);
+            }
+        }
+    }
+    None
+}
+
+fn free_port() -> Result<u16, Failure> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(Failure::unexpected)?;
+    Ok(listener.local_addr().map_err(Failure::unexpected)?.port())
+}

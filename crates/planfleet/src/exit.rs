@@ -1,0 +1,108 @@
+//! How the command line ends: a message and an exit code, in one place.
+
+use std::{fmt, process::ExitCode};
+
+use planfleet_bus::{broker, Error as BusError};
+use serde_json::Value;
+
+/// Exit codes, as documented in the README.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    Unexpected = 1,
+    Usage = 2,
+    RunFailed = 3,
+    Cancelled = 4,
+    TimedOut = 5,
+    Budget = 6,
+    Unreachable = 7,
+    Interrupted = 130,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: Code,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl fmt::Display) -> Self {
+        Self { code, message: message.to_string() }
+    }
+
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    pub(crate) fn unexpected(message: impl fmt::Display) -> Self {
+        Self::new(Code::Unexpected, message)
+    }
+
+    pub(crate) fn unreachable(message: impl fmt::Display) -> Self {
+        Self::new(Code::Unreachable, message)
+    }
+
+    pub(crate) fn code(&self) -> ExitCode {
+        ExitCode::from(self.code as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<BusError> for Failure {
+    fn from(error: BusError) -> Self {
+        match &error {
+            BusError::Broker(broker::Error::Unreachable(_)) | BusError::NoOwner(_) => Self::unreachable(
+                format!("{error}; start one with `planfleet dev`, or set nats.url"),
+            ),
+            BusError::Broker(broker::Error::Missing(_)) => {
+                Self::unreachable(format!("{error}; `planfleet serve` and `planfleet dev` make it"))
+            }
+            _ => Self::unexpected(error),
+        }
+    }
+}
+
+impl From<broker::Error> for Failure {
+    fn from(error: broker::Error) -> Self {
+        BusError::from(error).into()
+    }
+}
+
+/// The exit code of a run that has ended, by its document.
+pub(crate) fn of_run(document: &Value) -> ExitCode {
+    let reason = document["reason"].as_str().unwrap_or_default();
+    let code = match document["state"].as_str() {
+        Some("succeeded") => return ExitCode::SUCCESS,
+        Some("cancelled") => Code::Cancelled,
+        Some("expired") => Code::TimedOut,
+        _ if reason.starts_with("budget:") => Code::Budget,
+        _ => Code::RunFailed,
+    };
+    ExitCode::from(code as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_run_s_end_is_its_exit_code() {
+        for (document, code) in [
+            (json!({"state": "succeeded"}), 0),
+            (json!({"state": "failed", "reason": "tool_error: x"}), 3),
+            (json!({"state": "cancelled"}), 4),
+            (json!({"state": "expired"}), 5),
+            (json!({"state": "failed", "reason": "budget: 9 tokens used of 5"}), 6),
+        ] {
+            assert_eq!(of_run(&document), ExitCode::from(code), "{document}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! planfleet: plan-and-execute LLM work on a fleet. The command line, and the
+//! one place that puts the crates together.
+
+mod cli;
+mod commands;
+mod compose;
+mod embedded;
+mod exit;
+mod output;
+mod submit;
+mod template;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser as _;
+use planfleet_runtime::{
+    config::{LogFormat, ProcessEnv, Settings},
+    telemetry::{LogTarget, Telemetry},
+};
+
+use self::{cli::Cli, exit::Failure};
+
+/// Spans and metrics that are still to be sent have this long.
+const TELEMETRY_FLUSH: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            output::error(&failure);
+            failure.code()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, Failure> {
+    planfleet_llm::install_crypto();
+    let settings = load(cli)?;
+    let role = cli.command.name();
+    let telemetry = Telemetry::init(&settings.telemetry, role, LogTarget::Stderr)
+        .map_err(|error| Failure::usage(format!("telemetry: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::unexpected)?;
+    let outcome = runtime.block_on(commands::dispatch(cli, settings, telemetry.metrics()));
+    // A blocking tool call may still be running; the process does not wait for it.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    if let Err(error) = telemetry.shutdown(TELEMETRY_FLUSH) {
+        output::note(&format!("telemetry was not flushed: {error}"));
+    }
+    outcome
+}
+
+fn load(cli: &Cli) -> Result<Settings, Failure> {
+    let mut settings = Settings::load(&cli.load_request()?, &ProcessEnv).map_err(Failure::usage)?;
+    let quiet_by_default = !cli.command.is_service() && settings.source_of("telemetry.log_filter") == "defaults";
+    if cli.verbose > 0 {
+        settings.telemetry.log_filter = if cli.verbose > 1 { "debug" } else { "info" }.to_owned();
+    } else if quiet_by_default {
+        settings.telemetry.log_filter = "error".to_owned();
+    }
+    if !cli.command.is_service() && settings.telemetry.log_format == LogFormat::Auto {
+        settings.telemetry.log_format = LogFormat::Human;
+    }
+    Ok(settings)
+}

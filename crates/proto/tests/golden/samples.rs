@@ -1,0 +1,321 @@
+//! One value of every kind of message, with every field filled somewhere.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use planfleet_core::{
+    command::{PlanOrder, ResolvedInput, ResolvedValue, Situation, StepOrder, StepStanding},
+    document::{RevisionNote, RunDocument, RunState, StepEntry, StepKey, Timings},
+    failure::{Failure, FailureClass},
+    id::{RunId, StepId},
+    json::Json,
+    plan::{Criterion, CriterionKind, ForEach, Input, Plan, PlanStep, StepKind},
+    record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Record, StepFailed, StepSucceeded, Timer},
+    task::{Budget, Envelope, Mode, Priority, Review, Submission, Task},
+    tool::Effect,
+    usage::{Account, Ledger, Usage},
+};
+use planfleet_proto::{VERSION, wire};
+
+/// One message.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Sample {
+    Record(Box<Record>),
+    Epoch { epoch: u64, owner: String, logic_version: u32 },
+    Plan(Box<PlanOrder>),
+    Step(Box<StepOrder>),
+    Finished(Box<RunDocument>),
+    Changed(wire::RunChanged),
+    Dead(wire::DeadLetter),
+}
+
+/// Every sample with the name of its file.
+pub(crate) fn all() -> Vec<(&'static str, Sample)> {
+    let sealed = |decision| Fact::PlanSealed(Box::new(plan_sealed(decision)));
+    let facts = [
+        ("task_submitted", Fact::TaskSubmitted(Box::new(submission(None)))),
+        ("task_submitted_inline", Fact::TaskSubmitted(Box::new(submission(Some(plan()))))),
+        ("step_planned", Fact::StepPlanned { draft: draft(1), step: Box::new(model_step()) }),
+        ("plan_sealed_plan", sealed(Decision::Plan { final_step: 2 })),
+        ("plan_sealed_revise", sealed(Decision::Revise { drop: vec![2, 3], final_step: Some(5) })),
+        ("plan_sealed_revise_keeps_final", sealed(Decision::Revise { drop: vec![], final_step: None })),
+        ("plan_sealed_finish", sealed(Decision::Finish { answer: json("{\"name\":\"Ada\"}") })),
+        ("plan_sealed_give_up", sealed(Decision::GiveUp)),
+        ("plan_failed", Fact::PlanFailed { draft: draft(1), failure: failure(), usage: usage(None) }),
+        ("step_succeeded", succeeded(StepId::plain(2), "\"Ada\"")),
+        ("step_succeeded_item", succeeded(StepId::item(3, 0), "[1,2.5,null]")),
+        (
+            "step_failed",
+            Fact::StepFailed(Box::new(StepFailed { attempt: report(StepId::plain(2)), failure: failure() })),
+        ),
+        ("run_cancel_requested", Fact::RunCancelRequested { reason: "enough".to_owned() }),
+        ("timer_deadline", Fact::TimerFired(Timer::Deadline)),
+        ("timer_retry", Fact::TimerFired(Timer::Retry { step: StepId::item(3, 0), attempt: 2 })),
+        ("timer_replan", Fact::TimerFired(Timer::Replan { revision: 2, attempt: 3 })),
+    ];
+    let record = |fact| Sample::Record(Box::new(Record { run: run(), at_ms: super::AT_MS, fact }));
+    let mut all: Vec<_> = facts.into_iter().map(|(name, fact)| (name, record(fact))).collect();
+    all.extend([
+        ("epoch_opened", Sample::Epoch { epoch: 7, owner: "coordinator-1".to_owned(), logic_version: 1 }),
+        ("plan_order_first", Sample::Plan(Box::new(plan_order(None)))),
+        ("plan_order_replan", Sample::Plan(Box::new(plan_order(Some(situation()))))),
+        ("step_order", Sample::Step(Box::new(step_order(StepId::plain(1), tool_step())))),
+        ("step_order_item", Sample::Step(Box::new(step_order(StepId::item(3, 0), model_step())))),
+        ("run_finished", Sample::Finished(Box::new(document()))),
+        ("run_changed", Sample::Changed(run_changed())),
+        ("dead_letter", Sample::Dead(dead_letter())),
+    ]);
+    all
+}
+
+fn run() -> RunId {
+    "0b-0190a5c2".parse().unwrap()
+}
+
+fn json(text: &str) -> Json {
+    Json::from_text(text).unwrap()
+}
+
+const fn draft(revision: u32) -> Draft {
+    Draft { revision, attempt: 2, take: 3 }
+}
+
+const fn usage(nano_usd: Option<u64>) -> Usage {
+    Usage { calls: 2, input_tokens: 1_234, output_tokens: 56, cached_tokens: 78, nano_usd }
+}
+
+fn failure() -> Failure {
+    Failure {
+        class: FailureClass::InvalidOutput,
+        message: "criterion is not met".to_owned(),
+        criterion: Some("min_length 3".to_owned()),
+        seen: Some("ab ü".to_owned()),
+        retry_after_ms: Some(1_500),
+    }
+}
+
+fn report(step: StepId) -> AttemptReport {
+    AttemptReport {
+        step,
+        attempt: 2,
+        model: Some("small-model".to_owned()),
+        usage: vec![(Account::Executor, usage(Some(42_000))), (Account::Judge, usage(None))],
+        started_ms: 1_700_000_000_100,
+        ended_ms: 1_700_000_000_900,
+    }
+}
+
+fn succeeded(step: StepId, output: &str) -> Fact {
+    Fact::StepSucceeded(Box::new(StepSucceeded { attempt: report(step), output: json(output) }))
+}
+
+fn plan_sealed(decision: Decision) -> PlanSealed {
+    PlanSealed {
+        draft: draft(2),
+        steps: 2,
+        decision,
+        reason: "two steps do".to_owned(),
+        usage: usage(Some(9_000_000)),
+        model: "large-model".to_owned(),
+        started_ms: 1_700_000_000_000,
+    }
+}
+
+fn literal(name: &str, value: &str) -> Input {
+    Input { name: name.to_owned(), value: Some(value.to_owned()), from_step: None, path: None }
+}
+
+fn reference(name: &str, from: u32, path: &str) -> Input {
+    Input { name: name.to_owned(), value: None, from_step: Some(from), path: Some(path.to_owned()) }
+}
+
+fn tool_step() -> PlanStep {
+    PlanStep {
+        id: 1,
+        description: "Fetch the page.".to_owned(),
+        kind: StepKind::Tool,
+        tools: vec!["http_fetch".to_owned()],
+        inputs: vec![literal("url", "https://example.org/a"), reference("country", 0, "/country")],
+        for_each: None,
+        depends_on: Vec::new(),
+        expected_output: "the page's text".to_owned(),
+        success_criteria: vec![Criterion { kind: CriterionKind::MinLength, arg: "1".to_owned() }],
+        tier: "default".to_owned(),
+    }
+}
+
+fn model_step() -> PlanStep {
+    let criterion = |kind| Criterion { kind, arg: "arg".to_owned() };
+    PlanStep {
+        id: 3,
+        description: "Name the author.".to_owned(),
+        kind: StepKind::Model,
+        tools: vec!["http_fetch".to_owned()],
+        inputs: vec![reference("page", 1, "")],
+        for_each: Some(ForEach {
+            from_step: 1,
+            path: "/items".to_owned(),
+            item_name: Some("message".to_owned()),
+        }),
+        depends_on: vec![1, 2],
+        expected_output: "a name".to_owned(),
+        success_criteria: CriterionKind::ALL.map(criterion).to_vec(),
+        tier: "strong".to_owned(),
+    }
+}
+
+fn plan() -> Plan {
+    Plan { steps: vec![tool_step(), model_step()], final_step: 3 }
+}
+
+fn envelope(tools: &[(&str, Effect)]) -> Arc<Envelope> {
+    Arc::new(Envelope {
+        tools: tools.iter().map(|(name, effect)| ((*name).to_owned(), *effect)).collect(),
+        hosts: vec!["example.org".to_owned()],
+        pools: vec!["strong".to_owned()],
+        budget: Budget { nano_usd: Some(500_000_000), tokens: Some(100_000) },
+        deadline_ms: Some(60_000),
+        replans_max: 3,
+        steps_max: 1_000,
+        items_max: 1_000,
+        attempts_max: 5,
+        review: Review::OnFailure,
+    })
+}
+
+/// What became part of the envelope or the plan is not said twice, so the task has none of it.
+fn submission(plan: Option<Plan>) -> Submission {
+    let effects = [
+        ("file_write", Effect::Write),
+        ("http_fetch", Effect::Read),
+        ("math_eval", Effect::Pure),
+        ("shell", Effect::Destructive),
+    ];
+    Submission {
+        task: Task {
+            goal: Some("Who wrote it?".to_owned()),
+            inputs: serde_json::Map::from_iter([("country".to_owned(), "Norway".into())]),
+            custom_id: Some("c-1".to_owned()),
+            template: Some("authors".to_owned()),
+            class: Some("authorship".to_owned()),
+            mode: Mode::Plan,
+            priority: Priority::High,
+            tenant: Some("acme".to_owned()),
+            labels: BTreeMap::from([("team".to_owned(), "books".to_owned())]),
+            ..Task::default()
+        },
+        envelope: envelope(&effects),
+        plan,
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+    }
+}
+
+fn plan_order(situation: Option<Situation>) -> PlanOrder {
+    let revision = if situation.is_some() { 2 } else { 1 };
+    PlanOrder {
+        run: run(),
+        draft: Draft { revision, attempt: 1, take: 0 },
+        submission: Arc::new(submission(None)),
+        situation,
+        deadline_at_ms: Some(1_700_000_060_000),
+    }
+}
+
+fn situation() -> Situation {
+    let standing = |step, state| StepStanding { step: Arc::new(step), state, output: None, failure: None };
+    Situation {
+        steps: vec![
+            StepStanding { output: Some("the text".to_owned()), ..standing(tool_step(), "succeeded") },
+            StepStanding { failure: Some(failure()), ..standing(model_step(), "failed") },
+        ],
+        frontier: vec![3],
+        final_step: 3,
+        highest_id: 3,
+        replans_left: 2,
+        tokens_left: Some(90_000),
+        nano_usd_left: Some(400_000_000),
+    }
+}
+
+fn step_order(step: StepId, spec: PlanStep) -> StepOrder {
+    let input = |name: &str, value| ResolvedInput { name: name.to_owned(), value };
+    StepOrder {
+        run: run(),
+        step,
+        attempt: 2,
+        revision: 1,
+        pool: String::new(),
+        spec: Arc::new(spec),
+        inputs: vec![
+            input("url", ResolvedValue::Literal("https://example.org/a".to_owned())),
+            input("page", ResolvedValue::Json(json("{\"text\":\"by Ada\"}"))),
+            input("message", ResolvedValue::Item(json("\"good\""))),
+            input("index", ResolvedValue::Index(0)),
+        ],
+        tenant: "acme".to_owned(),
+        priority: Priority::default(),
+        envelope: envelope(&[("http_fetch", Effect::Read)]),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        deadline_at_ms: Some(1_700_000_060_000),
+    }
+}
+
+fn document() -> RunDocument {
+    let ledger = Ledger { planner: usage(Some(9_000_000)), executor: usage(None), ..Ledger::default() };
+    RunDocument {
+        run_id: run(),
+        custom_id: Some("c-1".to_owned()),
+        tenant: "acme".to_owned(),
+        state: RunState::Failed,
+        answer: None,
+        partial: true,
+        reason: Some("invalid_output: step 3: criterion is not met".to_owned()),
+        revisions: vec![RevisionNote {
+            revision: 1,
+            reason: "two steps do".to_owned(),
+            added: vec![1, 3],
+            dropped: vec![2],
+            nano_usd: Some(9_000_000),
+        }],
+        final_step: Some(3),
+        steps: vec![StepEntry {
+            id: StepKey(StepId::item(3, 0)),
+            revision: 1,
+            state: "failed".to_owned(),
+            description: "Name the author.".to_owned(),
+            tools: vec!["http_fetch".to_owned()],
+            depends_on: vec![1],
+            attempts: 2,
+            pool: "strong".to_owned(),
+            model: Some("small-model".to_owned()),
+            output: Some(json("\"ab\"")),
+            error: Some(failure()),
+            usage: usage(None),
+            started_ms: Some(1_700_000_000_100),
+            ended_ms: Some(1_700_000_000_900),
+        }],
+        usage: ledger,
+        nano_usd: ledger.total().nano_usd,
+        timings: Timings { queued_ms: 1, planning_ms: 2, executing_ms: 3, total_ms: 6 },
+    }
+}
+
+fn run_changed() -> wire::RunChanged {
+    wire::RunChanged {
+        run_id: run().to_string(),
+        event: "StepStarted".to_owned(),
+        step: Some(3),
+        item: Some(0),
+        model: "small-model".to_owned(),
+    }
+}
+
+fn dead_letter() -> wire::DeadLetter {
+    wire::DeadLetter {
+        version: VERSION,
+        stream: "PF_EV_11".to_owned(),
+        sequence: 42,
+        subject: "pf.ev.11.result".to_owned(),
+        reason: "fact is missing".to_owned(),
+        payload: vec![0x08, 0x01, 0xff],
+    }
+}

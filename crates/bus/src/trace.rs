@@ -38,7 +38,7 @@ pub fn current() -> Headers {
     let mut headers = Headers::new();
     let context = Span::current().context();
     global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut Carrier(&mut headers))
+        propagator.inject_context(&context, &mut Carrier(&mut headers));
     });
     headers
 }

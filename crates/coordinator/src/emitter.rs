@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use futures::{future::BoxFuture, stream::FuturesUnordered, FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use planfleet_bus::{
-    live::{News, RUN_FINISHED},
     Bus,
+    live::{News, RUN_FINISHED},
 };
 use planfleet_core::{
     command::Command,

@@ -1,9 +1,8 @@
 //! Every metric of this crate.
 
 use opentelemetry::{
-    global,
+    KeyValue, global,
     metrics::{Counter, UpDownCounter},
-    KeyValue,
 };
 
 /// The instruments.

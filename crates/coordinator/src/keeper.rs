@@ -3,16 +3,16 @@
 
 use std::{sync::Arc, time::Instant};
 
-use planfleet_bus::{lease::Held, Bus, Lease};
+use planfleet_bus::{Bus, Lease, lease::Held};
 use planfleet_core::id::ShardId;
-use tokio::time::{sleep, Duration};
+use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    Config, LOGIC_VERSION,
     instruments::Instruments,
     membership::Membership,
     owner::{Ending, Owner},
-    Config, LOGIC_VERSION,
 };
 
 /// Between two looks at a lease that somebody else holds.
@@ -87,7 +87,8 @@ impl Keeper {
     async fn own(&self, held: Held, stop: &CancellationToken) {
         tracing::info!(shard = self.shard, epoch = held.lease.epoch, "shard taken");
         self.instruments.takeover();
-        let owner = Owner::new(self.shard, self.bus.clone(), self.config.clone(), held, self.instruments.clone());
+        let owner =
+            Owner::new(self.shard, self.bus.clone(), self.config.clone(), held, self.instruments.clone());
         let ending = owner.drive(&self.membership, stop).await;
         match ending {
             Ending::HandedOver => tracing::info!(shard = self.shard, "shard handed over"),

@@ -9,10 +9,10 @@ use std::{
 
 use planfleet_bus::Bus;
 use planfleet_core::id::ShardId;
-use tokio::time::{interval, MissedTickBehavior};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::{spread, Config};
+use crate::{Config, spread};
 
 /// Signs of life that may be missed before a member counts as gone.
 const BEATS_MISSED_MAX: u32 = 4;
@@ -77,7 +77,10 @@ impl Membership {
             }
         }
         let forgotten = self.config.member_beat * BEATS_FORGOTTEN;
-        seen.iter().filter(|(_, sign)| now.duration_since(sign.at) > forgotten).map(|(n, _)| n.clone()).collect()
+        seen.iter()
+            .filter(|(_, sign)| now.duration_since(sign.at) > forgotten)
+            .map(|(n, _)| n.clone())
+            .collect()
     }
 
     /// Whether this process should own a shard.
@@ -91,7 +94,10 @@ impl Membership {
     fn live(&self, now: Instant) -> Vec<String> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let silence = self.config.member_beat * BEATS_MISSED_MAX;
-        seen.iter().filter(|(_, sign)| now.duration_since(sign.at) <= silence).map(|(n, _)| n.clone()).collect()
+        seen.iter()
+            .filter(|(_, sign)| now.duration_since(sign.at) <= silence)
+            .map(|(n, _)| n.clone())
+            .collect()
     }
 
     /// Takes this process off the list, so that others need not wait for its silence.

@@ -7,13 +7,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use futures::{stream::BoxStream, FutureExt as _, StreamExt as _};
-use planfleet_bus::{
-    broker::LiveMessage,
-    lease::Held,
-    live::News,
-    Bus, DeadLetter, Error, JournalEntry,
-};
+use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
+use planfleet_bus::{Bus, DeadLetter, Error, JournalEntry, broker::LiveMessage, lease::Held, live::News};
 use planfleet_core::{
     command::Command,
     id::{RunId, ShardId},
@@ -21,16 +16,16 @@ use planfleet_core::{
     shard::Shard,
 };
 use planfleet_proto::{decode::Entry, subjects};
-use tokio::time::{interval, sleep, MissedTickBehavior};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    Config,
     emitter::{self, Emitter},
     instruments::Instruments,
     membership::Membership,
     now_ms, reads,
     timers::Timers,
-    Config,
 };
 
 /// A log is trimmed when this many entries can go: each purge costs the broker
@@ -70,7 +65,13 @@ pub(crate) struct Owner {
 type Journal = BoxStream<'static, Result<JournalEntry, Error>>;
 
 impl Owner {
-    pub(crate) fn new(id: ShardId, bus: Bus, config: Arc<Config>, held: Held, instruments: Arc<Instruments>) -> Self {
+    pub(crate) fn new(
+        id: ShardId,
+        bus: Bus,
+        config: Arc<Config>,
+        held: Held,
+        instruments: Arc<Instruments>,
+    ) -> Self {
         Self {
             id,
             config,
@@ -133,7 +134,12 @@ impl Owner {
         Ok(journal)
     }
 
-    async fn serve(&mut self, mut journal: Journal, membership: &Membership, stop: &CancellationToken) -> Ending {
+    async fn serve(
+        &mut self,
+        mut journal: Journal,
+        membership: &Membership,
+        stop: &CancellationToken,
+    ) -> Ending {
         let Ok(mut asked) = self.bus.broker().subscribe(&subjects::reads(self.id)).await else {
             return Ending::Lost("the broker is out of reach");
         };
@@ -146,7 +152,9 @@ impl Owner {
                 Ok(Turn::Renewed) if membership.prefers_self(self.id) => {}
                 Ok(Turn::Renewed | Turn::Stop) => return self.hand_over().await,
                 Err(Stop::Lost(why)) => return Ending::Lost(why),
-                Err(Stop::Broker(error)) => tracing::warn!(shard = self.id, %error, "broker trouble; going on"),
+                Err(Stop::Broker(error)) => {
+                    tracing::warn!(shard = self.id, %error, "broker trouble; going on")
+                }
             }
         }
     }
@@ -208,7 +216,12 @@ impl Owner {
             Ok(Entry::Run(record)) => self.fold_record(seq, *record, &mut commands),
             Ok(Entry::EpochOpened { epoch, owner, .. }) => {
                 if epoch > self.held.lease.epoch {
-                    tracing::warn!(shard = self.id, epoch, owner, "another coordinator has opened a newer epoch");
+                    tracing::warn!(
+                        shard = self.id,
+                        epoch,
+                        owner,
+                        "another coordinator has opened a newer epoch"
+                    );
                     return Err(Stop::Lost("another coordinator has opened a newer epoch"));
                 }
             }
@@ -239,7 +252,13 @@ impl Owner {
         }
     }
 
-    async fn set_aside(&mut self, seq: u64, subject: String, payload: bytes::Bytes, error: &Error) -> Result<(), Stop> {
+    async fn set_aside(
+        &mut self,
+        seq: u64,
+        subject: String,
+        payload: bytes::Bytes,
+        error: &Error,
+    ) -> Result<(), Stop> {
         // The owner before has done so with everything that it has folded.
         if seq <= self.held.lease.folded_to {
             return Ok(());

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use planfleet_bus::{
+    Bus,
     broker::{Headers, LiveMessage},
     client::Question,
-    Bus,
 };
 use planfleet_core::shard::Shard;
 use serde_json::Value;
@@ -17,12 +17,19 @@ pub(crate) async fn answer(bus: &Bus, shard: &Shard, now_ms: u64, asked: LiveMes
         return;
     };
     let answer = match question {
-        Question::Run { run } => shard.document(&run, now_ms).map_or(Value::Null, |document| to_json(&document)),
-        Question::List { limit } => {
-            shard.active().take(limit).filter_map(|run| shard.document(run, now_ms)).map(|d| outline(&d)).collect()
+        Question::Run { run } => {
+            shard.document(&run, now_ms).map_or(Value::Null, |document| to_json(&document))
         }
+        Question::List { limit } => shard
+            .active()
+            .take(limit)
+            .filter_map(|run| shard.document(run, now_ms))
+            .map(|d| outline(&d))
+            .collect(),
     };
-    if let Err(error) = bus.broker().publish_live(reply, Headers::new(), Bytes::from(answer.to_string())).await {
+    if let Err(error) =
+        bus.broker().publish_live(reply, Headers::new(), Bytes::from(answer.to_string())).await
+    {
         tracing::debug!(%error, "an answer was not sent");
     }
 }

@@ -20,7 +20,8 @@ pub(crate) fn arguments(tool: &ToolSpec, inputs: &[ResolvedInput]) -> Result<Map
         match value {
             ResolvedValue::Literal(text) => {
                 let schema = tool.argument(name).unwrap_or(&Value::Null);
-                let value = coerce(text, schema).map_err(|problem| bad(tool, format!("argument {name:?}: {problem}")))?;
+                let value = coerce(text, schema)
+                    .map_err(|problem| bad(tool, format!("argument {name:?}: {problem}")))?;
                 arguments.insert(name.clone(), value);
             }
             ResolvedValue::Json(json) => {
@@ -41,7 +42,12 @@ pub(crate) fn arguments(tool: &ToolSpec, inputs: &[ResolvedInput]) -> Result<Map
     Ok(arguments)
 }
 
-fn place_item(tool: &ToolSpec, name: &str, item: Value, arguments: &mut Map<String, Value>) -> Result<(), Failure> {
+fn place_item(
+    tool: &ToolSpec,
+    name: &str,
+    item: Value,
+    arguments: &mut Map<String, Value>,
+) -> Result<(), Failure> {
     if tool.argument(name).is_some() {
         arguments.insert(name.to_owned(), item);
         return Ok(());
@@ -60,7 +66,10 @@ fn place_item(tool: &ToolSpec, name: &str, item: Value, arguments: &mut Map<Stri
         }
         (_, open) => Err(bad(
             tool,
-            format!("has no argument {name:?} for the item, and {} required ones are open; name the item with \"as\"", open.len()),
+            format!(
+                "has no argument {name:?} for the item, and {} required ones are open; name the item with \"as\"",
+                open.len()
+            ),
         )),
     }
 }
@@ -101,7 +110,8 @@ mod tests {
 
     #[test]
     fn literals_take_the_type_that_the_schema_asks_for() {
-        let inputs = [input("a", ResolvedValue::Literal("3".into())), input("b", ResolvedValue::Literal("x".into()))];
+        let inputs =
+            [input("a", ResolvedValue::Literal("3".into())), input("b", ResolvedValue::Literal("x".into()))];
         assert_eq!(made(&inputs), json!({"a": 3, "b": "x"}));
         let wrong = [input("a", ResolvedValue::Literal("three".into()))];
         assert!(arguments(&tool(), &wrong).unwrap_err().message.contains("argument \"a\""));
@@ -118,6 +128,8 @@ mod tests {
 
     #[test]
     fn an_item_with_nowhere_to_go_is_an_error() {
-        assert!(arguments(&tool(), &[item(json!("x"))]).unwrap_err().message.contains("2 required ones are open"));
+        assert!(
+            arguments(&tool(), &[item(json!("x"))]).unwrap_err().message.contains("2 required ones are open")
+        );
     }
 }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use planfleet_bus::{
+    Job, Settled,
     live::{News, STEP_STARTED},
-    trace, Job, Settled,
+    trace,
 };
 use planfleet_core::{
     command::StepOrder,
@@ -18,9 +19,9 @@ use planfleet_core::{
 use planfleet_proto::decode;
 use serde_json::Value;
 use tokio::time::timeout;
-use tracing::{field::Empty, info_span, Instrument as _, Span};
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-use crate::{model_step, tool_step, Shared};
+use crate::{Shared, model_step, tool_step};
 
 /// What an attempt uses up on its way, whether it succeeds or not.
 #[derive(Debug, Default)]
@@ -92,9 +93,16 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
 }
 
 /// The outcome is in the log before the step leaves the queue.
-async fn record(shared: &Shared, order: &StepOrder, outcome: Result<Value, Failure>, attempt: AttemptReport) -> Settled {
+async fn record(
+    shared: &Shared,
+    order: &StepOrder,
+    outcome: Result<Value, Failure>,
+    attempt: AttemptReport,
+) -> Settled {
     let fact = match outcome {
-        Ok(output) => Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output: Json::from_value(&output) })),
+        Ok(output) => {
+            Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output: Json::from_value(&output) }))
+        }
         Err(failure) => {
             Span::current().record("error.type", failure.class.as_str());
             tracing::info!(class = %failure.class, reason = failure.message, "step failed");
@@ -110,7 +118,12 @@ async fn record(shared: &Shared, order: &StepOrder, outcome: Result<Value, Failu
     }
 }
 
-async fn bounded(shared: &Shared, order: &StepOrder, deliveries: u64, spent: &mut Spent) -> Result<Value, Failure> {
+async fn bounded(
+    shared: &Shared,
+    order: &StepOrder,
+    deliveries: u64,
+    spent: &mut Spent,
+) -> Result<Value, Failure> {
     if deliveries > shared.config.deliveries_max {
         let message = format!("delivered {deliveries} times, and lost with its executor each time");
         return Err(Failure::new(FailureClass::Lost, message));
@@ -118,7 +131,9 @@ async fn bounded(shared: &Shared, order: &StepOrder, deliveries: u64, spent: &mu
     let limit = time_limit(shared, order)?;
     match timeout(limit, perform(shared, order, spent)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(Failure::new(FailureClass::Timeout, format!("not done within {} s", limit.as_secs_f64()))),
+        Err(_) => {
+            Err(Failure::new(FailureClass::Timeout, format!("not done within {} s", limit.as_secs_f64())))
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use opentelemetry::{
-    global,
+    KeyValue, global,
     metrics::{Counter, Histogram},
-    KeyValue,
 };
 
 /// The instruments.

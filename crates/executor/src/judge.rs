@@ -3,17 +3,17 @@
 use planfleet_core::{
     command::StepOrder,
     criteria::{Check, Unmet},
-    failure::{trim_chars, Failure, FailureClass},
+    failure::{Failure, FailureClass, trim_chars},
     json,
     usage::Account,
 };
 use planfleet_llm::{ChatRequest, JsonSchemaFormat, Message};
 use serde::Deserialize;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use crate::{
-    attempt::{invalid_output, Spent},
     Shared,
+    attempt::{Spent, invalid_output},
 };
 
 /// How much of an output a judge reads.
@@ -29,7 +29,12 @@ struct Verdict {
 }
 
 /// Asks for every `judge` criterion of the step.
-pub(crate) async fn all(shared: &Shared, order: &StepOrder, output: &Value, spent: &mut Spent) -> Result<(), Failure> {
+pub(crate) async fn all(
+    shared: &Shared,
+    order: &StepOrder,
+    output: &Value,
+    spent: &mut Spent,
+) -> Result<(), Failure> {
     for criterion in &order.spec.success_criteria {
         let question = Check::compile(criterion).ok().and_then(|check| check.question());
         if let Some(question) = question {
@@ -47,9 +52,18 @@ pub(crate) async fn all(shared: &Shared, order: &StepOrder, output: &Value, spen
     Ok(())
 }
 
-async fn ask(shared: &Shared, order: &StepOrder, question: &str, output: &Value, spent: &mut Spent) -> Result<Verdict, Failure> {
+async fn ask(
+    shared: &Shared,
+    order: &StepOrder,
+    question: &str,
+    output: &Value,
+    spent: &mut Spent,
+) -> Result<Verdict, Failure> {
     let Some(judge) = &shared.models.judge else {
-        return Err(Failure::new(FailureClass::Quota, "the plan asks for a judge and none is configured: set roles.judge"));
+        return Err(Failure::new(
+            FailureClass::Quota,
+            "the plan asks for a judge and none is configured: set roles.judge",
+        ));
     };
     let output = trim_chars(&json::plain_text(output), OUTPUT_CHARS_MAX).replace("</output", "<\\/output");
     let text = format!(
@@ -58,7 +72,11 @@ async fn ask(shared: &Shared, order: &StepOrder, question: &str, output: &Value,
     );
     let request = ChatRequest {
         messages: vec![Message::system(SYSTEM), Message::user(text)],
-        response_format: Some(JsonSchemaFormat { name: "verdict".to_owned(), schema: schema(), strict: true }),
+        response_format: Some(JsonSchemaFormat {
+            name: "verdict".to_owned(),
+            schema: schema(),
+            strict: true,
+        }),
         temperature: Some(0.0),
         ..ChatRequest::default()
     };

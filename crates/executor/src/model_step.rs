@@ -18,8 +18,9 @@ use planfleet_tools::CallContext;
 use serde_json::Value;
 
 use crate::{
-    attempt::{invalid_output, unmet, Spent},
-    judge, prompt, tool_step, Shared,
+    Shared,
+    attempt::{Spent, invalid_output, unmet},
+    judge, prompt, tool_step,
 };
 
 /// How much of a tool's output goes back to the model in one message: a larger
@@ -113,7 +114,9 @@ impl<'a> Talk<'a> {
                 let message = format!("this step has no tool {:?}; it has [{have}]", call.name);
                 Err(Failure::new(FailureClass::Denied, message))
             }
-            Err(error) => Err(Failure::new(FailureClass::ToolError, format!("arguments that are no JSON: {error}"))),
+            Err(error) => {
+                Err(Failure::new(FailureClass::ToolError, format!("arguments that are no JSON: {error}")))
+            }
         };
         let text = match result {
             Ok(output) => output.to_string(),
@@ -124,7 +127,10 @@ impl<'a> Talk<'a> {
 
     fn ask_to_mend(&mut self, broken: &[Unmet]) {
         let list: Vec<String> = broken.iter().map(|unmet| format!("- {unmet}")).collect();
-        let text = format!("Your answer does not meet what was asked:\n{}\nAnswer again, with the result alone.", list.join("\n"));
+        let text = format!(
+            "Your answer does not meet what was asked:\n{}\nAnswer again, with the result alone.",
+            list.join("\n")
+        );
         self.request.messages.push(Message::user(text));
         // Even the last turn's answer gets its one repair.
         self.turns_left = self.turns_left.max(1);

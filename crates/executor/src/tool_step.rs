@@ -10,9 +10,9 @@ use planfleet_tools::CallContext;
 use serde_json::Value;
 
 use crate::{
-    arguments,
-    attempt::{invalid_output, unmet, Spent},
-    judge, Shared,
+    Shared, arguments,
+    attempt::{Spent, invalid_output, unmet},
+    judge,
 };
 
 pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spent) -> Result<Value, Failure> {

@@ -68,29 +68,19 @@ pub enum Message {
 
 impl Message {
     pub fn system(content: impl Into<String>) -> Self {
-        Self::System {
-            content: content.into(),
-        }
+        Self::System { content: content.into() }
     }
 
     pub fn user(content: impl Into<String>) -> Self {
-        Self::User {
-            content: content.into(),
-        }
+        Self::User { content: content.into() }
     }
 
     pub fn assistant(content: impl Into<String>, tool_calls: Vec<ToolCall>) -> Self {
-        Self::Assistant {
-            content: content.into(),
-            tool_calls,
-        }
+        Self::Assistant { content: content.into(), tool_calls }
     }
 
     pub fn tool(tool_call_id: impl Into<String>, content: impl Into<String>) -> Self {
-        Self::Tool {
-            tool_call_id: tool_call_id.into(),
-            content: content.into(),
-        }
+        Self::Tool { tool_call_id: tool_call_id.into(), content: content.into() }
     }
 }
 

@@ -34,11 +34,7 @@ impl OpenAiChat {
         let base = endpoint.base()?;
         let headers = endpoint.headers()?;
         let transport = Transport::new(endpoint.timeouts, headers)?;
-        Ok(Self {
-            endpoint,
-            base,
-            transport,
-        })
+        Ok(Self { endpoint, base, transport })
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -59,11 +55,7 @@ impl OpenAiChat {
         decode(&body)
     }
 
-    async fn streamed(
-        &self,
-        request: &ChatRequest,
-        sink: &mut TextSink<'_>,
-    ) -> Result<ChatResponse, Error> {
+    async fn streamed(&self, request: &ChatRequest, sink: &mut TextSink<'_>) -> Result<ChatResponse, Error> {
         let started = Instant::now();
         let reply = self.transport.begin(self.post(request, true)).await?;
         if reply.is_event_stream() {
@@ -147,11 +139,7 @@ impl ChatModel for OpenAiChat {
     }
 }
 
-async fn assemble(
-    reply: Reply,
-    started: Instant,
-    sink: &mut TextSink<'_>,
-) -> Result<ChatResponse, Error> {
+async fn assemble(reply: Reply, started: Instant, sink: &mut TextSink<'_>) -> Result<ChatResponse, Error> {
     let mut events = pin!(reply.events());
     let mut decoder = StreamDecoder::new();
     let mut first_chunk = None;
@@ -165,10 +153,7 @@ async fn assemble(
             sink(&text);
         }
     }
-    Ok(ChatResponse {
-        time_to_first_chunk: first_chunk,
-        ..decoder.finish()?
-    })
+    Ok(ChatResponse { time_to_first_chunk: first_chunk, ..decoder.finish()? })
 }
 
 #[derive(Deserialize)]
@@ -177,9 +162,8 @@ struct ModelList {
 }
 
 fn model_ids(body: &[u8]) -> Result<Vec<String>, Error> {
-    let list: ModelList = serde_json::from_slice(body).map_err(|error| {
-        Error::invalid_response(format!("the answer is no model list: {error}"))
-    })?;
+    let list: ModelList = serde_json::from_slice(body)
+        .map_err(|error| Error::invalid_response(format!("the answer is no model list: {error}")))?;
     let ids = list.data.iter().filter_map(|model| model["id"].as_str());
     Ok(ids.map(str::to_owned).collect())
 }

@@ -4,15 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The kinds that [`Dialect::named`] knows.
-pub const KINDS: [&str; 7] = [
-    "openai",
-    "vllm",
-    "llama.cpp",
-    "ollama",
-    "lmstudio",
-    "openrouter",
-    "generic",
-];
+pub const KINDS: [&str; 7] = ["openai", "vllm", "llama.cpp", "ollama", "lmstudio", "openrouter", "generic"];
 
 /// What one kind of server takes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,10 +69,7 @@ impl Dialect {
     /// The dialect of a kind of server, or `None` for a kind that is not in [`KINDS`].
     pub fn named(kind: &str) -> Option<Self> {
         let kind = KINDS.into_iter().find(|known| *known == kind)?;
-        let mut dialect = Self {
-            provider: kind.to_owned(),
-            ..Self::default()
-        };
+        let mut dialect = Self { provider: kind.to_owned(), ..Self::default() };
         match kind {
             "openai" => {
                 dialect.max_tokens_field = MaxTokensField::MaxCompletionTokens;
@@ -113,12 +102,6 @@ mod tests {
     #[test]
     fn only_what_a_kind_differs_in_has_to_be_configured() {
         let dialect: Dialect = serde_json::from_str(r#"{"structured": "prompt"}"#).unwrap();
-        assert_eq!(
-            dialect,
-            Dialect {
-                structured: Structured::Prompt,
-                ..Dialect::named("generic").unwrap()
-            }
-        );
+        assert_eq!(dialect, Dialect { structured: Structured::Prompt, ..Dialect::named("generic").unwrap() });
     }
 }

@@ -70,14 +70,7 @@ impl ErrorClass {
 
 impl Error {
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self {
-            class,
-            message: message.into(),
-            status: None,
-            code: None,
-            retry_after: None,
-            request_id: None,
-        }
+        Self { class, message: message.into(), status: None, code: None, retry_after: None, request_id: None }
     }
 
     pub(crate) fn invalid_response(message: impl Into<String>) -> Self {

@@ -133,7 +133,8 @@ fn accept(response: ChatResponse) -> Result<ChatResponse, Failure> {
             Err(Failure::new(FailureClass::Refused, format!("the model declined: {words}")))
         }
         StopReason::Length => {
-            let message = "the answer was cut off at the model's output limit; raise max_output_tokens or ask for less";
+            let message =
+                "the answer was cut off at the model's output limit; raise max_output_tokens or ask for less";
             Err(Failure::new(FailureClass::InvalidOutput, message).with_seen(&response.text))
         }
         _ => Ok(response),

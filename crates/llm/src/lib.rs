@@ -22,8 +22,8 @@ mod transport;
 pub mod wire;
 
 pub use chat::{
-    ChatModel, ChatRequest, ChatResponse, JsonSchemaFormat, Message, StopReason, TextSink,
-    ToolCall, ToolChoice, ToolDefinition, Usage,
+    ChatModel, ChatRequest, ChatResponse, JsonSchemaFormat, Message, StopReason, TextSink, ToolCall,
+    ToolChoice, ToolDefinition, Usage,
 };
 pub use client::{Endpoint, OpenAiChat};
 pub use dialect::{Dialect, MaxTokensField, Structured};

@@ -22,15 +22,9 @@ pub struct Price {
 pub fn cost(usage: &Usage, price: &Price) -> u64 {
     let cached = usage.cached_tokens.min(usage.input_tokens);
     let fresh = usage.input_tokens - cached;
-    let total = [
-        (fresh, price.input),
-        (cached, price.cached_input),
-        (usage.output_tokens, price.output),
-    ]
-    .into_iter()
-    .fold(0_u128, |sum, (tokens, price)| {
-        sum.saturating_add(u128::from(tokens) * u128::from(price))
-    });
+    let total = [(fresh, price.input), (cached, price.cached_input), (usage.output_tokens, price.output)]
+        .into_iter()
+        .fold(0_u128, |sum, (tokens, price)| sum.saturating_add(u128::from(tokens) * u128::from(price)));
     u64::try_from(total.div_ceil(TOKENS_PER_PRICE)).unwrap_or(u64::MAX)
 }
 
@@ -39,19 +33,10 @@ mod tests {
     use super::*;
 
     /// 2.50, 1.25 and 10 USD per million tokens.
-    const PRICE: Price = Price {
-        input: 2_500_000_000,
-        cached_input: 1_250_000_000,
-        output: 10_000_000_000,
-    };
+    const PRICE: Price = Price { input: 2_500_000_000, cached_input: 1_250_000_000, output: 10_000_000_000 };
 
     fn usage(input_tokens: u64, cached_tokens: u64, output_tokens: u64) -> Usage {
-        Usage {
-            input_tokens,
-            output_tokens,
-            cached_tokens,
-            reasoning_tokens: 0,
-        }
+        Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens: 0 }
     }
 
     #[test]
@@ -61,11 +46,7 @@ mod tests {
 
     #[test]
     fn rounds_up_once() {
-        let tiny = Price {
-            input: 1,
-            cached_input: 1,
-            output: 1,
-        };
+        let tiny = Price { input: 1, cached_input: 1, output: 1 };
         assert_eq!(cost(&usage(1, 0, 1), &tiny), 1);
         assert_eq!(cost(&usage(0, 0, 0), &tiny), 0);
     }

@@ -40,11 +40,7 @@ pub struct Attempted<T> {
 }
 
 impl Retrying {
-    pub async fn chat(
-        &self,
-        model: &dyn ChatModel,
-        request: &ChatRequest,
-    ) -> Attempted<ChatResponse> {
+    pub async fn chat(&self, model: &dyn ChatModel, request: &ChatRequest) -> Attempted<ChatResponse> {
         let mut course = Course::new(self);
         loop {
             let result = model.chat(request).await;
@@ -87,11 +83,7 @@ struct Course<'a> {
 
 impl<'a> Course<'a> {
     fn new(policy: &'a Retrying) -> Self {
-        Self {
-            policy,
-            calls: 0,
-            waited: Duration::ZERO,
-        }
+        Self { policy, calls: 0, waited: Duration::ZERO }
     }
 
     /// Counts a call and says how long to wait before the next one, or `None` if it was the last.
@@ -116,10 +108,7 @@ impl<'a> Course<'a> {
     }
 
     fn end<T>(self, result: Result<T, Error>) -> Attempted<T> {
-        Attempted {
-            result,
-            calls: self.calls,
-        }
+        Attempted { result, calls: self.calls }
     }
 }
 
@@ -135,10 +124,7 @@ mod tests {
     use super::*;
 
     fn failed(class: ErrorClass, retry_after_s: Option<u64>) -> Result<(), Error> {
-        Err(Error {
-            retry_after: retry_after_s.map(Duration::from_secs),
-            ..Error::new(class, "x")
-        })
+        Err(Error { retry_after: retry_after_s.map(Duration::from_secs), ..Error::new(class, "x") })
     }
 
     #[test]
@@ -168,11 +154,7 @@ mod tests {
     #[test]
     fn nothing_else_is_repeated() {
         let policy = Retrying::default();
-        for class in [
-            ErrorClass::Quota,
-            ErrorClass::Timeout,
-            ErrorClass::InvalidRequest,
-        ] {
+        for class in [ErrorClass::Quota, ErrorClass::Timeout, ErrorClass::InvalidRequest] {
             assert_eq!(Course::new(&policy).next_wait(&failed(class, None)), None);
         }
         assert_eq!(Course::new(&policy).next_wait(&Ok(())), None);

@@ -62,10 +62,7 @@ pub(crate) fn record(span: &Span, result: &Result<ChatResponse, Error>) {
 
 fn record_response(span: &Span, response: &ChatResponse) {
     span.record("gen_ai.response.model", response.model.as_str());
-    span.record(
-        "gen_ai.response.finish_reasons",
-        response.stop_reason.as_str(),
-    );
+    span.record("gen_ai.response.finish_reasons", response.stop_reason.as_str());
     if let Some(id) = &response.id {
         span.record("gen_ai.response.id", id.as_str());
     }
@@ -76,9 +73,6 @@ fn record_response(span: &Span, response: &ChatResponse) {
         span.record("gen_ai.usage.input_tokens", usage.input_tokens);
         span.record("gen_ai.usage.output_tokens", usage.output_tokens);
         span.record("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens);
-        span.record(
-            "gen_ai.usage.reasoning.output_tokens",
-            usage.reasoning_tokens,
-        );
+        span.record("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens);
     }
 }

@@ -63,10 +63,7 @@ impl Transport {
             .build()
             .map_err(|error| {
                 let cause = chain(&error);
-                Error::new(
-                    ErrorClass::InvalidRequest,
-                    format!("cannot build the HTTP client: {cause}"),
-                )
+                Error::new(ErrorClass::InvalidRequest, format!("cannot build the HTTP client: {cause}"))
             })?;
         Ok(Self { client, timeouts })
     }
@@ -86,16 +83,9 @@ impl Transport {
     }
 
     /// Sends a request and returns its answer if the status is a success.
-    async fn send(
-        &self,
-        request: reqwest::RequestBuilder,
-        first_byte: Duration,
-    ) -> Result<Reply, Error> {
+    async fn send(&self, request: reqwest::RequestBuilder, first_byte: Duration) -> Result<Reply, Error> {
         let deadlines = Deadlines::start(first_byte, &self.timeouts);
-        let response = deadlines
-            .first(request.send())
-            .await?
-            .map_err(|error| sending_failed(&error))?;
+        let response = deadlines.first(request.send()).await?.map_err(|error| sending_failed(&error))?;
         let status = response.status();
         let reply = Reply::new(response, deadlines);
         if status.is_success() {
@@ -116,16 +106,11 @@ struct Deadlines {
 impl Deadlines {
     fn start(first_byte: Duration, timeouts: &Timeouts) -> Self {
         let now = Instant::now();
-        Self {
-            first_byte_at: now + first_byte,
-            ends_at: now + timeouts.total,
-            idle: timeouts.idle,
-        }
+        Self { first_byte_at: now + first_byte, ends_at: now + timeouts.total, idle: timeouts.idle }
     }
 
     async fn first<F: Future>(&self, wait: F) -> Result<F::Output, Error> {
-        self.by(self.first_byte_at, "no answer began in time", wait)
-            .await
+        self.by(self.first_byte_at, "no answer began in time", wait).await
     }
 
     async fn next<F: Future>(&self, wait: F) -> Result<F::Output, Error> {
@@ -134,32 +119,19 @@ impl Deadlines {
     }
 
     async fn by<F: Future>(&self, at: Instant, what: &str, wait: F) -> Result<F::Output, Error> {
-        tokio::time::timeout_at(at.min(self.ends_at), wait)
-            .await
-            .map_err(|_| {
-                let what = if at < self.ends_at {
-                    what
-                } else {
-                    "the call took too long"
-                };
-                Error::new(ErrorClass::Timeout, what)
-            })
+        tokio::time::timeout_at(at.min(self.ends_at), wait).await.map_err(|_| {
+            let what = if at < self.ends_at { what } else { "the call took too long" };
+            Error::new(ErrorClass::Timeout, what)
+        })
     }
 }
 
 fn sending_failed(error: &reqwest::Error) -> Error {
     let cause = chain(error);
     if error.is_builder() {
-        return Error::new(
-            ErrorClass::InvalidRequest,
-            format!("cannot build the request: {cause}"),
-        );
+        return Error::new(ErrorClass::InvalidRequest, format!("cannot build the request: {cause}"));
     }
-    let what = if error.is_connect() {
-        "cannot connect"
-    } else {
-        "the connection failed"
-    };
+    let what = if error.is_connect() { "cannot connect" } else { "the connection failed" };
     Error::new(ErrorClass::Transient, format!("{what}: {cause}"))
 }
 

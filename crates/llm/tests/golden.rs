@@ -14,13 +14,9 @@ use planfleet_llm::{ChatRequest, ChatResponse, Dialect, Error};
 use serde_json::{Value, json};
 
 fn cases(folder: &str) -> Vec<(PathBuf, Value)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(folder);
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(!paths.is_empty());
     paths
@@ -88,9 +84,7 @@ fn these_chunks_become_responses() {
 fn stream(chunks: &[Value], deltas: &mut Vec<String>) -> Result<ChatResponse, Error> {
     let mut decoder = StreamDecoder::new();
     for chunk in chunks {
-        let data = chunk
-            .as_str()
-            .map_or_else(|| chunk.to_string(), str::to_owned);
+        let data = chunk.as_str().map_or_else(|| chunk.to_string(), str::to_owned);
         deltas.extend(decoder.push(&data)?);
     }
     decoder.finish()

@@ -46,9 +46,7 @@ impl Answer {
         };
         Self {
             id: format!("chatcmpl-modelsim-{number}"),
-            created_s: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
+            created_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             finish_reason: rule.finish_reason.clone().unwrap_or(fitting.to_owned()),
             usage: rule.usage.unwrap_or(counted),
             reply,
@@ -74,11 +72,7 @@ impl Answer {
     /// The answer as chunks, the one with the usage last if it is asked for.
     pub(crate) fn chunks(&self, include_usage: bool) -> Vec<Chunk> {
         let mut chunks = vec![self.chunk(json!({"role": "assistant", "content": ""}), 0)];
-        chunks.extend(
-            self.deltas()
-                .into_iter()
-                .map(|(delta, tokens)| self.chunk(delta, tokens)),
-        );
+        chunks.extend(self.deltas().into_iter().map(|(delta, tokens)| self.chunk(delta, tokens)));
         let mut last = self.chunk(json!({}), 0);
         last.data["choices"][0]["finish_reason"] = json!(self.finish_reason);
         chunks.push(last);
@@ -145,9 +139,7 @@ impl Answer {
             Reply::ToolCalls(calls) => calls
                 .iter()
                 .enumerate()
-                .flat_map(|(index, call)| {
-                    self.call_deltas(index, &call.name, &call.arguments.to_string())
-                })
+                .flat_map(|(index, call)| self.call_deltas(index, &call.name, &call.arguments.to_string()))
                 .collect(),
         }
     }
@@ -180,10 +172,9 @@ fn written(reply: &Reply) -> String {
     match reply {
         Reply::Text(text) | Reply::Refusal(text) => text.clone(),
         Reply::Json(value) => value.to_string(),
-        Reply::ToolCalls(calls) => calls
-            .iter()
-            .map(|call| format!("{}{}", call.name, call.arguments))
-            .collect(),
+        Reply::ToolCalls(calls) => {
+            calls.iter().map(|call| format!("{}{}", call.name, call.arguments)).collect()
+        }
     }
 }
 
@@ -209,10 +200,7 @@ mod tests {
     #[test]
     fn tokens_are_a_quarter_of_the_bytes_rounded_up() {
         assert_eq!([tokens(""), tokens("a"), tokens("abcde")], [0, 1, 2]);
-        let asked = Asked {
-            text: "12345678".to_owned(),
-            ..Asked::default()
-        };
+        let asked = Asked { text: "12345678".to_owned(), ..Asked::default() };
         let whole = Answer::new(1, &Rule::text("Paris"), &asked).whole();
         assert_eq!(whole["usage"]["prompt_tokens"], 2);
         assert_eq!(whole["usage"]["completion_tokens"], 2);

@@ -40,15 +40,7 @@ pub(crate) fn body(pieces: Vec<Piece>, ending: Ending, pauses: Pauses, entry: En
     if ending != Ending::Whole {
         pieces.truncate(pieces.len() / 2);
     }
-    Body::from_stream(stream::unfold(
-        Sending {
-            pieces,
-            ending,
-            pauses,
-            entry: Some(entry),
-        },
-        next,
-    ))
+    Body::from_stream(stream::unfold(Sending { pieces, ending, pauses, entry: Some(entry) }, next))
 }
 
 async fn next(mut sending: Sending) -> Option<(io::Result<Bytes>, Sending)> {

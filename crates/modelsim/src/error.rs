@@ -11,10 +11,7 @@ pub enum Error {
     Serve(#[source] std::io::Error),
 
     #[error("cannot read script {path}")]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
 
     #[error("script is not valid TOML")]
     Toml(#[from] toml::de::Error),

@@ -29,8 +29,7 @@ pub struct ReceivedRequest {
 impl ReceivedRequest {
     /// Whether both were under way at one moment.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let began_before_end =
-            |a: &Self, b: &Self| b.ended_us.is_none_or(|ended_us| a.at_us < ended_us);
+        let began_before_end = |a: &Self, b: &Self| b.ended_us.is_none_or(|ended_us| a.at_us < ended_us);
         began_before_end(self, other) && began_before_end(other, self)
     }
 }
@@ -44,11 +43,7 @@ pub fn peak_overlap(requests: &[ReceivedRequest]) -> usize {
         requests.iter().filter(lasts).count()
     };
     // The peak is reached when some request begins.
-    requests
-        .iter()
-        .map(|request| under_way_at(request.at_us))
-        .max()
-        .unwrap_or(0)
+    requests.iter().map(|request| under_way_at(request.at_us)).max().unwrap_or(0)
 }
 
 #[derive(Debug)]
@@ -61,12 +56,7 @@ pub(crate) struct Journal {
 
 impl Journal {
     pub(crate) fn new(requests_max: usize) -> Self {
-        Self {
-            bound: Instant::now(),
-            requests_max,
-            kept: Mutex::default(),
-            received: watch::Sender::new(0),
-        }
+        Self { bound: Instant::now(), requests_max, kept: Mutex::default(), received: watch::Sender::new(0) }
     }
 
     /// Notes a request; it lasts until the returned entry is dropped.
@@ -86,10 +76,7 @@ impl Journal {
         }
         // Still under the lock, so that numbers are handed out once and in order.
         self.received.send_replace(number);
-        Entry {
-            journal: Arc::clone(self),
-            number,
-        }
+        Entry { journal: Arc::clone(self), number }
     }
 
     pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
@@ -105,10 +92,7 @@ impl Journal {
         let enough = received.wait_for(|count| *count >= expected);
         match tokio::time::timeout(timeout, enough).await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(Error::Waited {
-                received: self.received(),
-                expected,
-            }),
+            _ => Err(Error::Waited { received: self.received(), expected }),
         }
     }
 
@@ -144,16 +128,14 @@ impl Entry {
 
     /// Notes the rule that answers.
     pub(crate) fn answered_by(&self, rule: usize) {
-        self.journal
-            .update(self.number, |request| request.rule = Some(rule + 1));
+        self.journal.update(self.number, |request| request.rule = Some(rule + 1));
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         let now_us = self.journal.now_us();
-        self.journal
-            .update(self.number, |request| request.ended_us = Some(now_us));
+        self.journal.update(self.number, |request| request.ended_us = Some(now_us));
     }
 }
 

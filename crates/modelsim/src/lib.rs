@@ -25,8 +25,7 @@ use tokio::net::{TcpListener, ToSocketAddrs};
 pub use error::Error;
 pub use journal::{ReceivedRequest, peak_overlap};
 pub use script::{
-    Fault, FaultKind, Latency, Reply, Rule, Script, ScriptedToolCall, StatusFault, UsageFigures,
-    When,
+    Fault, FaultKind, Latency, Reply, Rule, Script, ScriptedToolCall, StatusFault, UsageFigures, When,
 };
 pub use server::Server;
 
@@ -49,11 +48,7 @@ pub struct Simulator {
 
 impl Simulator {
     pub fn builder() -> Builder {
-        Builder {
-            script: Script::default(),
-            journal_max: JOURNAL_MAX,
-            api_key: None,
-        }
+        Builder { script: Script::default(), journal_max: JOURNAL_MAX, api_key: None }
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -126,10 +121,7 @@ impl Builder {
         let listener = TcpListener::bind(addr).await.map_err(Error::Bind)?;
         let addr = listener.local_addr().map_err(Error::Bind)?;
         let journal = Arc::new(Journal::new(self.journal_max));
-        let simulator = Simulator {
-            addr,
-            journal: Arc::clone(&journal),
-        };
+        let simulator = Simulator { addr, journal: Arc::clone(&journal) };
         let server = Server::new(listener, self.script, self.api_key, journal);
         Ok((simulator, server))
     }

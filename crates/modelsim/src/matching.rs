@@ -27,20 +27,14 @@ impl Counters {
     pub(crate) fn choose(&self, rules: &[Rule], asked: &Asked) -> Option<Chosen> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.resize(rules.len(), Count::default());
-        let matching = rules
-            .iter()
-            .zip(counts.iter_mut())
-            .enumerate()
-            .filter(|(_, (rule, _))| holds(&rule.when, asked));
+        let matching =
+            rules.iter().zip(counts.iter_mut()).enumerate().filter(|(_, (rule, _))| holds(&rule.when, asked));
         for (index, (rule, count)) in matching {
             count.matched += 1;
             let its_turn = rule.when.nth.is_none_or(|nth| nth == count.matched);
             if its_turn && rule.times.is_none_or(|times| count.answered < times) {
                 count.answered += 1;
-                return Some(Chosen {
-                    rule: index,
-                    answered: count.answered,
-                });
+                return Some(Chosen { rule: index, answered: count.answered });
             }
         }
         None
@@ -49,13 +43,8 @@ impl Counters {
 
 fn holds(when: &When, asked: &Asked) -> bool {
     let occurs = |text: &String| asked.text.contains(text.as_str());
-    when.model
-        .as_ref()
-        .is_none_or(|model| *model == asked.model)
-        && when
-            .schema
-            .as_ref()
-            .is_none_or(|name| Some(name) == asked.schema.as_ref())
+    when.model.as_ref().is_none_or(|model| *model == asked.model)
+        && when.schema.as_ref().is_none_or(|name| Some(name) == asked.schema.as_ref())
         && when.contains.iter().all(occurs)
         && !when.not_contains.iter().any(occurs)
 }
@@ -67,10 +56,7 @@ mod tests {
     fn choices(rules: &[Rule], texts: &[&str]) -> Vec<Option<usize>> {
         let counters = Counters::default();
         let ask = |text: &&str| {
-            let asked = Asked {
-                text: (*text).to_owned(),
-                ..Asked::default()
-            };
+            let asked = Asked { text: (*text).to_owned(), ..Asked::default() };
             counters.choose(rules, &asked).map(|chosen| chosen.rule)
         };
         texts.iter().map(ask).collect()
@@ -78,20 +64,13 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_applies_answers() {
-        let rules = [
-            Rule::text("x").when("a").when_not("b"),
-            Rule::text("x").when("a"),
-        ];
+        let rules = [Rule::text("x").when("a").when_not("b"), Rule::text("x").when("a")];
         assert_eq!(choices(&rules, &["a", "ab", "b"]), [Some(0), Some(1), None]);
     }
 
     #[test]
     fn nth_counts_matches_and_times_counts_answers() {
-        let rules = [
-            Rule::text("x").when("a").nth(2),
-            Rule::text("x").times(2),
-            Rule::text("x").when("a"),
-        ];
+        let rules = [Rule::text("x").when("a").nth(2), Rule::text("x").times(2), Rule::text("x").when("a")];
         assert_eq!(
             choices(&rules, &["a", "b", "a", "a", "b", "a"]),
             [Some(1), Some(1), Some(0), Some(2), None, Some(2)]

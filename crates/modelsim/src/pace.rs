@@ -66,11 +66,7 @@ mod tests {
 
     #[test]
     fn jitter_is_bounded_and_depends_on_the_seed_alone() {
-        let latency = Latency {
-            first_byte_ms: 100,
-            jitter_ms: 20,
-            tokens_per_s: None,
-        };
+        let latency = Latency { first_byte_ms: 100, jitter_ms: 20, tokens_per_s: None };
         let waits = |seed| -> Vec<u128> {
             (1..50)
                 .map(|answered| {
@@ -86,10 +82,7 @@ mod tests {
 
     #[test]
     fn speed_is_tokens_per_second() {
-        let latency = Latency {
-            tokens_per_s: Some(50.0),
-            ..Latency::default()
-        };
+        let latency = Latency { tokens_per_s: Some(50.0), ..Latency::default() };
         assert_eq!(writing(&latency, 10), Duration::from_millis(200));
         assert_eq!(writing(&Latency::default(), 10), Duration::ZERO);
     }

@@ -21,9 +21,7 @@ impl Asked {
         let contents: Vec<String> = messages.iter().map(|m| text(&m["content"])).collect();
         Ok(Self {
             model: model.to_owned(),
-            schema: body["response_format"]["json_schema"]["name"]
-                .as_str()
-                .map(str::to_owned),
+            schema: body["response_format"]["json_schema"]["name"].as_str().map(str::to_owned),
             text: contents.join("\n"),
             stream: body["stream"] == true,
             include_usage: body["stream_options"]["include_usage"] == true,

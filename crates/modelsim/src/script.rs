@@ -21,9 +21,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-pub use rule::{
-    Fault, FaultKind, Latency, Reply, Rule, ScriptedToolCall, StatusFault, UsageFigures, When,
-};
+pub use rule::{Fault, FaultKind, Latency, Reply, Rule, ScriptedToolCall, StatusFault, UsageFigures, When};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,11 +35,7 @@ pub struct Script {
 
 impl Default for Script {
     fn default() -> Self {
-        Self {
-            seed: 0,
-            models: vec![crate::MODEL.to_owned()],
-            rules: Vec::new(),
-        }
+        Self { seed: 0, models: vec![crate::MODEL.to_owned()], rules: Vec::new() }
     }
 }
 
@@ -56,12 +50,8 @@ impl Script {
 
     /// Reads a file by its ending, `.toml` or `.json`.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let read = || {
-            std::fs::read_to_string(path).map_err(|source| Error::Read {
-                path: path.to_owned(),
-                source,
-            })
-        };
+        let read =
+            || std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source });
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("toml") => Self::from_toml(&read()?),
             Some("json") => Self::from_json(&read()?),
@@ -71,10 +61,7 @@ impl Script {
 
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (index, rule) in self.rules.iter().enumerate() {
-            rule.check().map_err(|what| Error::Rule {
-                rule: index + 1,
-                what,
-            })?;
+            rule.check().map_err(|what| Error::Rule { rule: index + 1, what })?;
         }
         Ok(())
     }
@@ -110,10 +97,7 @@ mod tests {
     #[test]
     fn mistakes_are_refused() {
         let message = |text| Script::from_toml(text).unwrap_err().to_string();
-        assert_eq!(
-            message("[[rules]]\ntimes = 1"),
-            "script rule 1: needs a reply or a fault"
-        );
+        assert_eq!(message("[[rules]]\ntimes = 1"), "script rule 1: needs a reply or a fault");
         assert_eq!(
             message("[[rules]]\nreply = { text = \"x\" }\nlatency = { tokens_per_s = 0 }"),
             "script rule 1: tokens_per_s must be above 0"

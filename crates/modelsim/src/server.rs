@@ -62,19 +62,12 @@ impl Server {
             authorization: api_key.map(|key| format!("Bearer {key}")),
             pauses: Pauses::new(stopped),
         };
-        Self {
-            listener,
-            shared: Arc::new(shared),
-            stop,
-        }
+        Self { listener, shared: Arc::new(shared), stop }
     }
 
     /// Answers until `shutdown` completes. Answers under way are then sent without further waits,
     /// those that hang are dropped.
-    pub async fn serve(
-        self,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), Error> {
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
         let stop = self.stop;
         let stopping = async move {
             shutdown.await;
@@ -101,9 +94,7 @@ fn router(shared: Arc<Shared>) -> Router {
 /// No answer of a simulator may pass for a model's.
 async fn mark(mut response: Response) -> Response {
     let simulated = HeaderValue::from_static("simulated");
-    response
-        .headers_mut()
-        .insert(HeaderName::from_static("x-modelsim"), simulated);
+    response.headers_mut().insert(HeaderName::from_static("x-modelsim"), simulated);
     response
 }
 
@@ -117,11 +108,7 @@ async fn requests(State(shared): State<Arc<Shared>>) -> Json<Vec<ReceivedRequest
     Json(shared.journal.requests())
 }
 
-async fn chat_completions(
-    State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Response {
+async fn chat_completions(State(shared): State<Arc<Shared>>, headers: HeaderMap, bytes: Bytes) -> Response {
     let parsed = serde_json::from_slice(&bytes);
     let json = parsed.unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes)));
     let authorization = headers.get(AUTHORIZATION);
@@ -130,11 +117,7 @@ async fn chat_completions(
     if let Some(expected) = &shared.authorization
         && authorization.is_none_or(|given| given != expected.as_str())
     {
-        return refuse(
-            401,
-            "invalid_api_key",
-            "modelsim: the API key is missing or wrong",
-        );
+        return refuse(401, "invalid_api_key", "modelsim: the API key is missing or wrong");
     }
     let asked = match asked {
         Ok(asked) => asked,
@@ -184,20 +167,14 @@ fn stream_pieces(answer: &Answer, rule: &Rule, include_usage: bool) -> Vec<Piece
             bytes: format!("data: {}\n\n", chunk.data).into(),
         })
         .collect();
-    pieces.push(Piece {
-        wait: Duration::ZERO,
-        bytes: Bytes::from_static(b"data: [DONE]\n\n"),
-    });
+    pieces.push(Piece { wait: Duration::ZERO, bytes: Bytes::from_static(b"data: [DONE]\n\n") });
     pieces
 }
 
 /// Two pieces, so that a whole answer too can break in the middle.
 fn halves(text: &str) -> Vec<Piece> {
     let (first, second) = text.as_bytes().split_at(text.len() / 2);
-    let piece = |bytes: &[u8]| Piece {
-        wait: Duration::ZERO,
-        bytes: Bytes::copy_from_slice(bytes),
-    };
+    let piece = |bytes: &[u8]| Piece { wait: Duration::ZERO, bytes: Bytes::copy_from_slice(bytes) };
     vec![piece(first), piece(second)]
 }
 
@@ -214,10 +191,7 @@ fn garbage(stream: bool) -> Response {
 
 fn status(fault: &StatusFault) -> Response {
     let code = fault.code.as_deref().unwrap_or("simulated_fault");
-    let message = fault
-        .message
-        .as_deref()
-        .unwrap_or("modelsim: a fault by script");
+    let message = fault.message.as_deref().unwrap_or("modelsim: a fault by script");
     let mut response = refuse(fault.status, code, message);
     let wait = fault.retry_after_s.map(|seconds| seconds.to_string());
     if let Some(value) = wait.and_then(|text| HeaderValue::from_str(&text).ok()) {

@@ -272,9 +272,9 @@ impl Cli {
     /// What the command line says about the configuration.
     pub(crate) fn load_request(&self) -> Result<LoadRequest, Failure> {
         let pair = |text: &String| {
-            let (key, value) = text
-                .split_once('=')
-                .ok_or_else(|| Failure::usage(format!("--set {text}: use KEY=VALUE, as pools.default.slots=4")))?;
+            let (key, value) = text.split_once('=').ok_or_else(|| {
+                Failure::usage(format!("--set {text}: use KEY=VALUE, as pools.default.slots=4"))
+            })?;
             Ok((key.to_owned(), value.to_owned()))
         };
         Ok(LoadRequest {

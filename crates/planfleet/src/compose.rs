@@ -1,19 +1,17 @@
 //! The composition root: settings in, running roles out.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use planfleet_bus::{
-    broker::nats::{ConnectOptions, NatsBroker},
     Bus, Manage, Pool, Topology,
+    broker::nats::{ConnectOptions, NatsBroker},
 };
 use planfleet_coordinator::Coordinator;
 use planfleet_core::id::ShardId;
 use planfleet_executor::Executor;
-use planfleet_llm::{handle::HandleSettings, Dialect, Endpoint, ModelHandle, OpenAiChat, Price, Secret, Timeouts};
+use planfleet_llm::{
+    Dialect, Endpoint, ModelHandle, OpenAiChat, Price, Secret, Timeouts, handle::HandleSettings,
+};
 use planfleet_planner::Planner;
 use planfleet_proto::subjects::PLAN_POOL;
 use planfleet_runtime::{
@@ -71,12 +69,16 @@ pub(crate) fn handle(name: &str, settings: &ModelSettings) -> Result<ModelHandle
 /// The client of one configured model.
 pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, Dialect), Failure> {
     if settings.wire != Wire::OpenaiChat {
-        let message = format!("models.{name}.wire: only openai-chat is there yet; most providers offer it too");
+        let message =
+            format!("models.{name}.wire: only openai-chat is there yet; most providers offer it too");
         return Err(Failure::usage(message));
     }
     let mut dialect = Dialect::named(&settings.dialect).ok_or_else(|| {
         let known = planfleet_llm::dialect::KINDS.join(", ");
-        Failure::usage(format!("models.{name}.dialect: {:?} is not known; there are {known}", settings.dialect))
+        Failure::usage(format!(
+            "models.{name}.dialect: {:?} is not known; there are {known}",
+            settings.dialect
+        ))
     })?;
     dialect.extra_body.extend(settings.extra_body.clone());
     dialect.positional_plan |= name == crate::embedded::LOCAL_MODEL;
@@ -97,7 +99,8 @@ pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, 
         },
         extra_headers: settings.extra_headers.clone(),
     };
-    let chat = OpenAiChat::new(endpoint).map_err(|error| Failure::usage(format!("models.{name}: {error}")))?;
+    let chat =
+        OpenAiChat::new(endpoint).map_err(|error| Failure::usage(format!("models.{name}: {error}")))?;
     Ok((chat, dialect))
 }
 
@@ -205,7 +208,8 @@ impl Fleet {
             deliveries_max: settings.limits.deliveries.into(),
             grace: Duration::from_secs(own.grace_s),
         };
-        let planner = Planner::build(self.bus.clone(), config, self.models.planner.clone(), self.tools.catalog());
+        let planner =
+            Planner::build(self.bus.clone(), config, self.models.planner.clone(), self.tools.catalog());
         let stop = stop.clone();
         tasks.spawn("planner", async move { planner.run(stop).await });
     }

@@ -62,8 +62,8 @@ impl Embedded {
         if let Some(model) = &model {
             model.configure(settings);
             notes.push(format!("models: {} on this machine, no key needed", model.description()));
-        } else if settings.models.is_empty() {
-            notes.push("models: none configured; set OPENAI_API_KEY, or [models] and [roles] in planfleet.toml".into());
+        } else if options.local_model && settings.models.is_empty() {
+            notes.push("models: none configured; set OPENAI_API_KEY, or [models] and [roles] in planfleet.toml, or run `make setup` for a small local one".into());
         }
         let bus = compose::connect(settings, server.url()).await?;
         bus.bootstrap(&compose::topology(settings)).await?;
@@ -113,7 +113,10 @@ fn fleet(settings: &Settings, bus: Bus) -> Result<Fleet, Failure> {
 
 /// Starts the local model for a command that needs a model and nothing else,
 /// where none is configured.
-pub(crate) async fn borrow_model(settings: &mut Settings, env: &dyn Env) -> Result<Option<LocalModel>, Failure> {
+pub(crate) async fn borrow_model(
+    settings: &mut Settings,
+    env: &dyn Env,
+) -> Result<Option<LocalModel>, Failure> {
     if !settings.models.is_empty() {
         return Ok(None);
     }

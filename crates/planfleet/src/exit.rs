@@ -2,7 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
-use planfleet_bus::{broker, Error as BusError};
+use planfleet_bus::{Error as BusError, broker};
 use serde_json::Value;
 
 /// Exit codes, as documented in the README.
@@ -57,9 +57,9 @@ impl fmt::Display for Failure {
 impl From<BusError> for Failure {
     fn from(error: BusError) -> Self {
         match &error {
-            BusError::Broker(broker::Error::Unreachable(_)) | BusError::NoOwner(_) => Self::unreachable(
-                format!("{error}; start one with `planfleet dev`, or set nats.url"),
-            ),
+            BusError::Broker(broker::Error::Unreachable(_)) | BusError::NoOwner(_) => {
+                Self::unreachable(format!("{error}; start one with `planfleet dev`, or set nats.url"))
+            }
             BusError::Broker(broker::Error::Missing(_)) => {
                 Self::unreachable(format!("{error}; `planfleet serve` and `planfleet dev` make it"))
             }

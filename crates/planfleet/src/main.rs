@@ -40,7 +40,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     let role = cli.command.name();
     let telemetry = Telemetry::init(&settings.telemetry, role, LogTarget::Stderr)
         .map_err(|error| Failure::usage(format!("telemetry: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::unexpected)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::unexpected)?;
     let outcome = runtime.block_on(commands::dispatch(cli, settings, telemetry.metrics()));
     // A blocking tool call may still be running; the process does not wait for it.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -52,7 +53,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
 
 fn load(cli: &Cli) -> Result<Settings, Failure> {
     let mut settings = Settings::load(&cli.load_request()?, &ProcessEnv).map_err(Failure::usage)?;
-    let quiet_by_default = !cli.command.is_service() && settings.source_of("telemetry.log_filter") == "defaults";
+    let quiet_by_default =
+        !cli.command.is_service() && settings.source_of("telemetry.log_filter") == "defaults";
     if cli.verbose > 0 {
         settings.telemetry.log_filter = if cli.verbose > 1 { "debug" } else { "info" }.to_owned();
     } else if quiet_by_default {

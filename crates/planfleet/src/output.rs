@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use comfy_table::{presets::UTF8_HORIZONTAL_ONLY, Table};
+use comfy_table::{LineStyle, Table, TableStyle};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -36,7 +36,12 @@ pub(crate) fn value<T: Serialize>(format: Format, value: &T) -> Result<(), Failu
 }
 
 /// Prints a list of values: as a table by `row`, or in another format.
-pub(crate) fn list(format: Format, head: &[&str], values: &[Value], row: impl Fn(&Value) -> Vec<String>) -> Result<(), Failure> {
+pub(crate) fn list(
+    format: Format,
+    head: &[&str],
+    values: &[Value],
+    row: impl Fn(&Value) -> Vec<String>,
+) -> Result<(), Failure> {
     match format {
         Format::Table => {
             let rows = values.iter().map(row).collect();
@@ -48,15 +53,18 @@ pub(crate) fn list(format: Format, head: &[&str], values: &[Value], row: impl Fn
     }
 }
 
+/// One line under the head, and nothing else between the rows.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
 /// A table for people.
 pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     table.set_header(head.iter().map(ToString::to_string).collect::<Vec<_>>());
     for row in rows {
         table.add_row(row);
     }
-    table.to_string()
+    table.trim_fmt()
 }
 
 /// A text as one line of at most `max` characters.

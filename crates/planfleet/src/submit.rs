@@ -10,9 +10,8 @@ use std::{
 
 use planfleet_core::{
     plan::{
-        self,
+        self, Plan,
         lint::{self, Existing, Scope},
-        Plan,
     },
     task::{self, Envelope, Mode, Submission, Task},
     tool::{Effect, ToolCatalog},
@@ -30,20 +29,27 @@ pub(crate) struct Source {
 }
 
 /// Reads a task from a file (`-` is standard input), or makes one of a goal.
-pub(crate) fn read(goal: Option<&str>, file: Option<&Path>, inputs: &[String], bytes_max: u64) -> Result<Source, Failure> {
+pub(crate) fn read(
+    goal: Option<&str>,
+    file: Option<&Path>,
+    inputs: &[String],
+    bytes_max: u64,
+) -> Result<Source, Failure> {
     let mut value = match (goal, file) {
         (Some(goal), _) => Value::Object(Map::from_iter([("goal".to_owned(), goal.into())])),
         (None, Some(path)) => parse(&slurp(path, bytes_max)?, path)?,
         (None, None) => return Err(Failure::usage("give a goal or a task file")),
     };
     merge_inputs(&mut value, inputs)?;
-    let task = task::from_value(value).map_err(|faults| all("the task", faults.iter().map(ToString::to_string)))?;
+    let task =
+        task::from_value(value).map_err(|faults| all("the task", faults.iter().map(ToString::to_string)))?;
     let folder = file.filter(|path| path.as_os_str() != "-").and_then(Path::parent).map(Path::to_owned);
     Ok(Source { task, folder })
 }
 
 fn parse(text: &str, path: &Path) -> Result<Value, Failure> {
-    planfleet_core::json::parse_strict(text).map_err(|error| Failure::usage(format!("{}: not JSON: {error}", path.display())))
+    planfleet_core::json::parse_strict(text)
+        .map_err(|error| Failure::usage(format!("{}: not JSON: {error}", path.display())))
 }
 
 /// A file's text, with a limit; `-` is standard input.
@@ -57,9 +63,10 @@ pub(crate) fn slurp(path: &Path, bytes_max: u64) -> Result<String, Failure> {
         std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
     };
     match read.map_err(unreadable)? as u64 {
-        size if size > bytes_max => {
-            Err(Failure::usage(format!("{} is larger than the {bytes_max} bytes of limits.task_bytes", path.display())))
-        }
+        size if size > bytes_max => Err(Failure::usage(format!(
+            "{} is larger than the {bytes_max} bytes of limits.task_bytes",
+            path.display()
+        ))),
         _ => Ok(text),
     }
 }
@@ -81,7 +88,11 @@ fn merge_inputs(task: &mut Value, inputs: &[String]) -> Result<(), Failure> {
 }
 
 /// Freezes a task: its plan, where it brings one, and its envelope.
-pub(crate) fn freeze(source: Source, settings: &Settings, catalog: &ToolCatalog) -> Result<Submission, Failure> {
+pub(crate) fn freeze(
+    source: Source,
+    settings: &Settings,
+    catalog: &ToolCatalog,
+) -> Result<Submission, Failure> {
     let Source { mut task, folder } = source;
     let (envelope, mut faults) = envelope(&task, settings, catalog);
     let plan = match plan_of(&mut task, folder.as_deref(), &envelope) {
@@ -97,7 +108,12 @@ pub(crate) fn freeze(source: Source, settings: &Settings, catalog: &ToolCatalog)
     if !faults.is_empty() {
         return Err(all("the task", faults));
     }
-    Ok(Submission { task, envelope: Arc::new(envelope), plan, traceparent: planfleet_bus::trace::traceparent() })
+    Ok(Submission {
+        task,
+        envelope: Arc::new(envelope),
+        plan,
+        traceparent: planfleet_bus::trace::traceparent(),
+    })
 }
 
 /// The plan that the task brings with it, if it does.

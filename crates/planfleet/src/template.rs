@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use planfleet_core::{
     json,
-    plan::{lint, parse, Plan},
+    plan::{Plan, lint, parse},
 };
 use serde_json::{Map, Value};
 
@@ -23,8 +23,10 @@ pub(crate) fn read(name: &str, beside: Option<&Path>) -> Result<Template, Vec<St
     let path = find(name, beside).ok_or_else(|| {
         vec![format!("template: there is no file {name:?}; give its path, from the task's file or the working directory")]
     })?;
-    let text = std::fs::read_to_string(&path).map_err(|error| vec![format!("template {}: {error}", path.display())])?;
-    parse_text(&text).map_err(|faults| faults.into_iter().map(|fault| format!("template {name}: {fault}")).collect())
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| vec![format!("template {}: {error}", path.display())])?;
+    parse_text(&text)
+        .map_err(|faults| faults.into_iter().map(|fault| format!("template {name}: {fault}")).collect())
 }
 
 fn find(name: &str, beside: Option<&Path>) -> Option<PathBuf> {
@@ -37,7 +39,8 @@ fn parse_text(text: &str) -> Result<Template, Vec<String>> {
     let Value::Object(mut object) = value else { return Err(vec!["a template is an object".to_owned()]) };
     let slots = object.remove("slots").unwrap_or_else(|| serde_json::json!({"type": "object"}));
     let plan = object.remove("plan").ok_or_else(|| vec!["a template has a \"plan\"".to_owned()])?;
-    let plan = parse::plan(plan).map_err(|faults| faults.iter().map(lint::Fault::to_string).collect::<Vec<_>>())?;
+    let plan =
+        parse::plan(plan).map_err(|faults| faults.iter().map(lint::Fault::to_string).collect::<Vec<_>>())?;
     jsonschema::validator_for(&slots).map_err(|error| vec![format!("slots: not a JSON Schema: {error}")])?;
     Ok(Template { slots, plan })
 }

@@ -4,10 +4,10 @@ use planfleet_core::{
     command::Situation,
     json::{self, Json},
     plan::{
+        Input, Plan, PlanStep, StepKind,
         lint::{self, Code, Existing, Fault, Scope},
         parse,
         revision::{self, Change},
-        Input, Plan, PlanStep, StepKind,
     },
     record::Decision,
     task::Submission,
@@ -32,7 +32,11 @@ pub struct Answer {
 pub fn plan(text: &str, scope: &Scope<'_>) -> Result<Answer, Vec<Fault>> {
     let plan = parse::plan(object(text)?)?;
     sound(&plan, &Existing::default(), scope)?;
-    Ok(Answer { decision: Decision::Plan { final_step: plan.final_step }, steps: plan.steps, reason: "planned".to_owned() })
+    Ok(Answer {
+        decision: Decision::Plan { final_step: plan.final_step },
+        steps: plan.steps,
+        reason: "planned".to_owned(),
+    })
 }
 
 /// Reads a small model's plan, whose steps are text and order only.
@@ -45,7 +49,11 @@ pub fn positional(text: &str, submission: &Submission, scope: &Scope<'_>) -> Res
         complete(step, submission);
     }
     sound(&plan, &Existing::default(), scope)?;
-    Ok(Answer { decision: Decision::Plan { final_step: plan.final_step }, steps: plan.steps, reason: "planned".to_owned() })
+    Ok(Answer {
+        decision: Decision::Plan { final_step: plan.final_step },
+        steps: plan.steps,
+        reason: "planned".to_owned(),
+    })
 }
 
 /// Gives a step of a small model's plan the inputs that its dependencies imply,
@@ -67,7 +75,8 @@ pub fn complete(step: &mut PlanStep, submission: &Submission) {
         input(name.clone(), None, Some(0), path)
     });
     step.inputs.extend(of_task);
-    let of_steps = step.depends_on.iter().map(|on| input(format!("step_{on}"), None, Some(*on), String::new()));
+    let of_steps =
+        step.depends_on.iter().map(|on| input(format!("step_{on}"), None, Some(*on), String::new()));
     step.inputs.extend(of_steps.collect::<Vec<_>>());
 }
 
@@ -86,9 +95,16 @@ pub fn replan(text: &str, situation: &Situation, scope: &Scope<'_>) -> Result<An
     }
 }
 
-fn revise(object: &mut Map<String, Value>, reason: String, situation: &Situation, scope: &Scope<'_>) -> Result<Answer, Vec<Fault>> {
+fn revise(
+    object: &mut Map<String, Value>,
+    reason: String,
+    situation: &Situation,
+    scope: &Scope<'_>,
+) -> Result<Answer, Vec<Fault>> {
     let (mut steps, mut faults) = (Vec::new(), Vec::new());
-    let Some(Value::Array(items)) = object.remove("steps") else { return Err(malformed("\"steps\" is a list")) };
+    let Some(Value::Array(items)) = object.remove("steps") else {
+        return Err(malformed("\"steps\" is a list"));
+    };
     for item in items {
         match parse::step(item) {
             Ok(step) => steps.push(step),
@@ -127,9 +143,11 @@ fn tool_faults(steps: &[PlanStep], scope: &Scope<'_>) -> Vec<Fault> {
 fn finish(object: &Map<String, Value>, reason: String) -> Result<Answer, Vec<Fault>> {
     match object.get("answer") {
         Some(Value::Null) | None => Err(malformed("\"finish\" needs an \"answer\"")),
-        Some(answer) => {
-            Ok(Answer { decision: Decision::Finish { answer: Json::from_value(answer) }, steps: Vec::new(), reason })
-        }
+        Some(answer) => Ok(Answer {
+            decision: Decision::Finish { answer: Json::from_value(answer) },
+            steps: Vec::new(),
+            reason,
+        }),
     }
 }
 

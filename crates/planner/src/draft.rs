@@ -3,13 +3,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::join;
-use planfleet_bus::{trace, Job, Settled};
+use planfleet_bus::{Job, Settled, trace};
 use planfleet_core::{
     command::PlanOrder,
     failure::{Failure, FailureClass},
     plan::{
+        PlanStep,
         lint::{self, Fault, Scope},
-        parse, PlanStep,
+        parse,
     },
     record::{Draft, Fact, PlanSealed},
     tool::ToolCatalog,
@@ -18,12 +19,13 @@ use planfleet_core::{
 use planfleet_llm::{Called, ChatRequest, JsonSchemaFormat, Message, ModelHandle};
 use planfleet_proto::decode;
 use tokio::{sync::mpsc, time::timeout};
-use tracing::{field::Empty, info_span, Instrument as _, Span};
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 use crate::{
+    Shared,
     answer::{self, Answer},
     elements::Elements,
-    prompt, schema, Shared,
+    prompt, schema,
 };
 
 /// Takes of one delivery: the answer and its one repair.
@@ -63,9 +65,8 @@ async fn planned(shared: &Shared, order: &PlanOrder, job: &Job) -> Settled {
         outcome = timeout(shared.config.planning_timeout, writer.write(job.deliveries)) => outcome,
     };
     let limit = shared.config.planning_timeout.as_secs();
-    let outcome = outcome.unwrap_or_else(|_| {
-        Err(Failure::new(FailureClass::Timeout, format!("no plan within {limit} s")))
-    });
+    let outcome = outcome
+        .unwrap_or_else(|_| Err(Failure::new(FailureClass::Timeout, format!("no plan within {limit} s"))));
     let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "sealed");
     shared.instruments.plan(kind, name);
     match writer.record(outcome).await {
@@ -110,7 +111,8 @@ impl<'a> Writer<'a> {
             return Err(Failure::new(FailureClass::Lost, message));
         }
         let Some(model) = &self.shared.model else {
-            let message = "no planner model is configured: set roles.planner, or give the task a plan or a template";
+            let message =
+                "no planner model is configured: set roles.planner, or give the task a plan or a template";
             return Err(Failure::new(FailureClass::Quota, message));
         };
         Span::current().record("gen_ai.request.model", model.name());
@@ -142,7 +144,11 @@ impl<'a> Writer<'a> {
     }
 
     /// One call of the model, and what its answer says.
-    async fn take(&mut self, model: &ModelHandle, messages: &[Message]) -> Result<(String, Result<Answer, Vec<Fault>>), Failure> {
+    async fn take(
+        &mut self,
+        model: &ModelHandle,
+        messages: &[Message],
+    ) -> Result<(String, Result<Answer, Vec<Fault>>), Failure> {
         let request = ChatRequest {
             messages: messages.to_vec(),
             response_format: Some(self.format(model)),
@@ -151,7 +157,8 @@ impl<'a> Writer<'a> {
         };
         let (sink, steps) = mpsc::unbounded_channel();
         let call = stream(model, request, sink);
-        let (called, published) = join(call, self.publish_early(steps, model.dialect().positional_plan)).await;
+        let (called, published) =
+            join(call, self.publish_early(steps, model.dialect().positional_plan)).await;
         self.usage.add(&called.usage);
         self.published = published;
         let text = called.result?.text;

@@ -1,6 +1,6 @@
 //! Every metric of this crate.
 
-use opentelemetry::{global, metrics::Counter, KeyValue};
+use opentelemetry::{KeyValue, global, metrics::Counter};
 
 /// The instruments.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use planfleet_core::{
     failure::{Failure, FailureClass},
     plan::{
-        lint::{self, Scope},
         Plan,
+        lint::{self, Scope},
     },
     record::Decision,
     task::Submission,
@@ -19,7 +19,11 @@ use crate::{answer, prompt, schema};
 ///
 /// # Errors
 /// When the model fails or its plan is not sound after the repair.
-pub async fn plan(model: &ModelHandle, submission: &Submission, tools: &ToolCatalog) -> Result<(Plan, Usage), Failure> {
+pub async fn plan(
+    model: &ModelHandle,
+    submission: &Submission,
+    tools: &ToolCatalog,
+) -> Result<(Plan, Usage), Failure> {
     let tools = submission.envelope.narrow(tools);
     let envelope = &submission.envelope;
     let scope = Scope {
@@ -29,21 +33,30 @@ pub async fn plan(model: &ModelHandle, submission: &Submission, tools: &ToolCata
         steps_max: envelope.steps_max as usize,
     };
     let positional = model.dialect().positional_plan;
-    let mut messages = if positional { prompt::positional(submission) } else { prompt::plan(submission, &tools) };
+    let mut messages =
+        if positional { prompt::positional(submission) } else { prompt::plan(submission, &tools) };
     let schema = if positional { schema::positional() } else { schema::plan() };
     let mut usage = Usage::NONE;
     let mut faults = Vec::new();
     for _ in 0..2 {
         let request = ChatRequest {
             messages: messages.clone(),
-            response_format: Some(JsonSchemaFormat { name: "plan".to_owned(), schema: schema.clone(), strict: true }),
+            response_format: Some(JsonSchemaFormat {
+                name: "plan".to_owned(),
+                schema: schema.clone(),
+                strict: true,
+            }),
             temperature: Some(0.0),
             ..ChatRequest::default()
         };
         let called = model.call(request).await;
         usage.add(&called.usage);
         let text = called.result?.text;
-        let read = if positional { answer::positional(&text, submission, &scope) } else { answer::plan(&text, &scope) };
+        let read = if positional {
+            answer::positional(&text, submission, &scope)
+        } else {
+            answer::plan(&text, &scope)
+        };
         match read {
             Ok(answer::Answer { decision: Decision::Plan { final_step }, steps, .. }) => {
                 return Ok((Plan { steps, final_step }, usage));

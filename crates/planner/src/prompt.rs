@@ -42,7 +42,8 @@ pub const EXAMPLE: &str = r#"{"steps": [
  {"id": 3, "description": "Compare the two texts. Say in three sentences what the second says otherwise than the first.", "kind": "model", "tools": [], "inputs": [{"name": "first", "value": null, "from_step": 1, "path": "/text"}, {"name": "second", "value": null, "from_step": 2, "path": "/text"}], "for_each": null, "depends_on": [], "expected_output": "three sentences", "success_criteria": [{"kind": "min_length", "arg": "40"}], "tier": "default"}],
 "final": 3}"#;
 
-const PLAN_ANSWER: &str = "Answer with one JSON object {\"steps\": [...], \"final\": id} and nothing else. An example:";
+const PLAN_ANSWER: &str =
+    "Answer with one JSON object {\"steps\": [...], \"final\": id} and nothing else. An example:";
 
 const REPLAN_ANSWER: &str = r#"A plan is being carried out and a step has failed. Decide how the run goes on and answer with one JSON object and nothing else:
 {"decision": "revise" | "finish" | "give_up", "reason": "why, in a sentence", "drop": [ids], "steps": [new steps], "final": id or null, "answer": text or null}
@@ -72,7 +73,9 @@ pub fn positional(submission: &Submission) -> Vec<Message> {
     const EXAMPLE: &str = r#"{"steps":[{"id":1,"description":"List the guests to invite.","depends_on":[]},{"id":2,"description":"Choose a date and a place.","depends_on":[]},{"id":3,"description":"Write the invitation for the guests.","depends_on":[1,2]},{"id":4,"description":"Send the invitation to the guests.","depends_on":[3]}]}"#;
     let goal = submission.task.goal.as_deref().unwrap_or_default();
     vec![
-        Message::system("Break the goal into 4 short steps. Each step lists the ids of the earlier steps it needs. Answer in JSON."),
+        Message::system(
+            "Break the goal into 4 short steps. Each step lists the ids of the earlier steps it needs. Answer in JSON.",
+        ),
         Message::user("Goal: Invite friends to a birthday party."),
         Message::assistant(EXAMPLE, Vec::new()),
         Message::user(format!("Goal: {goal}")),
@@ -82,7 +85,9 @@ pub fn positional(submission: &Submission) -> Vec<Message> {
 /// Shows the model what is wrong with its answer.
 #[must_use]
 pub fn mend(faults: &str) -> Message {
-    Message::user(format!("Your answer has these faults:\n{faults}\nAnswer again, whole, with all of them mended."))
+    Message::user(format!(
+        "Your answer has these faults:\n{faults}\nAnswer again, whole, with all of them mended."
+    ))
 }
 
 fn tool_list(tools: &ToolCatalog) -> String {

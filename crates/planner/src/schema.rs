@@ -4,7 +4,7 @@
 //! required, nullable instead of optional, no maps, no additional properties.
 
 use planfleet_core::plan::CriterionKind;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The schema of a first plan.
 #[must_use]
@@ -34,7 +34,11 @@ fn step() -> Value {
         ("from_step", nullable("integer")),
         ("path", nullable("string")),
     ]);
-    let for_each = object(&[("from_step", json!({"type": "integer"})), ("path", text.clone()), ("as", nullable("string"))]);
+    let for_each = object(&[
+        ("from_step", json!({"type": "integer"})),
+        ("path", text.clone()),
+        ("as", nullable("string")),
+    ]);
     let kinds: Vec<&str> = CriterionKind::ALL.into_iter().map(CriterionKind::as_str).collect();
     let criterion = object(&[("kind", json!({"type": "string", "enum": kinds})), ("arg", text.clone())]);
     object(&[
@@ -45,7 +49,7 @@ fn step() -> Value {
         ("inputs", json!({"type": "array", "items": input})),
         ("for_each", json!({"anyOf": [for_each, {"type": "null"}]})),
         ("depends_on", json!({"type": "array", "items": {"type": "integer"}})),
-        ("expected_output", text.clone()),
+        ("expected_output", text),
         ("success_criteria", json!({"type": "array", "items": criterion})),
         ("tier", json!({"type": "string", "enum": ["default", "strong"]})),
     ])
@@ -104,12 +108,16 @@ mod tests {
     /// What structured output of every provider asks of a schema.
     fn check(schema: &Value, path: &str) {
         if let Some(properties) = schema["properties"].as_object() {
-            let required: Vec<&str> = schema["required"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            let required: Vec<&str> =
+                schema["required"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
             assert!(properties.keys().all(|key| required.contains(&key.as_str())), "{path}: all required");
             assert_eq!(schema["additionalProperties"], false, "{path}");
         }
         for (key, value) in schema.as_object().into_iter().flatten() {
-            assert!(!["oneOf", "patternProperties", "default", "$ref"].contains(&key.as_str()), "{path}/{key}");
+            assert!(
+                !["oneOf", "patternProperties", "default", "$ref"].contains(&key.as_str()),
+                "{path}/{key}"
+            );
             check(value, &format!("{path}/{key}"));
         }
         for (at, value) in schema.as_array().into_iter().flatten().enumerate() {
@@ -134,7 +142,11 @@ mod tests {
     fn the_documented_example_is_valid_under_the_schema() {
         let mut example: Value = serde_json::from_str(crate::prompt::EXAMPLE).unwrap();
         let validator = jsonschema::validator_for(&plan()).unwrap();
-        assert!(validator.is_valid(&example), "{:?}", validator.iter_errors(&example).next().map(|e| e.to_string()));
+        assert!(
+            validator.is_valid(&example),
+            "{:?}",
+            validator.iter_errors(&example).next().map(|e| e.to_string())
+        );
         example["steps"][0]["kind"] = "dance".into();
         assert!(!validator.is_valid(&example));
     }

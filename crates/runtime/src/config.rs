@@ -30,8 +30,8 @@ pub use fault::{ConfigError, Fault};
 pub use models::{ModelSettings, Price, PriceError, UsdPerMillion, Wire};
 pub use secrets::{SecretError, SecretSource};
 pub use sections::{
-    DataSettings, HealthSettings, LimitSettings, LogFormat, Manage, NatsSettings, PoolSettings,
-    RoleSettings, TelemetrySettings, ToolSettings,
+    DataSettings, HealthSettings, LimitSettings, LogFormat, Manage, NatsSettings, PoolSettings, RoleSettings,
+    TelemetrySettings, ToolSettings,
 };
 pub use settings::{MissingRole, Role, Settings};
 pub use sources::{Env, ProcessEnv};
@@ -63,9 +63,7 @@ impl Settings {
         let mut settings = read::settings(merged, &mut ledger);
         settings.sources = std::mem::take(&mut ledger.sources);
         settings.origin_notes = well_known;
-        settings
-            .origin_notes
-            .extend(file.map(|path| format!("configuration file {}", path.display())));
+        settings.origin_notes.extend(file.map(|path| format!("configuration file {}", path.display())));
         implied::fill(&mut settings, env);
         check::check(&settings, &mut ledger.faults);
         ConfigError::unless_empty(ledger.faults)?;
@@ -86,10 +84,7 @@ fn find_file(request: &LoadRequest, env: &dyn Env) -> Option<PathBuf> {
         return request.file.clone();
     }
     let local = request.directory.join("planfleet.toml");
-    let user = sources::xdg_dir(env, "XDG_CONFIG_HOME", ".config")
-        .map(|dir| dir.join("planfleet/config.toml"));
-    [Some(local), user]
-        .into_iter()
-        .flatten()
-        .find(|path| Path::is_file(path))
+    let user =
+        sources::xdg_dir(env, "XDG_CONFIG_HOME", ".config").map(|dir| dir.join("planfleet/config.toml"));
+    [Some(local), user].into_iter().flatten().find(|path| Path::is_file(path))
 }

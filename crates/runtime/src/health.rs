@@ -79,10 +79,7 @@ impl Health {
     /// Registers a check, not ready until its handle says so. A name that is
     /// registered already is taken over.
     pub fn check(&self, name: &'static str) -> HealthHandle {
-        let handle = HealthHandle {
-            name,
-            health: self.clone(),
-        };
+        let handle = HealthHandle { name, health: self.clone() };
         handle.set(false, "starting");
         handle
     }
@@ -90,10 +87,7 @@ impl Health {
     /// The state of all checks now.
     pub fn readiness(&self) -> Readiness {
         let checks = self.lock().clone();
-        Readiness {
-            ready: !checks.is_empty() && checks.values().all(|check| check.ready),
-            checks,
-        }
+        Readiness { ready: !checks.is_empty() && checks.values().all(|check| check.ready), checks }
     }
 
     fn lock(&self) -> MutexGuard<'_, Checks> {
@@ -106,9 +100,7 @@ impl HealthHandle {
     /// Says whether the part is ready, and why.
     pub fn set(&self, ready: bool, detail: impl Into<String>) {
         let detail = detail.into();
-        self.health
-            .lock()
-            .insert(self.name, Check { ready, detail });
+        self.health.lock().insert(self.name, Check { ready, detail });
     }
 
     /// Takes the check away, when its part ends for good.
@@ -129,14 +121,9 @@ pub fn routes(health: Health, metrics: Metrics) -> Router {
 
 /// Serves the routes until the token is cancelled and the last answers are out.
 /// For the orchestrator's own network: connections are not limited in number.
-pub async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    token: CancellationToken,
-) -> io::Result<()> {
-    let server = axum::serve(listener, routes)
-        .with_graceful_shutdown(token.clone().cancelled_owned())
-        .into_future();
+pub async fn serve(listener: TcpListener, routes: Router, token: CancellationToken) -> io::Result<()> {
+    let server =
+        axum::serve(listener, routes).with_graceful_shutdown(token.clone().cancelled_owned()).into_future();
     let drained = async {
         token.cancelled().await;
         tokio::time::sleep(DRAIN).await;

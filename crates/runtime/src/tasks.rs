@@ -84,9 +84,7 @@ impl Tasks {
             live: Mutex::new(BTreeMap::new()),
             next_id: AtomicU64::new(0),
         };
-        Self {
-            node: Arc::new(node),
-        }
+        Self { node: Arc::new(node) }
     }
 
     /// The name given to the set.
@@ -138,19 +136,12 @@ impl Tasks {
     pub async fn shutdown(&self, grace: Duration) -> Unfinished {
         self.node.token.cancel();
         self.node.tracker.close();
-        if tokio::time::timeout(grace, self.node.tracker.wait())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(grace, self.node.tracker.wait()).await.is_ok() {
             return Unfinished::default();
         }
         let unfinished = self.node.abort_live();
         for name in &unfinished.0 {
-            tracing::warn!(
-                task = name,
-                set = self.node.name,
-                "task did not stop in time; aborted"
-            );
+            tracing::warn!(task = name, set = self.node.name, "task did not stop in time; aborted");
         }
         // Lets destructors run before what they use is torn down.
         let _ = tokio::time::timeout(ABORT_WAIT, self.node.tracker.wait()).await;
@@ -179,10 +170,7 @@ struct Live {
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let live: Vec<_> = self.live().values().map(|live| live.name).collect();
-        f.debug_struct("Node")
-            .field("name", &self.name)
-            .field("live", &live)
-            .finish_non_exhaustive()
+        f.debug_struct("Node").field("name", &self.name).field("live", &live).finish_non_exhaustive()
     }
 }
 
@@ -220,17 +208,11 @@ impl Registration {
             node.live().insert(id, Live { name, abort: None });
             (Arc::clone(node), id, node.tracker.token())
         });
-        Self {
-            entries: entries.collect(),
-        }
+        Self { entries: entries.collect() }
     }
 
     fn spawn(self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        let places: Vec<_> = self
-            .entries
-            .iter()
-            .map(|(node, id, _)| (Arc::clone(node), *id))
-            .collect();
+        let places: Vec<_> = self.entries.iter().map(|(node, id, _)| (Arc::clone(node), *id)).collect();
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that spawns, so that all tasks have names and owners"

@@ -99,16 +99,11 @@ impl Telemetry {
         let (metrics, meters) = Metrics::new(resource.clone()).map_err(TelemetryError::Metrics)?;
         let traces = traces::provider(&settings.otlp_endpoint, resource)?;
         let subscriber = subscriber(settings, target, &traces)?;
-        tracing::subscriber::set_global_default(subscriber)
-            .map_err(TelemetryError::AlreadyInstalled)?;
+        tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::AlreadyInstalled)?;
         global::set_text_map_propagator(TraceContextPropagator::new());
         global::set_tracer_provider(traces.clone());
         global::set_meter_provider(meters.clone());
-        Ok(Self {
-            traces,
-            meters,
-            metrics,
-        })
+        Ok(Self { traces, meters, metrics })
     }
 
     /// For this process's instruments.
@@ -205,9 +200,7 @@ fn log_filter<S>(directives: &str) -> Result<impl Filter<S> + Send + Sync + 'sta
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let events = EnvFilter::builder()
-        .parse(directives)
-        .map_err(TelemetryError::Filter)?;
+    let events = EnvFilter::builder().parse(directives).map_err(TelemetryError::Filter)?;
     // The SDK reports its own health below WARN with every batch; whoever names
     // it in the filter wants to read that.
     let wanted = directives.contains("opentelemetry");
@@ -224,16 +217,7 @@ where
 /// What goes into traces. Not the exporter's own HTTP client and the SDK: their
 /// spans would be exported by requests that make spans.
 fn is_traced(metadata: &Metadata<'_>) -> bool {
-    const EXPORTERS_OWN: [&str; 7] = [
-        "opentelemetry",
-        "hyper",
-        "reqwest",
-        "h2",
-        "rustls",
-        "tower",
-        "tonic",
-    ];
+    const EXPORTERS_OWN: [&str; 7] = ["opentelemetry", "hyper", "reqwest", "h2", "rustls", "tower", "tonic"];
     let target = metadata.target();
-    *metadata.level() <= LevelFilter::INFO
-        && !EXPORTERS_OWN.iter().any(|own| target.starts_with(own))
+    *metadata.level() <= LevelFilter::INFO && !EXPORTERS_OWN.iter().any(|own| target.starts_with(own))
 }

@@ -29,9 +29,7 @@ impl Endpoint {
     pub(super) fn base(&self) -> Result<Url, Error> {
         let url = Url::parse(&self.base_url).ok();
         url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| {
-                self.misconfigured("base_url is no HTTP address such as https://host/v1")
-            })
+            .ok_or_else(|| self.misconfigured("base_url is no HTTP address such as https://host/v1"))
     }
 
     pub(super) fn headers(&self) -> Result<HeaderMap, Error> {
@@ -57,19 +55,15 @@ impl Endpoint {
     /// The error with what a person needs to act on it: which endpoint, which address, and what
     /// to check; and without anything that must not be shown.
     pub(super) fn explain(&self, error: Error, model: &str) -> Error {
-        let mut message = format!(
-            "model endpoint `{}` at {}: {}",
-            self.name,
-            self.shown_url(),
-            error.message
-        );
+        let mut message =
+            format!("model endpoint `{}` at {}: {}", self.name, self.shown_url(), error.message);
         match error.class {
             ErrorClass::Unauthorized if self.api_key.is_none() => {
                 message.push_str(" (no API key is set for this endpoint: set its api_key_env)");
             }
-            ErrorClass::Unauthorized => message.push_str(
-                " (check the key in the environment variable that its api_key_env names)",
-            ),
+            ErrorClass::Unauthorized => {
+                message.push_str(" (check the key in the environment variable that its api_key_env names)")
+            }
             ErrorClass::NotFound => message.push_str(&format!(
                 " (is model `{model}` served there, and does base_url end in the API's version, \
                  such as /v1?)"
@@ -77,11 +71,7 @@ impl Endpoint {
             ErrorClass::Quota => message.push_str(" (the account needs credit or a higher limit)"),
             _ => {}
         }
-        Error {
-            message: self.redact(&message),
-            code: error.code.map(|code| self.redact(&code)),
-            ..error
-        }
+        Error { message: self.redact(&message), code: error.code.map(|code| self.redact(&code)), ..error }
     }
 
     fn redact(&self, text: &str) -> String {
@@ -104,9 +94,6 @@ impl Endpoint {
     }
 
     fn misconfigured(&self, what: &str) -> Error {
-        Error::new(
-            ErrorClass::InvalidRequest,
-            format!("model endpoint `{}`: {what}", self.name),
-        )
+        Error::new(ErrorClass::InvalidRequest, format!("model endpoint `{}`: {what}", self.name))
     }
 }

@@ -9,19 +9,10 @@ use super::{Error, ErrorClass};
 const MESSAGE_CHARS_MAX: usize = 500;
 
 /// Codes and types only: rate-limit messages also speak of billing pages and quotas.
-const QUOTA: [&str; 5] = [
-    "insufficient_quota",
-    "credit_balance",
-    "billing",
-    "spend_limit",
-    "usage_limit",
-];
+const QUOTA: [&str; 5] = ["insufficient_quota", "credit_balance", "billing", "spend_limit", "usage_limit"];
 
-const QUOTA_WORDING: [&str; 3] = [
-    "credit balance is too low",
-    "insufficient credits",
-    "insufficient balance",
-];
+const QUOTA_WORDING: [&str; 3] =
+    ["credit balance is too low", "insufficient credits", "insufficient balance"];
 
 /// Wordings met in the field: OpenAI, llama.cpp, vLLM, Ollama, LM Studio, Anthropic, Gemini,
 /// Groq, xAI, Mistral and Bedrock each have their own.
@@ -56,15 +47,8 @@ const REFUSED: [&str; 5] = [
 
 const MODEL_MISSING: [&str; 2] = ["model_not_found", "not_found_error"];
 
-const TRANSIENT: [&str; 7] = [
-    "rate_limit",
-    "overloaded",
-    "api_error",
-    "server_error",
-    "slow_down",
-    "timeout_error",
-    "engine_busy",
-];
+const TRANSIENT: [&str; 7] =
+    ["rate_limit", "overloaded", "api_error", "server_error", "slow_down", "timeout_error", "engine_busy"];
 
 /// An error as a server words it, before it is classified.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,10 +67,7 @@ impl ServerError {
     pub fn from_body(status: u16, body: &[u8]) -> Self {
         let mut error = match serde_json::from_slice::<Value>(body) {
             Ok(value) => Self::from_value(&value),
-            Err(_) => Self {
-                message: String::from_utf8_lossy(body).trim().to_owned(),
-                ..Self::default()
-            },
+            Err(_) => Self { message: String::from_utf8_lossy(body).trim().to_owned(), ..Self::default() },
         };
         error.status = Some(status);
         error
@@ -138,11 +119,7 @@ impl ServerError {
             message.push_str(": ");
             message.extend(self.message.chars().take(MESSAGE_CHARS_MAX));
         }
-        Error {
-            status: self.status,
-            code: self.code.or(self.kind),
-            ..Error::new(class, message)
-        }
+        Error { status: self.status, code: self.code.or(self.kind), ..Error::new(class, message) }
     }
 
     fn would_retry(&self) -> bool {
@@ -165,10 +142,7 @@ impl ServerError {
 
     /// Whether the error's code or type holds one of the words.
     fn named(&self, words: &[&str]) -> bool {
-        [&self.code, &self.kind]
-            .into_iter()
-            .flatten()
-            .any(|name| holds(name, words))
+        [&self.code, &self.kind].into_iter().flatten().any(|name| holds(name, words))
     }
 
     fn worded(&self, words: &[&str]) -> bool {
@@ -187,9 +161,7 @@ fn http_status(code: &Value) -> Option<u16> {
 }
 
 fn message_of(error: &Value) -> String {
-    let field = ["message", "detail", "error"]
-        .into_iter()
-        .find_map(|name| error.get(name));
+    let field = ["message", "detail", "error"].into_iter().find_map(|name| error.get(name));
     match field.unwrap_or(error) {
         Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -51,46 +51,18 @@ fn the_code_is_asked_before_the_status() {
             ContextOverflow,
         ),
         (413, "<html>", ContextOverflow),
-        (
-            400,
-            r#"{"error":{"code":"content_filter","message":"policy"}}"#,
-            Refused,
-        ),
-        (
-            400,
-            r#"{"error":{"message":"unknown field `x`","type":"invalid_request_error"}}"#,
-            InvalidRequest,
-        ),
-        (
-            422,
-            r#"{"detail":[{"loc":["body","model"],"msg":"field required"}]}"#,
-            InvalidRequest,
-        ),
-        (
-            401,
-            r#"{"error":{"message":"Incorrect API key provided","code":"invalid_api_key"}}"#,
-            Unauthorized,
-        ),
+        (400, r#"{"error":{"code":"content_filter","message":"policy"}}"#, Refused),
+        (400, r#"{"error":{"message":"unknown field `x`","type":"invalid_request_error"}}"#, InvalidRequest),
+        (422, r#"{"detail":[{"loc":["body","model"],"msg":"field required"}]}"#, InvalidRequest),
+        (401, r#"{"error":{"message":"Incorrect API key provided","code":"invalid_api_key"}}"#, Unauthorized),
         (403, "", Unauthorized),
-        (
-            404,
-            r#"{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}"#,
-            NotFound,
-        ),
-        (
-            400,
-            r#"{"error":{"message":"no such model","code":"model_not_found"}}"#,
-            NotFound,
-        ),
+        (404, r#"{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}"#, NotFound),
+        (400, r#"{"error":{"message":"no such model","code":"model_not_found"}}"#, NotFound),
         (408, "", Transient),
         (409, "", Transient),
         (500, "", Transient),
         (503, "<html>busy</html>", Transient),
-        (
-            529,
-            r#"{"error":{"type":"overloaded_error","message":"Overloaded"}}"#,
-            Transient,
-        ),
+        (529, r#"{"error":{"type":"overloaded_error","message":"Overloaded"}}"#, Transient),
         (307, "", InvalidRequest),
     ];
     for (status, body, expected) in table {
@@ -102,21 +74,12 @@ fn the_code_is_asked_before_the_status() {
 fn an_error_inside_an_answer_takes_its_numeric_code_for_the_status() {
     let value = serde_json::json!({"error": {"code": 502, "message": "upstream"}});
     let error = ServerError::from_value(&value).into_error();
-    assert_eq!(
-        (error.class, error.status),
-        (ErrorClass::Transient, Some(502))
-    );
+    assert_eq!((error.class, error.status), (ErrorClass::Transient, Some(502)));
 
     let value = serde_json::json!({"error": {"type": "overloaded_error", "message": "later"}});
-    assert_eq!(
-        ServerError::from_value(&value).class(),
-        ErrorClass::Transient
-    );
+    assert_eq!(ServerError::from_value(&value).class(), ErrorClass::Transient);
     let value = serde_json::json!({"error": {"type": "invalid_request_error", "message": "no"}});
-    assert_eq!(
-        ServerError::from_value(&value).class(),
-        ErrorClass::InvalidRequest
-    );
+    assert_eq!(ServerError::from_value(&value).class(), ErrorClass::InvalidRequest);
 }
 
 #[test]
@@ -129,28 +92,15 @@ fn the_servers_wish_wins_over_its_status_but_not_over_its_code() {
     };
     assert_eq!(error(400, "", true).class(), ErrorClass::Transient);
     assert_eq!(error(500, "", false).class(), ErrorClass::InvalidRequest);
-    assert_eq!(
-        error(429, "insufficient_quota", true).class(),
-        ErrorClass::Quota
-    );
+    assert_eq!(error(429, "insufficient_quota", true).class(), ErrorClass::Quota);
     assert_eq!(error(401, "", false).class(), ErrorClass::Unauthorized);
 }
 
 #[test]
 fn messages_are_the_servers_and_short() {
-    let message = |body: &str| {
-        ServerError::from_body(400, body.as_bytes())
-            .into_error()
-            .message
-    };
-    assert_eq!(
-        message(r#"{"error":"plain"}"#),
-        "the server answered 400: plain"
-    );
-    assert_eq!(
-        message(r#"{"message":"bare"}"#),
-        "the server answered 400: bare"
-    );
+    let message = |body: &str| ServerError::from_body(400, body.as_bytes()).into_error().message;
+    assert_eq!(message(r#"{"error":"plain"}"#), "the server answered 400: plain");
+    assert_eq!(message(r#"{"message":"bare"}"#), "the server answered 400: bare");
     assert_eq!(message(""), "the server answered 400");
     assert!(message(&"x".repeat(10_000)).len() < MESSAGE_CHARS_MAX + 50);
 }

@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A longer wish is cut to this: a wrong clock or a hostile header must not park a run for days.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// The wait asked for by the two headers' values, or `None` if neither holds a positive one.
 pub fn retry_after(
@@ -97,15 +96,9 @@ mod tests {
 
     #[test]
     fn nonsense_asks_for_nothing_and_too_much_is_cut() {
-        for text in [
-            "",
-            "soon",
-            "-1",
-            "0",
-            "nan",
-            "Sun, 99 Foo 1994 08:49:37 GMT",
-            "Sun, 06 Nov 0000 08:49:37 GMT",
-        ] {
+        for text in
+            ["", "soon", "-1", "0", "nan", "Sun, 99 Foo 1994 08:49:37 GMT", "Sun, 06 Nov 0000 08:49:37 GMT"]
+        {
             assert_eq!(retry_after(None, Some(text), at(0)), None, "{text}");
         }
         let wait = retry_after(None, Some("1e9"), at(0));

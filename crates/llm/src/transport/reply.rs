@@ -26,11 +26,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(super) fn new(response: reqwest::Response, deadlines: Deadlines) -> Self {
-        Self {
-            response,
-            deadlines,
-            received_bytes: 0,
-        }
+        Self { response, deadlines, received_bytes: 0 }
     }
 
     /// Whether the body is a stream of events. Servers without streaming answer a request for it
@@ -57,9 +53,7 @@ impl Reply {
         pieces.eventsource().map(|event| match event {
             Ok(event) => Ok(event.data),
             Err(EventStreamError::Transport(error)) => Err(error),
-            Err(other) => Err(Error::invalid_response(format!(
-                "the event stream is malformed: {other}"
-            ))),
+            Err(other) => Err(Error::invalid_response(format!("the event stream is malformed: {other}"))),
         })
     }
 
@@ -101,16 +95,11 @@ impl Reply {
         };
         let piece = piece.map_err(|error| {
             let cause = chain(&error);
-            Error::new(
-                ErrorClass::Transient,
-                format!("the connection broke while the answer came: {cause}"),
-            )
+            Error::new(ErrorClass::Transient, format!("the connection broke while the answer came: {cause}"))
         })?;
         self.received_bytes += piece.as_ref().map_or(0, Bytes::len);
         if self.received_bytes > BODY_BYTES_MAX {
-            return Err(Error::invalid_response(format!(
-                "the answer is longer than {BODY_BYTES_MAX} bytes"
-            )));
+            return Err(Error::invalid_response(format!("the answer is longer than {BODY_BYTES_MAX} bytes")));
         }
         Ok(piece)
     }

@@ -10,29 +10,23 @@ use crate::{ask, client, streamed, with};
 #[tokio::test]
 async fn text_whole_and_streamed_is_the_same() {
     let text = "Paris is the capital of France, which is known.";
-    with(
-        Simulator::builder().rule(Rule::text(text)),
-        async |simulator| {
-            let model = client(&simulator);
-            let whole = model.chat(&ask("capital of France?")).await.unwrap();
-            assert_eq!(
-                (whole.text.as_str(), &whole.stop_reason),
-                (text, &StopReason::Stop)
-            );
-            let usage = whole.usage.unwrap();
-            assert_eq!((usage.input_tokens, usage.output_tokens), (5, 12));
+    with(Simulator::builder().rule(Rule::text(text)), async |simulator| {
+        let model = client(&simulator);
+        let whole = model.chat(&ask("capital of France?")).await.unwrap();
+        assert_eq!((whole.text.as_str(), &whole.stop_reason), (text, &StopReason::Stop));
+        let usage = whole.usage.unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (5, 12));
 
-            let (deltas, streamed) = streamed(&model, "capital of France?").await;
-            let streamed = streamed.unwrap();
-            assert!(deltas.len() > 1 && deltas.concat() == text);
-            assert!(streamed.time_to_first_chunk.is_some());
-            assert_eq!((streamed.text, streamed.usage), (whole.text, whole.usage));
+        let (deltas, streamed) = streamed(&model, "capital of France?").await;
+        let streamed = streamed.unwrap();
+        assert!(deltas.len() > 1 && deltas.concat() == text);
+        assert!(streamed.time_to_first_chunk.is_some());
+        assert_eq!((streamed.text, streamed.usage), (whole.text, whole.usage));
 
-            let requests = simulator.requests();
-            assert_eq!(requests[0].body["model"], "small");
-            assert!(requests.iter().all(|request| request.authorization_present));
-        },
-    )
+        let requests = simulator.requests();
+        assert_eq!(requests[0].body["model"], "small");
+        assert!(requests.iter().all(|request| request.authorization_present));
+    })
     .await;
 }
 
@@ -64,9 +58,7 @@ async fn tool_calls_whole_and_streamed_are_the_same() {
 async fn rules_see_the_schema_and_refusals_are_answers() {
     let mut by_schema = Rule::json(json!({"steps": []}));
     by_schema.when.schema = Some("plan".to_owned());
-    let builder = Simulator::builder()
-        .rule(by_schema)
-        .rule(Rule::refusal("I will not."));
+    let builder = Simulator::builder().rule(by_schema).rule(Rule::refusal("I will not."));
     with(builder, async |simulator| {
         let model = client(&simulator);
         let mut request = ask("plan it");
@@ -87,10 +79,7 @@ async fn rules_see_the_schema_and_refusals_are_answers() {
 
 #[tokio::test]
 async fn models_are_listed_and_calls_overlap() {
-    let slow = Latency {
-        first_byte_ms: 200,
-        ..Latency::default()
-    };
+    let slow = Latency { first_byte_ms: 200, ..Latency::default() };
     let builder = Simulator::builder().rule(Rule::text("x").latency(slow));
     with(builder, async |simulator| {
         let model = client(&simulator);

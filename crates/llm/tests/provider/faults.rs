@@ -10,16 +10,8 @@ use crate::{KEY, ask, client, endpoint, streamed, with};
 #[tokio::test]
 async fn transient_faults_are_retried_and_counted() {
     let builder = Simulator::builder()
-        .rule(
-            Rule::status(429, "rate_limit_exceeded")
-                .retry_after_s(0.01)
-                .times(1),
-        )
-        .rule(
-            Rule::status(503, "server_error")
-                .retry_after_s(0.01)
-                .times(1),
-        )
+        .rule(Rule::status(429, "rate_limit_exceeded").retry_after_s(0.01).times(1))
+        .rule(Rule::status(503, "server_error").retry_after_s(0.01).times(1))
         .rule(Rule::text("at last"));
     with(builder, async |simulator| {
         let model = client(&simulator);
@@ -39,28 +31,22 @@ async fn a_long_wait_and_an_empty_account_are_handed_back() {
         let model = client(&simulator);
         let attempted = Retrying::default().chat(&model, &ask("x")).await;
         let error = attempted.result.unwrap_err();
-        assert_eq!(
-            (error.class, error.status),
-            (ErrorClass::Transient, Some(429))
-        );
+        assert_eq!((error.class, error.status), (ErrorClass::Transient, Some(429)));
         assert_eq!(error.retry_after, Some(Duration::from_secs(90)));
         assert_eq!(attempted.calls, 1);
 
         let attempted = Retrying::default().chat(&model, &ask("money")).await;
         let error = attempted.result.unwrap_err();
         assert_eq!(error.class, ErrorClass::Quota);
-        assert_eq!(
-            (error.code.as_deref(), attempted.calls),
-            (Some("insufficient_quota"), 1)
-        );
+        assert_eq!((error.code.as_deref(), attempted.calls), (Some("insufficient_quota"), 1));
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_stream_that_broke_after_text_is_not_repeated() {
-    let cut = Rule::text("a text that is long enough to be cut in two")
-        .fault(Fault::Kind(FaultKind::CutMidStream));
+    let cut =
+        Rule::text("a text that is long enough to be cut in two").fault(Fault::Kind(FaultKind::CutMidStream));
     with(Simulator::builder().rule(cut), async |simulator| {
         let model = client(&simulator);
         let mut seen = String::new();
@@ -87,27 +73,18 @@ async fn hangs_end_in_the_timeout_of_their_phase() {
         };
         let (short, rest) = (Duration::from_millis(100), Timeouts::default());
 
-        let first_byte = Timeouts {
-            first_byte: short,
-            ..rest
-        };
+        let first_byte = Timeouts { first_byte: short, ..rest };
         let (deltas, result) = streamed(&impatient(first_byte), "never").await;
         assert_timeout(result, "no answer began");
         assert!(deltas.is_empty());
 
-        let model = impatient(Timeouts {
-            idle: short,
-            ..rest
-        });
+        let model = impatient(Timeouts { idle: short, ..rest });
         let (deltas, result) = streamed(&model, "half").await;
         assert_timeout(result, "stopped coming");
         assert!(!deltas.is_empty());
         assert_timeout(model.chat(&ask("half")).await, "stopped coming");
 
-        let model = impatient(Timeouts {
-            total: short,
-            ..rest
-        });
+        let model = impatient(Timeouts { total: short, ..rest });
         assert_timeout(model.chat(&ask("never")).await, "took too long");
     })
     .await;
@@ -139,16 +116,12 @@ async fn errors_say_what_to_check_and_never_show_the_key() {
     if let Some(Fault::Status(fault)) = &mut quoting.fault {
         fault.message = Some(format!("Incorrect API key provided: {KEY}"));
     }
-    let builder = Simulator::builder()
-        .rule(quoting)
-        .rule(Rule::status(404, "model_not_found").when_model("absent"));
+    let builder =
+        Simulator::builder().rule(quoting).rule(Rule::status(404, "model_not_found").when_model("absent"));
     with(builder, async |simulator| {
         let model = client(&simulator);
         let error = model.chat(&ask("quote")).await.unwrap_err();
-        assert_eq!(
-            (error.class, error.status),
-            (ErrorClass::Unauthorized, Some(401))
-        );
+        assert_eq!((error.class, error.status), (ErrorClass::Unauthorized, Some(401)));
         assert_eq!(
             error.message,
             format!(
@@ -163,26 +136,18 @@ async fn errors_say_what_to_check_and_never_show_the_key() {
         absent.model = "absent".to_owned();
         let error = model.chat(&absent).await.unwrap_err();
         assert_eq!(error.class, ErrorClass::NotFound);
-        assert!(
-            error.message.contains("is model `absent` served there"),
-            "{error}"
-        );
+        assert!(error.message.contains("is model `absent` served there"), "{error}");
 
         let error = model.chat(&ask("unforeseen")).await.unwrap_err();
         assert_eq!(error.code.as_deref(), Some("modelsim_no_rule"));
-        assert!(
-            error.message.contains("none of the script's 2 rules"),
-            "{error}"
-        );
+        assert!(error.message.contains("none of the script's 2 rules"), "{error}");
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_missing_key_is_told_apart_from_a_wrong_one() {
-    let builder = Simulator::builder()
-        .require_key("other")
-        .rule(Rule::text("x"));
+    let builder = Simulator::builder().require_key("other").rule(Rule::text("x"));
     with(builder, async |simulator| {
         let mut keyless = endpoint(simulator.base_url());
         keyless.api_key = None;
@@ -211,11 +176,7 @@ async fn misconfigured_endpoints_are_refused_at_once() {
     let mut wrong = endpoint("localhost:8080/v1".to_owned());
     assert!(OpenAiChat::new(wrong.clone()).is_err());
     wrong.base_url = "http://user:pw@127.0.0.1:9/v1/".to_owned();
-    let error = OpenAiChat::new(wrong.clone())
-        .unwrap()
-        .list_models()
-        .await
-        .unwrap_err();
+    let error = OpenAiChat::new(wrong.clone()).unwrap().list_models().await.unwrap_err();
     assert!(!error.message.contains("pw"), "{error}");
     wrong.extra_headers.insert("a b".to_owned(), "c".to_owned());
     assert!(OpenAiChat::new(wrong).is_err());

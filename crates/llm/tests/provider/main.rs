@@ -1,10 +1,6 @@
 //! The client against a simulated provider over real HTTP.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's helpers fail the test"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test")]
 
 mod answers;
 mod faults;
@@ -15,8 +11,7 @@ use std::collections::BTreeMap;
 
 use futures::future::{self, Either};
 use planfleet_llm::{
-    ChatModel, ChatRequest, ChatResponse, Dialect, Endpoint, Error, Message, OpenAiChat, Secret,
-    Timeouts,
+    ChatModel, ChatRequest, ChatResponse, Dialect, Endpoint, Error, Message, OpenAiChat, Secret, Timeouts,
 };
 use planfleet_modelsim::{Builder, Simulator};
 
@@ -49,16 +44,10 @@ pub(crate) fn client(simulator: &Simulator) -> OpenAiChat {
 }
 
 pub(crate) fn ask(text: &str) -> ChatRequest {
-    ChatRequest {
-        messages: vec![Message::user(text)],
-        ..ChatRequest::default()
-    }
+    ChatRequest { messages: vec![Message::user(text)], ..ChatRequest::default() }
 }
 
-pub(crate) async fn streamed(
-    model: &OpenAiChat,
-    text: &str,
-) -> (Vec<String>, Result<ChatResponse, Error>) {
+pub(crate) async fn streamed(model: &OpenAiChat, text: &str) -> (Vec<String>, Result<ChatResponse, Error>) {
     let mut deltas = Vec::new();
     let mut sink = |delta: &str| deltas.push(delta.to_owned());
     let result = model.chat_stream(&ask(text), &mut sink).await;

@@ -11,21 +11,18 @@ use crate::{ask, client, with};
 
 #[tokio::test]
 async fn it_is_visibly_a_simulator_and_shows_what_it_received() {
-    with(
-        Simulator::builder().rule(Rule::text("x")),
-        async |simulator| {
-            client(&simulator).chat(&ask("look")).await.unwrap();
-            let origin = format!("http://{}", simulator.addr());
-            for path in ["healthz", "requests", "v1/models", "nowhere"] {
-                let response = reqwest::get(format!("{origin}/{path}")).await.unwrap();
-                assert_eq!(response.headers()["x-modelsim"], "simulated", "{path}");
-            }
-            let response = reqwest::get(format!("{origin}/requests")).await.unwrap();
-            let shown: Vec<Value> = response.json().await.unwrap();
-            assert_eq!(shown[0]["body"]["messages"][0]["content"], "look");
-            assert_eq!(shown[0]["rule"], 1);
-        },
-    )
+    with(Simulator::builder().rule(Rule::text("x")), async |simulator| {
+        client(&simulator).chat(&ask("look")).await.unwrap();
+        let origin = format!("http://{}", simulator.addr());
+        for path in ["healthz", "requests", "v1/models", "nowhere"] {
+            let response = reqwest::get(format!("{origin}/{path}")).await.unwrap();
+            assert_eq!(response.headers()["x-modelsim"], "simulated", "{path}");
+        }
+        let response = reqwest::get(format!("{origin}/requests")).await.unwrap();
+        let shown: Vec<Value> = response.json().await.unwrap();
+        assert_eq!(shown[0]["body"]["messages"][0]["content"], "look");
+        assert_eq!(shown[0]["rule"], 1);
+    })
     .await;
 }
 

@@ -18,10 +18,7 @@ struct Seen(Arc<Mutex<BTreeMap<&'static str, String>>>);
 
 impl Visit for Seen {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0
-            .lock()
-            .unwrap()
-            .insert(field.name(), value.to_owned());
+        self.0.lock().unwrap().insert(field.name(), value.to_owned());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
@@ -46,9 +43,8 @@ async fn a_call_is_one_span_without_content() {
     let seen = Seen::default();
     let subscriber = tracing_subscriber::registry().with(seen.clone());
     let _guard = tracing::subscriber::set_default(subscriber);
-    let builder = Simulator::builder()
-        .rule(Rule::status(400, "bad").when("fail"))
-        .rule(Rule::text("a private answer"));
+    let builder =
+        Simulator::builder().rule(Rule::status(400, "bad").when("fail")).rule(Rule::text("a private answer"));
     with(builder, async |simulator| {
         let model = client(&simulator);
         model.chat(&ask("a private question")).await.unwrap();

@@ -120,10 +120,7 @@ impl Rule {
     }
 
     pub fn tool_call(name: impl Into<String>, arguments: Value) -> Self {
-        Self::reply(Reply::ToolCalls(vec![ScriptedToolCall {
-            name: name.into(),
-            arguments,
-        }]))
+        Self::reply(Reply::ToolCalls(vec![ScriptedToolCall { name: name.into(), arguments }]))
     }
 
     pub fn refusal(text: impl Into<String>) -> Self {
@@ -131,10 +128,7 @@ impl Rule {
     }
 
     pub fn reply(reply: Reply) -> Self {
-        Self {
-            reply: Some(reply),
-            ..Self::default()
-        }
+        Self { reply: Some(reply), ..Self::default() }
     }
 
     pub fn status(status: u16, code: &str) -> Self {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use planfleet_bus::Bus;
 use planfleet_proto::subjects;
 use planfleet_runtime::config::{ProcessEnv, Settings};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use super::{broker_url, connect};
 use crate::{
@@ -16,7 +16,11 @@ use crate::{
     output::{self, cell},
 };
 
-pub(super) async fn admin(cli: &Cli, command: &AdminCommand, settings: &Settings) -> Result<ExitCode, Failure> {
+pub(super) async fn admin(
+    cli: &Cli,
+    command: &AdminCommand,
+    settings: &Settings,
+) -> Result<ExitCode, Failure> {
     match command {
         AdminCommand::Doctor => doctor(cli, settings).await,
     }
@@ -31,7 +35,13 @@ async fn doctor(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
     let mut findings = vec![server_program(), local_model(), tools(settings)];
     findings.extend(models(settings).await);
     findings.extend(broker(settings).await);
-    let row = |finding: &Value| vec![cell(&finding["what"]), cell(&finding["state"]), finding["detail"].as_str().unwrap_or_default().to_owned()];
+    let row = |finding: &Value| {
+        vec![
+            cell(&finding["what"]),
+            cell(&finding["state"]),
+            finding["detail"].as_str().unwrap_or_default().to_owned(),
+        ]
+    };
     output::list(cli.output, &["what", "state", "detail"], &findings, row)?;
     let bad = findings.iter().any(|finding| finding["state"] == "bad");
     Ok(if bad { ExitCode::from(Code::Unexpected as u8) } else { ExitCode::SUCCESS })
@@ -68,8 +78,14 @@ async fn models(settings: &Settings) -> Vec<Value> {
             Err(failure) => Err(failure.to_string()),
         };
         findings.push(match listed {
-            Ok(served) if served.is_empty() || served.contains(&model.model) => finding(&what, "ok", model.base_url.clone()),
-            Ok(served) => finding(&what, "warning", format!("{} does not list {:?}; it lists {}", model.base_url, model.model, served.join(", "))),
+            Ok(served) if served.is_empty() || served.contains(&model.model) => {
+                finding(&what, "ok", model.base_url.clone())
+            }
+            Ok(served) => finding(
+                &what,
+                "warning",
+                format!("{} does not list {:?}; it lists {}", model.base_url, model.model, served.join(", ")),
+            ),
             Err(error) => finding(&what, "bad", error),
         });
     }

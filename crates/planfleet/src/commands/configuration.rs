@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use planfleet_runtime::config::{Settings, DEFAULT_TOML};
+use planfleet_runtime::config::{DEFAULT_TOML, Settings};
 use serde_json::Value;
 
 use crate::{
@@ -12,7 +12,11 @@ use crate::{
     output,
 };
 
-pub(super) fn configuration(cli: &Cli, command: &ConfigCommand, settings: &Settings) -> Result<ExitCode, Failure> {
+pub(super) fn configuration(
+    cli: &Cli,
+    command: &ConfigCommand,
+    settings: &Settings,
+) -> Result<ExitCode, Failure> {
     match command {
         ConfigCommand::Init => output::data(DEFAULT_TOML),
         ConfigCommand::Show => show(cli, settings)?,

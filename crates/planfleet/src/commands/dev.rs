@@ -17,12 +17,18 @@ use crate::{
     output,
 };
 
-pub(super) async fn dev(cli: &Cli, args: &DevArgs, mut settings: Settings, metrics: Metrics) -> Result<ExitCode, Failure> {
+pub(super) async fn dev(
+    cli: &Cli,
+    args: &DevArgs,
+    mut settings: Settings,
+    metrics: Metrics,
+) -> Result<ExitCode, Failure> {
     let options = Options { keep_data: true, local_model: !args.no_local_model };
     let fleet = Embedded::start(&mut settings, options).await?;
     let address = embedded::address_file(&settings);
     let written = json!({"nats_url": fleet.url, "pid": std::process::id()}).to_string();
-    std::fs::write(&address, written).map_err(|error| Failure::unexpected(format!("{}: {error}", address.display())))?;
+    std::fs::write(&address, written)
+        .map_err(|error| Failure::unexpected(format!("{}: {error}", address.display())))?;
     if !cli.quiet {
         for note in &fleet.notes {
             output::note(note);

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, io::IsTerminal as _, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use planfleet_bus::{client::Found, live, Client, Error as BusError};
+use planfleet_bus::{Client, Error as BusError, client::Found, live};
 use planfleet_core::id::RunId;
 use serde_json::Value;
-use tokio::time::{sleep, timeout, Instant};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     cli::Cli,
@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Steps with a line of their own on a terminal.
 const LINES_MAX: usize = 30;
 
+/// Lines that the items of one step take off a terminal.
+const PROGRESS_LINES: usize = 8;
+
 /// How following ended.
 pub(super) enum End {
     /// The run has ended; its document.
@@ -39,7 +42,12 @@ pub(super) enum End {
     Interrupted,
 }
 
-pub(super) async fn follow(cli: &Cli, client: &Client, run: &RunId, within: Option<Duration>) -> Result<End, Failure> {
+pub(super) async fn follow(
+    cli: &Cli,
+    client: &Client,
+    run: &RunId,
+    within: Option<Duration>,
+) -> Result<End, Failure> {
     let until = within.map(|within| Instant::now() + within);
     let mut view = View::new(cli);
     let mut news = client.watch(run).await?;
@@ -63,12 +71,12 @@ pub(super) async fn follow(cli: &Cli, client: &Client, run: &RunId, within: Opti
             return Ok(End::TimedOut);
         }
         let pause = async {
+            if let Ok(Some(piece)) = timeout(LOOK_MAX, news.next()).await {
+                view.hint(&piece);
+            }
             sleep(LOOK_MIN).await;
             // Whatever has piled up by now is in the document that is read next.
             while let Some(Some(piece)) = news.next().now_or_never() {
-                view.hint(&piece);
-            }
-            if let Ok(Some(piece)) = timeout(LOOK_MAX, news.next()).await {
                 view.hint(&piece);
             }
         };
@@ -114,31 +122,52 @@ impl View {
             return;
         }
         let steps: Vec<&Value> = document["steps"].as_array().into_iter().flatten().collect();
-        let run = format!("run {} {}", document["run_id"].as_str().unwrap_or_default(), document["state"].as_str().unwrap_or_default());
-        self.update("run", "", &run);
+        let run = format!(
+            "run {} {}",
+            document["run_id"].as_str().unwrap_or_default(),
+            document["state"].as_str().unwrap_or_default()
+        );
+        self.update("run", "", "", &run);
         for note in document["revisions"].as_array().into_iter().flatten() {
             let (number, reason) = (&note["revision"], note["reason"].as_str().unwrap_or_default());
-            let text = format!("plan {number}: {} steps added, {} dropped: {}", count(&note["added"]), count(&note["dropped"]), line(reason, 90));
-            self.update(&format!("plan {number}"), "", &text);
+            let text = format!(
+                "plan {number}: {} steps added, {} dropped: {}",
+                count(&note["added"]),
+                count(&note["dropped"]),
+                line(reason, 90)
+            );
+            self.update(&format!("plan {number}"), "", "", &text);
         }
         for step in steps.iter().filter(|step| step["id"].is_u64()).take(LINES_MAX) {
-            let text = self.step_line(step, &steps);
-            self.update(&format!("step {:>6}", step["id"]), step["state"].as_str().unwrap_or_default(), &text);
+            let (mark, text) = self.step_line(step, &steps);
+            self.update(
+                &format!("step {:>6}", step["id"]),
+                step["state"].as_str().unwrap_or_default(),
+                &mark,
+                &text,
+            );
         }
     }
 
-    fn step_line(&self, step: &Value, all: &[&Value]) -> String {
+    /// A step's line, and the part of it whose change is worth a new line off a terminal.
+    fn step_line(&self, step: &Value, all: &[&Value]) -> (String, String) {
         let id = step["id"].to_string();
         let prefix = format!("{id}[");
-        let items: Vec<&&Value> = all.iter().filter(|s| s["id"].as_str().is_some_and(|i| i.starts_with(&prefix))).collect();
+        let items: Vec<&&Value> =
+            all.iter().filter(|s| s["id"].as_str().is_some_and(|i| i.starts_with(&prefix))).collect();
         let started = self.running.keys().any(|key| *key == id || key.starts_with(&prefix));
         let state = match step["state"].as_str().unwrap_or_default() {
             "running" if !started => "queued",
             state => state,
         };
-        let mut text = format!("step {id:>3}  {state:<9}  {}", line(step["description"].as_str().unwrap_or_default(), 60));
+        let mut text = format!(
+            "step {id:>3}  {state:<9}  {}",
+            line(step["description"].as_str().unwrap_or_default(), 60)
+        );
+        let mut mark = state.to_owned();
         if !items.is_empty() {
             let done = items.iter().filter(|item| item["state"] == "succeeded").count();
+            mark.push_str(&format!(" {}", done * PROGRESS_LINES / items.len()));
             text.push_str(&format!("  {done}/{}", items.len()));
         }
         let model = step["model"].as_str().or_else(|| self.running.get(&id).and_then(Option::as_deref));
@@ -152,13 +181,13 @@ impl View {
         if let Some(message) = step["error"]["message"].as_str() {
             text.push_str(&format!("  {}", line(message, 80)));
         }
-        text
+        (mark, text)
     }
 
     /// Shows a line anew if it has changed.
-    fn update(&mut self, key: &str, state: &str, text: &str) {
+    fn update(&mut self, key: &str, state: &str, mark: &str, text: &str) {
         // Off a terminal a line is printed when its state changes, not with every token.
-        let seen = if self.lines.is_some() || state.is_empty() { text } else { &text[..text.len().min(22)] };
+        let seen = if self.lines.is_some() || state.is_empty() { text } else { mark };
         if self.shown.get(key).is_some_and(|shown| shown == seen) {
             return;
         }
@@ -187,7 +216,8 @@ fn count(list: &Value) -> usize {
 }
 
 fn new_line(screen: &MultiProgress) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {elapsed:>5} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let style = ProgressStyle::with_template("{spinner} {elapsed:>5} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
     let bar = screen.add(ProgressBar::new_spinner().with_style(style));
     bar.enable_steady_tick(Duration::from_millis(120));
     bar

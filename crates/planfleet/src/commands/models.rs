@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Instant};
 
 use planfleet_llm::{ChatModel as _, ChatRequest, Message};
 use planfleet_runtime::config::{ModelSettings, Role, Settings};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use crate::{
     cli::{Cli, ModelsCommand},
@@ -16,9 +16,14 @@ use crate::{
 /// Enough for one word, and for the few that some models cannot hold back.
 const TEST_TOKENS: u32 = 16;
 
-pub(super) async fn models(cli: &Cli, command: &ModelsCommand, settings: &Settings) -> Result<ExitCode, Failure> {
+pub(super) async fn models(
+    cli: &Cli,
+    command: &ModelsCommand,
+    settings: &Settings,
+) -> Result<ExitCode, Failure> {
     if settings.models.is_empty() {
-        let message = "no models are configured: set OPENAI_API_KEY, or [models] and [roles] in planfleet.toml";
+        let message =
+            "no models are configured: set OPENAI_API_KEY, or [models] and [roles] in planfleet.toml";
         return Err(Failure::usage(message));
     }
     match command {
@@ -30,7 +35,13 @@ pub(super) async fn models(cli: &Cli, command: &ModelsCommand, settings: &Settin
 fn list(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
     let rows: Vec<Value> = settings.models.iter().map(|(name, model)| entry(name, model, settings)).collect();
     let row = |model: &Value| {
-        vec![cell(&model["name"]), cell(&model["model"]), cell(&model["base_url"]), cell(&model["dialect"]), roles_text(model)]
+        vec![
+            cell(&model["name"]),
+            cell(&model["model"]),
+            cell(&model["base_url"]),
+            cell(&model["dialect"]),
+            roles_text(model),
+        ]
     };
     output::list(cli.output, &["name", "model", "base url", "dialect", "roles"], &rows, row)?;
     Ok(ExitCode::SUCCESS)
@@ -48,16 +59,29 @@ fn roles_text(model: &Value) -> String {
 }
 
 async fn test(cli: &Cli, only: Option<&str>, settings: &Settings) -> Result<ExitCode, Failure> {
-    let chosen: Vec<_> = settings.models.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)).collect();
+    let chosen: Vec<_> =
+        settings.models.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)).collect();
     if chosen.is_empty() {
         let have: Vec<&str> = settings.models.keys().map(String::as_str).collect();
-        return Err(Failure::usage(format!("there is no model {:?}; there are {}", only.unwrap_or_default(), have.join(", "))));
+        return Err(Failure::usage(format!(
+            "there is no model {:?}; there are {}",
+            only.unwrap_or_default(),
+            have.join(", ")
+        )));
     }
     let mut results = Vec::new();
     for (name, model) in chosen {
         results.push(ask(name, model).await?);
     }
-    let row = |result: &Value| vec![cell(&result["name"]), cell(&result["ok"]), cell(&result["ms"]), cell(&result["answer"]), cell(&result["error"])];
+    let row = |result: &Value| {
+        vec![
+            cell(&result["name"]),
+            cell(&result["ok"]),
+            cell(&result["ms"]),
+            cell(&result["answer"]),
+            cell(&result["error"]),
+        ]
+    };
     output::list(cli.output, &["name", "ok", "ms", "answer", "error"], &results, row)?;
     let good = results.iter().all(|result| result["ok"] == true);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Code::Unexpected as u8) })
@@ -75,7 +99,11 @@ async fn ask(name: &str, settings: &ModelSettings) -> Result<Value, Failure> {
     let answer = chat.chat(&request).await;
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(match answer {
-        Ok(response) => json!({"name": name, "ok": true, "ms": ms, "answer": response.text.trim(), "error": null}),
-        Err(error) => json!({"name": name, "ok": false, "ms": ms, "answer": null, "error": error.to_string()}),
+        Ok(response) => {
+            json!({"name": name, "ok": true, "ms": ms, "answer": response.text.trim(), "error": null})
+        }
+        Err(error) => {
+            json!({"name": name, "ok": false, "ms": ms, "answer": null, "error": error.to_string()})
+        }
     })
 }

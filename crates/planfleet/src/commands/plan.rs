@@ -5,8 +5,9 @@ use std::{path::Path, process::ExitCode};
 use planfleet_core::{
     json,
     plan::{
+        Plan,
         lint::{self, Existing, Fault, Scope},
-        parse, Plan,
+        parse,
     },
 };
 use planfleet_runtime::config::{ProcessEnv, Settings};
@@ -33,7 +34,8 @@ pub(super) async fn plan(cli: &Cli, args: &PlanArgs, settings: Settings) -> Resu
 
 fn lint_file(cli: &Cli, file: &Path, settings: &Settings) -> Result<ExitCode, Failure> {
     let text = submit::slurp(file, PLAN_BYTES_MAX)?;
-    let value = json::parse_strict(&text).map_err(|error| Failure::usage(format!("{}: not JSON: {error}", file.display())))?;
+    let value = json::parse_strict(&text)
+        .map_err(|error| Failure::usage(format!("{}: not JSON: {error}", file.display())))?;
     let faults = match parse::plan(value) {
         Ok(plan) => faults(&plan, settings)?,
         Err(faults) => faults,
@@ -41,11 +43,17 @@ fn lint_file(cli: &Cli, file: &Path, settings: &Settings) -> Result<ExitCode, Fa
     if cli.output == Format::Table {
         let row = |fault: &Fault| {
             let code = json!(fault.code);
-            vec![fault.step.map_or_else(|| "-".to_owned(), |step| step.to_string()), output::cell(&code), fault.message.clone()]
+            vec![
+                fault.step.map_or_else(|| "-".to_owned(), |step| step.to_string()),
+                output::cell(&code),
+                fault.message.clone(),
+            ]
         };
         match faults.as_slice() {
             [] => output::data("no faults"),
-            faults => output::data(&output::table(&["step", "code", "fault"], faults.iter().map(row).collect())),
+            faults => {
+                output::data(&output::table(&["step", "code", "fault"], faults.iter().map(row).collect()))
+            }
         }
     } else {
         output::value(cli.output, &json!({"ok": faults.is_empty(), "faults": faults}))?;
@@ -71,14 +79,21 @@ async fn preview(cli: &Cli, args: &PlanArgs, mut settings: Settings) -> Result<E
     }
     let local = embedded::borrow_model(&mut settings, &ProcessEnv).await?;
     let Some(model) = compose::models(&settings)?.planner else {
-        return Err(Failure::usage("no planner model is configured: set OPENAI_API_KEY or roles.planner, or run `make setup`"));
+        return Err(Failure::usage(
+            "no planner model is configured: set OPENAI_API_KEY or roles.planner, or run `make setup`",
+        ));
     };
     let planned = planfleet_planner::preview::plan(&model, &submission, &catalog).await;
     if let Some(local) = local {
         local.stop().await;
     }
     let (plan, usage) = planned.map_err(|failure| Failure::new(Code::RunFailed, failure))?;
-    print(cli, args, &plan, Some(&format!("{}: {} tokens in, {} out", model.name(), usage.input_tokens, usage.output_tokens)))?;
+    print(
+        cli,
+        args,
+        &plan,
+        Some(&format!("{}: {} tokens in, {} out", model.name(), usage.input_tokens, usage.output_tokens)),
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -102,7 +117,13 @@ fn table(plan: &Plan) -> String {
         let after: Vec<String> = step.dependencies().iter().map(ToString::to_string).collect();
         let by = if step.tools.is_empty() { step.tier.clone() } else { step.tools.join(", ") };
         let criteria: Vec<String> = step.success_criteria.iter().map(|c| line(&c.to_string(), 40)).collect();
-        vec![format!("{}{mark}", step.id), line(&step.description, 70), by, after.join(", "), criteria.join("; ")]
+        vec![
+            format!("{}{mark}", step.id),
+            line(&step.description, 70),
+            by,
+            after.join(", "),
+            criteria.join("; "),
+        ]
     });
     output::table(&["step", "what", "by", "after", "criteria"], rows.collect())
 }

@@ -110,7 +110,12 @@ fn seconds(ms: u128) -> String {
 
 fn revisions(document: &Value) -> String {
     let row = |note: &Value| {
-        vec![cell(&note["revision"]), cell(&note["added"]), cell(&note["dropped"]), line(&cell(&note["reason"]), 80)]
+        vec![
+            cell(&note["revision"]),
+            cell(&note["added"]),
+            cell(&note["dropped"]),
+            line(&cell(&note["reason"]), 80),
+        ]
     };
     let rows = document["revisions"].as_array().into_iter().flatten().map(row).collect();
     output::table(&["plan", "added", "dropped", "why"], rows)
@@ -122,10 +127,17 @@ fn usage(document: &Value) -> String {
         let used = usage["calls"].as_u64().unwrap_or(0) > 0;
         used.then(|| {
             let count = |name: &str| cell(&usage[name]);
-            vec![role.to_owned(), count("calls"), count("input_tokens"), count("output_tokens"), usd(&usage["usd"])]
+            vec![
+                role.to_owned(),
+                count("calls"),
+                count("input_tokens"),
+                count("output_tokens"),
+                usd(&usage["usd"]),
+            ]
         })
     };
-    let mut rows: Vec<Vec<String>> = ["planner", "executor", "judge", "triage"].into_iter().filter_map(row).collect();
+    let mut rows: Vec<Vec<String>> =
+        ["planner", "executor", "judge", "triage"].into_iter().filter_map(row).collect();
     if rows.is_empty() {
         return "No model was called.".to_owned();
     }

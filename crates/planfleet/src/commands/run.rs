@@ -22,7 +22,12 @@ pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Re
     let source = submit::read(args.goal.as_deref(), args.file.as_deref(), &args.inputs, bytes_max)?;
     let catalog = compose::registry(&settings)?.catalog();
     // Wrong tasks and wrong models are said before anything is started.
-    let span = tracing::info_span!("run", otel.name = "invoke_workflow planfleet", gen_ai.operation.name = "invoke_workflow", run_id = tracing::field::Empty);
+    let span = tracing::info_span!(
+        "run",
+        otel.name = "invoke_workflow planfleet",
+        gen_ai.operation.name = "invoke_workflow",
+        run_id = tracing::field::Empty
+    );
     let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog))?;
     compose::models(&settings)?;
     let submitted = async {
@@ -33,7 +38,8 @@ pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Re
         let needs_model = submission.plan.as_ref().is_none_or(|plan| {
             plan.steps.iter().any(|step| step.kind == planfleet_core::plan::StepKind::Model)
         });
-        let fleet = Embedded::start(&mut settings, Options { keep_data: false, local_model: needs_model }).await?;
+        let fleet =
+            Embedded::start(&mut settings, Options { keep_data: false, local_model: needs_model }).await?;
         if !cli.quiet {
             fleet.notes.iter().for_each(|note| output::note(note));
         }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use planfleet_bus::{client::Found, Client};
+use planfleet_bus::{Client, client::Found};
 use planfleet_core::id::RunId;
 use planfleet_runtime::config::Settings;
 use serde_json::Value;
@@ -52,7 +52,10 @@ async fn find(client: &Client, id: &RunId) -> Result<Value, Failure> {
 }
 
 fn unknown(id: &RunId) -> Failure {
-    Failure::new(Code::Unexpected, format!("there is no run {id}; `planfleet runs list` shows those that are"))
+    Failure::new(
+        Code::Unexpected,
+        format!("there is no run {id}; `planfleet runs list` shows those that are"),
+    )
 }
 
 async fn get(cli: &Cli, client: &Client, id: &RunId) -> Result<ExitCode, Failure> {

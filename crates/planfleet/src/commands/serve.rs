@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use planfleet_bus::{broker, Bus, Error as BusError, Pool};
+use planfleet_bus::{Bus, Error as BusError, Pool, broker};
 use planfleet_runtime::{
     config::Settings,
     health::{self, Health, HealthHandle},
@@ -10,7 +10,7 @@ use planfleet_runtime::{
     tasks::Tasks,
     telemetry::Metrics,
 };
-use tokio::time::{interval, sleep, Instant};
+use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::connect;
@@ -28,7 +28,12 @@ const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(30);
 /// On top of the longest grace of a pool, for hand-overs and the last acks.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
-pub(super) async fn serve(cli: &Cli, args: &ServeArgs, mut settings: Settings, metrics: Metrics) -> Result<ExitCode, Failure> {
+pub(super) async fn serve(
+    cli: &Cli,
+    args: &ServeArgs,
+    mut settings: Settings,
+    metrics: Metrics,
+) -> Result<ExitCode, Failure> {
     if args.roles.contains(&Role::Api) {
         return Err(Failure::usage("the role api is not there yet; use the command line"));
     }
@@ -77,7 +82,9 @@ pub(super) async fn bootstrap(bus: &Bus, settings: &Settings) -> Result<(), Fail
     loop {
         match bus.bootstrap(&compose::topology(settings)).await {
             Ok(()) => return Ok(()),
-            Err(BusError::Broker(broker::Error::Unreachable(why))) if started.elapsed() < BOOTSTRAP_PATIENCE => {
+            Err(BusError::Broker(broker::Error::Unreachable(why)))
+                if started.elapsed() < BOOTSTRAP_PATIENCE =>
+            {
                 tracing::warn!(why, "the broker is not ready; trying again");
                 sleep(Duration::from_millis(500)).await;
             }
@@ -95,7 +102,8 @@ async fn start_health(
     let health = Health::new();
     let ready = health.check("broker");
     ready.set(true, "connected");
-    let listen = if settings.health.listen.is_empty() { health::SERVE_LISTEN } else { &settings.health.listen };
+    let listen =
+        if settings.health.listen.is_empty() { health::SERVE_LISTEN } else { &settings.health.listen };
     if listen == "off" {
         return Ok(ready);
     }
@@ -132,7 +140,11 @@ fn grace(settings: &Settings) -> Duration {
 }
 
 /// Waits for a signal or for a role that fails for good, then drains.
-pub(super) async fn until_stopped(tasks: &Tasks, stop: &CancellationToken, grace: Duration) -> Result<ExitCode, Failure> {
+pub(super) async fn until_stopped(
+    tasks: &Tasks,
+    stop: &CancellationToken,
+    grace: Duration,
+) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen(stop.clone()).map_err(Failure::unexpected)?;
     let failed = tokio::select! {
         request = signals.next() => {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use planfleet_core::json;
 use planfleet_runtime::config::Settings;
 use planfleet_tools::CallContext;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use crate::{
     cli::{Cli, ToolsCommand},
@@ -14,12 +14,18 @@ use crate::{
     output::{self, cell},
 };
 
-pub(super) async fn tools(cli: &Cli, command: &ToolsCommand, settings: &Settings) -> Result<ExitCode, Failure> {
+pub(super) async fn tools(
+    cli: &Cli,
+    command: &ToolsCommand,
+    settings: &Settings,
+) -> Result<ExitCode, Failure> {
     let registry = compose::registry(settings)?;
     match command {
         ToolsCommand::List => {
             let tools: Vec<Value> = registry.catalog().values().map(|tool| json!(tool)).collect();
-            let row = |tool: &Value| vec![cell(&tool["name"]), cell(&tool["effect"]), arguments(tool), cell(&tool["description"])];
+            let row = |tool: &Value| {
+                vec![cell(&tool["name"]), cell(&tool["effect"]), arguments(tool), cell(&tool["description"])]
+            };
             output::list(cli.output, &["tool", "effect", "arguments", "what it does"], &tools, row)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -33,10 +39,12 @@ pub(super) async fn tools(cli: &Cli, command: &ToolsCommand, settings: &Settings
             Ok(ExitCode::SUCCESS)
         }
         ToolsCommand::Call { name, args } => {
-            let args = json::parse_strict(args).map_err(|error| Failure::usage(format!("--args: not JSON: {error}")))?;
+            let args = json::parse_strict(args)
+                .map_err(|error| Failure::usage(format!("--args: not JSON: {error}")))?;
             let context = CallContext { idempotency_key: compose::unique_name(), ..CallContext::default() };
             match registry.call(name, args, &context).await {
-                Ok(output) => output::value(cli.output, &json!({"ok": true, "output": output})).map(|()| ExitCode::SUCCESS),
+                Ok(output) => output::value(cli.output, &json!({"ok": true, "output": output}))
+                    .map(|()| ExitCode::SUCCESS),
                 Err(failure) => {
                     let error = json!({"class": failure.class, "message": failure.message});
                     output::value(cli.output, &json!({"ok": false, "error": error}))?;
@@ -49,7 +57,9 @@ pub(super) async fn tools(cli: &Cli, command: &ToolsCommand, settings: &Settings
 
 /// The argument names; optional ones with a question mark.
 fn arguments(tool: &Value) -> String {
-    let required = |name: &str| tool["arguments"]["required"].as_array().is_some_and(|all| all.iter().any(|r| r == name));
+    let required = |name: &str| {
+        tool["arguments"]["required"].as_array().is_some_and(|all| all.iter().any(|r| r == name))
+    };
     let properties = tool["arguments"]["properties"].as_object();
     let shown = |name: &String| if required(name) { name.clone() } else { format!("{name}?") };
     properties.into_iter().flatten().map(|(name, _)| shown(name)).collect::<Vec<_>>().join(", ")

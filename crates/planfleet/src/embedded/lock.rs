@@ -18,7 +18,8 @@ pub(crate) struct Folder {
 impl Folder {
     /// A folder that a restart finds again.
     pub(crate) fn locked(path: &Path) -> Result<Self, Failure> {
-        let trouble = |error: std::io::Error| Failure::usage(format!("data folder {}: {error}", path.display()));
+        let trouble =
+            |error: std::io::Error| Failure::usage(format!("data folder {}: {error}", path.display()));
         fs::create_dir_all(path).map_err(trouble)?;
         let lock = File::create(path.join("planfleet.lock")).map_err(trouble)?;
         match lock.try_lock() {

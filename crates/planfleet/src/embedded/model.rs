@@ -59,9 +59,13 @@ fn installed(env: &dyn Env) -> Result<Option<Installed>, Failure> {
         Some(own) => {
             let own = PathBuf::from(own);
             if !own.is_file() {
-                return Err(Failure::usage(format!("PLANFLEET_GGUF={}: there is no such file", own.display())));
+                return Err(Failure::usage(format!(
+                    "PLANFLEET_GGUF={}: there is no such file",
+                    own.display()
+                )));
             }
-            let alias = own.file_stem().map_or_else(|| "gguf".into(), |stem| stem.to_string_lossy().into_owned());
+            let alias =
+                own.file_stem().map_or_else(|| "gguf".into(), |stem| stem.to_string_lossy().into_owned());
             (own, alias)
         }
         None => (cache.join(GGUF), ALIAS.to_owned()),
@@ -96,8 +100,13 @@ impl LocalModel {
         let ready = timeout(START_TIMEOUT, ready_line(&mut child)).await;
         match ready {
             Ok(Some(base_url)) => Ok(Some(Self { child, base_url, alias: installed.alias })),
-            Ok(None) => Err(Failure::unexpected("the local model ended at its start; `planfleet admin doctor` says more")),
-            Err(_) => Err(Failure::unexpected(format!("the local model did not start within {} s", START_TIMEOUT.as_secs()))),
+            Ok(None) => Err(Failure::unexpected(
+                "the local model ended at its start; `planfleet admin doctor` says more",
+            )),
+            Err(_) => Err(Failure::unexpected(format!(
+                "the local model did not start within {} s",
+                START_TIMEOUT.as_secs()
+            ))),
         }
     }
 
@@ -114,7 +123,11 @@ impl LocalModel {
             base_url: self.base_url.clone(),
             model: self.alias.clone(),
             max_output_tokens: Some(256),
-            price: Price { input_usd_per_million: free, cached_input_usd_per_million: free, output_usd_per_million: free },
+            price: Price {
+                input_usd_per_million: free,
+                cached_input_usd_per_million: free,
+                output_usd_per_million: free,
+            },
             max_concurrency: SLOTS,
             ..ModelSettings::default()
         };
@@ -135,10 +148,9 @@ impl LocalModel {
 async fn ready_line(child: &mut Child) -> Option<String> {
     let mut lines = BufReader::new(child.stdout.take()?).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        if let Ok(value) = serde_json::from_str::<Value>(&line) {
-            if value["ready"] == true {
-                return value["base_url"].as_str().map(str::to_owned);
-            }
+        let value: Value = serde_json::from_str(&line).unwrap_or_default();
+        if value["ready"] == true {
+            return value["base_url"].as_str().map(str::to_owned);
         }
     }
     None

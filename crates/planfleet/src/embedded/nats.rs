@@ -11,7 +11,7 @@ use planfleet_runtime::config::{Env as _, ProcessEnv};
 use serde_json::Value;
 use tokio::{
     process::{Child, Command},
-    time::{sleep, timeout, Instant},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::exit::Failure;
@@ -78,7 +78,9 @@ impl NatsServer {
             }
             if let Ok(Some(status)) = self.child.try_wait() {
                 let why = last_line(log);
-                return Err(Failure::unexpected(format!("nats-server ended with {status} at its start: {why}")));
+                return Err(Failure::unexpected(format!(
+                    "nats-server ended with {status} at its start: {why}"
+                )));
             }
             sleep(LOOK_EVERY).await;
         }
@@ -111,7 +113,10 @@ fn configuration(folder: &Path, sync_interval: Option<&str>) -> String {
 }
 
 fn read_port(folder: &Path) -> Option<String> {
-    let file = std::fs::read_dir(folder).ok()?.flatten().find(|entry| entry.path().extension().is_some_and(|e| e == "ports"))?;
+    let file = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .find(|entry| entry.path().extension().is_some_and(|e| e == "ports"))?;
     let ports: Value = serde_json::from_str(&std::fs::read_to_string(file.path()).ok()?).ok()?;
     ports["nats"][0].as_str().map(str::to_owned)
 }
@@ -133,15 +138,22 @@ pub(crate) fn find() -> Result<PathBuf, Failure> {
     }
     let path = ProcessEnv.get("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|folder| folder.join("nats-server"));
-    tool_folders().map(|folder| folder.join("nats-server")).chain(on_path).find(|program| program.is_file()).ok_or_else(|| {
-        Failure::usage("nats-server is not there; run `make setup`, or put version 2.12 or newer on the PATH")
-    })
+    tool_folders()
+        .map(|folder| folder.join("nats-server"))
+        .chain(on_path)
+        .find(|program| program.is_file())
+        .ok_or_else(|| {
+            Failure::usage(
+                "nats-server is not there; run `make setup`, or put version 2.12 or newer on the PATH",
+            )
+        })
 }
 
 /// `.tools/bin` in the folders above the working directory and above this program.
 fn tool_folders() -> impl Iterator<Item = PathBuf> {
     let starts = [std::env::current_dir().ok(), std::env::current_exe().ok()];
-    starts.into_iter().flatten().flat_map(|start| {
-        start.ancestors().map(|folder| folder.join(".tools/bin")).collect::<Vec<_>>()
-    })
+    starts
+        .into_iter()
+        .flatten()
+        .flat_map(|start| start.ancestors().map(|folder| folder.join(".tools/bin")).collect::<Vec<_>>())
 }

@@ -15,10 +15,7 @@ const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Adds every semantic fault; a key that is faulty already is left alone.
 pub(super) fn check(settings: &Settings, faults: &mut Vec<Fault>) {
-    let mut checks = Checks {
-        settings,
-        found: Vec::new(),
-    };
+    let mut checks = Checks { settings, found: Vec::new() };
     checks.nats();
     checks.roles();
     for (name, model) in &settings.models {
@@ -173,15 +170,11 @@ impl Checks<'_> {
             self.add("telemetry.otlp_endpoint", fault);
         }
         let filter = EnvFilter::builder().parse(&telemetry.log_filter).err();
-        let fault = filter.map(|error| {
-            format!("not a filter, such as \"info,planfleet_coordinator=debug\": {error}")
-        });
+        let fault = filter
+            .map(|error| format!("not a filter, such as \"info,planfleet_coordinator=debug\": {error}"));
         self.add("telemetry.log_filter", fault);
         let unnamed = telemetry.service_name.is_empty();
-        self.add(
-            "telemetry.service_name",
-            unnamed.then(|| "missing; expected a name".to_owned()),
-        );
+        self.add("telemetry.service_name", unnamed.then(|| "missing; expected a name".to_owned()));
     }
 
     fn health(&mut self) {
@@ -200,8 +193,7 @@ impl Checks<'_> {
 
     fn add(&mut self, key: &str, message: Option<String>) {
         let Some(message) = message else { return };
-        self.found
-            .push(Fault::new(key, self.settings.source_of(key), message));
+        self.found.push(Fault::new(key, self.settings.source_of(key), message));
     }
 }
 
@@ -228,8 +220,6 @@ fn sync_interval_fault(text: &str) -> Option<String> {
 fn listen_fault(listen: &str) -> Option<String> {
     match url::split_port(listen) {
         (_, Some(port)) => url::port_fault(port, 0),
-        (_, None) => Some(format!(
-            "`{listen}` has no port; expected such as \"127.0.0.1:9464\""
-        )),
+        (_, None) => Some(format!("`{listen}` has no port; expected such as \"127.0.0.1:9464\"")),
     }
 }

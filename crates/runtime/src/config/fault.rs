@@ -17,22 +17,10 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(
-        key: impl Into<String>,
-        source: impl Into<String>,
-        message: impl fmt::Display,
-    ) -> Self {
+    pub(super) fn new(key: impl Into<String>, source: impl Into<String>, message: impl fmt::Display) -> Self {
         // A fault is one line: parsers' messages may have more.
-        let message = message
-            .to_string()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
-        Self {
-            key: key.into(),
-            source: source.into(),
-            message,
-        }
+        let message = message.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        Self { key: key.into(), source: source.into(), message }
     }
 }
 

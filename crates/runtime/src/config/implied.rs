@@ -49,14 +49,8 @@ fn implied_model(has_key: bool, url: Option<String>, env: &dyn Env) -> ModelSett
     };
     ModelSettings {
         dialect: dialect.to_owned(),
-        model: env
-            .get("OPENAI_MODEL")
-            .unwrap_or_else(|| DEFAULT_OPENAI_MODEL.to_owned()),
-        api_key_env: if has_key {
-            "OPENAI_API_KEY".to_owned()
-        } else {
-            String::new()
-        },
+        model: env.get("OPENAI_MODEL").unwrap_or_else(|| DEFAULT_OPENAI_MODEL.to_owned()),
+        api_key_env: if has_key { "OPENAI_API_KEY".to_owned() } else { String::new() },
         base_url,
         ..ModelSettings::default()
     }
@@ -68,15 +62,8 @@ fn fill_pools(settings: &mut Settings) {
     if !settings.pools.is_empty() {
         return;
     }
-    let plan = PoolSettings {
-        slots: 4,
-        ..PoolSettings::default()
-    };
-    settings.pools = [
-        ("plan".to_owned(), plan),
-        ("default".to_owned(), PoolSettings::default()),
-    ]
-    .into();
+    let plan = PoolSettings { slots: 4, ..PoolSettings::default() };
+    settings.pools = [("plan".to_owned(), plan), ("default".to_owned(), PoolSettings::default())].into();
 }
 
 /// A container may have no home: then state lies beside the process.

@@ -1,10 +1,7 @@
 //! The "did you mean" of unknown names.
 
 /// The candidate that the writer most likely meant, if any is near enough.
-pub(super) fn nearest<'a>(
-    wanted: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the word: a swap in `ulr` counts as two edits and must pass,
     // while unrelated short words must not.
     let budget = (wanted.len() / 3).max(2);
@@ -40,10 +37,7 @@ mod tests {
     #[test]
     fn suggests_the_near_and_only_the_near() {
         assert_eq!(nearest("ulr", ["url", "creds", "name"]), Some("url"));
-        assert_eq!(
-            nearest("api_key", ["api_key_env", "model"]),
-            Some("api_key_env")
-        );
+        assert_eq!(nearest("api_key", ["api_key_env", "model"]), Some("api_key_env"));
         assert_eq!(nearest("colour", ["url", "creds", "name"]), None);
     }
 }

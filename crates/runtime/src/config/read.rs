@@ -54,12 +54,7 @@ where
     T: Default + Serialize + DeserializeOwned,
 {
     let known = known_keys::<T>();
-    let mut reader = Reader::<T> {
-        path,
-        ledger,
-        accepted: JsonMap::new(),
-        section: PhantomData,
-    };
+    let mut reader = Reader::<T> { path, ledger, accepted: JsonMap::new(), section: PhantomData };
     if let Some(table) = table_of(path, value, reader.ledger) {
         reader.table(&[], &known, table);
     }
@@ -238,10 +233,9 @@ fn json(value: &Value, spelled: bool) -> Json {
             serde_json::from_str(text).unwrap_or_else(|_| Json::String(text.clone()))
         }
         ValueKind::String(text) => Json::String(text.clone()),
-        ValueKind::Table(table) => table
-            .iter()
-            .map(|(key, value)| (key.clone(), json(value, spelled)))
-            .collect(),
+        ValueKind::Table(table) => {
+            table.iter().map(|(key, value)| (key.clone(), json(value, spelled))).collect()
+        }
         ValueKind::Array(items) => items.iter().map(|item| json(item, spelled)).collect(),
         // No layer makes these; text is refused wherever a number is wanted.
         other => Json::String(other.to_string()),
@@ -249,9 +243,7 @@ fn json(value: &Value, spelled: bool) -> Json {
 }
 
 fn nested(path: &[&str], value: Json) -> Json {
-    path.iter().rev().fold(value, |inner, key| {
-        Json::Object(JsonMap::from_iter([((*key).to_owned(), inner)]))
-    })
+    path.iter().rev().fold(value, |inner, key| Json::Object(JsonMap::from_iter([((*key).to_owned(), inner)])))
 }
 
 fn insert(into: &mut JsonMap, path: &[&str], value: Json) {
@@ -261,9 +253,7 @@ fn insert(into: &mut JsonMap, path: &[&str], value: Json) {
             into.insert((*key).to_owned(), value);
         }
         [key, rest @ ..] => {
-            let inner = into
-                .entry((*key).to_owned())
-                .or_insert_with(|| Json::Object(JsonMap::new()));
+            let inner = into.entry((*key).to_owned()).or_insert_with(|| Json::Object(JsonMap::new()));
             if let Json::Object(inner) = inner {
                 insert(inner, rest, value);
             }

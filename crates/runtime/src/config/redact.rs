@@ -34,10 +34,7 @@ fn hidden_text(text: &str, secret: bool) -> String {
     if secret || text.contains("-----BEGIN") {
         return REDACTED.to_owned();
     }
-    let urls: Vec<String> = text
-        .split(',')
-        .map(|part| url::without_userinfo(part, REDACTED))
-        .collect();
+    let urls: Vec<String> = text.split(',').map(|part| url::without_userinfo(part, REDACTED)).collect();
     urls.join(",")
 }
 
@@ -55,10 +52,7 @@ fn is_secret_key(key: &str) -> bool {
         "privatekey",
         "extraheaders",
     ];
-    let name: String = key
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
+    let name: String =
+        key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     ENDINGS.iter().any(|ending| name.ends_with(ending))
 }

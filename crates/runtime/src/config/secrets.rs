@@ -36,13 +36,9 @@ impl SecretSource<'_> {
         variable: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<String, SecretError> {
-        env(variable)
-            .map(|key| key.trim().to_owned())
-            .filter(|key| !key.is_empty())
-            .ok_or_else(|| SecretError::MissingVariable {
-                model: self.model.to_owned(),
-                variable: variable.to_owned(),
-            })
+        env(variable).map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).ok_or_else(|| {
+            SecretError::MissingVariable { model: self.model.to_owned(), variable: variable.to_owned() }
+        })
     }
 
     fn read_file(&self, path: &str) -> Result<String, SecretError> {
@@ -53,14 +49,9 @@ impl SecretSource<'_> {
         };
         let file = std::fs::File::open(path).map_err(unreadable)?;
         let mut text = String::new();
-        file.take(Self::FILE_BYTES_MAX)
-            .read_to_string(&mut text)
-            .map_err(unreadable)?;
+        file.take(Self::FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
         match text.trim() {
-            "" => Err(SecretError::EmptyFile {
-                model: self.model.to_owned(),
-                path: path.to_owned(),
-            }),
+            "" => Err(SecretError::EmptyFile { model: self.model.to_owned(), path: path.to_owned() }),
             key => Ok(key.to_owned()),
         }
     }

@@ -95,12 +95,7 @@ pub struct PoolSettings {
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self {
-            slots: 16,
-            ack_wait_s: 30,
-            step_timeout_s: 600,
-            grace_s: 30,
-        }
+        Self { slots: 16, ack_wait_s: 30, step_timeout_s: 600, grace_s: 30 }
     }
 }
 

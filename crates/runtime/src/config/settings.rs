@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::models::ModelSettings;
 use super::sections::{
-    DataSettings, HealthSettings, LimitSettings, NatsSettings, PoolSettings, RoleSettings,
-    TelemetrySettings, ToolSettings,
+    DataSettings, HealthSettings, LimitSettings, NatsSettings, PoolSettings, RoleSettings, TelemetrySettings,
+    ToolSettings,
 };
 
 /// Everything that can be configured, checked.
@@ -56,10 +56,7 @@ impl Settings {
         self.models
             .get_key_value(name)
             .map(|(name, model)| (name.as_str(), model))
-            .ok_or_else(|| MissingRole {
-                role,
-                models: self.models.keys().cloned().collect(),
-            })
+            .ok_or_else(|| MissingRole { role, models: self.models.keys().cloned().collect() })
     }
 }
 
@@ -94,13 +91,7 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order of the file.
-    pub const ALL: [Self; 5] = [
-        Self::Planner,
-        Self::Executor,
-        Self::Strong,
-        Self::Judge,
-        Self::Triage,
-    ];
+    pub const ALL: [Self; 5] = [Self::Planner, Self::Executor, Self::Strong, Self::Judge, Self::Triage];
 
     /// The key under `[roles]`.
     pub fn key(self) -> &'static str {

@@ -39,9 +39,7 @@ pub trait Env {
     /// One variable; an empty one counts as unset.
     fn get(&self, name: &str) -> Option<String> {
         let found = self.all().into_iter().find(|(key, _)| key == name);
-        found
-            .map(|(_, value)| value)
-            .filter(|value| !value.is_empty())
+        found.map(|(_, value)| value).filter(|value| !value.is_empty())
     }
 }
 
@@ -69,10 +67,9 @@ impl Env for BTreeMap<String, String> {
 
 /// A directory of the XDG base directory specification.
 pub(super) fn xdg_dir(env: &dyn Env, variable: &str, below_home: &str) -> Option<PathBuf> {
-    env.get(variable).map(PathBuf::from).or_else(|| {
-        env.get("HOME")
-            .map(|home| Path::new(&home).join(below_home))
-    })
+    env.get(variable)
+        .map(PathBuf::from)
+        .or_else(|| env.get("HOME").map(|home| Path::new(&home).join(below_home)))
 }
 
 /// All layers merged, and a note for each well-known variable that was taken.
@@ -82,9 +79,8 @@ pub(super) fn merge(
     env: &dyn Env,
 ) -> Result<(Map<String, Value>, Vec<String>), ConfigError> {
     let (well_known, notes) = well_known_layer(env);
-    let mut builder = Config::builder()
-        .add_source(toml_layer(DEFAULTS, DEFAULT_TOML)?)
-        .add_source(well_known);
+    let mut builder =
+        Config::builder().add_source(toml_layer(DEFAULTS, DEFAULT_TOML)?).add_source(well_known);
     if let Some(path) = file {
         builder = builder.add_source(toml_layer(&path.display().to_string(), &read(path)?)?);
     }
@@ -119,9 +115,7 @@ fn well_known_layer(env: &dyn Env) -> (Layer, Vec<String>) {
             continue;
         };
         let origin = format!("{ENV_ORIGIN}{variable}");
-        layer
-            .0
-            .insert(key.to_owned(), Value::new(Some(&origin), text));
+        layer.0.insert(key.to_owned(), Value::new(Some(&origin), text));
         notes.push(format!(
             "{variable} is set: the default of {key}, unless the file or a flag says otherwise"
         ));
@@ -144,9 +138,7 @@ fn env_layer(env: &dyn Env) -> Layer {
 
 fn flag_layer(overrides: &[(String, String)]) -> Layer {
     let origin = COMMAND_LINE.to_owned();
-    let pairs = overrides
-        .iter()
-        .map(|(key, text)| (key.clone(), Value::new(Some(&origin), text.clone())));
+    let pairs = overrides.iter().map(|(key, text)| (key.clone(), Value::new(Some(&origin), text.clone())));
     Layer(pairs.collect())
 }
 
@@ -155,10 +147,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     let cannot = |error: std::io::Error| one_fault(&name, &format!("cannot be read: {error}"));
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut text = String::new();
-    let read = file
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .map_err(cannot)?;
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(cannot)?;
     if read as u64 > FILE_BYTES_MAX {
         let message = format!("is larger than the {FILE_BYTES_MAX} bytes allowed");
         return Err(one_fault(&name, &message));
@@ -167,9 +156,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 }
 
 fn one_fault(source: &str, message: &dyn std::fmt::Display) -> ConfigError {
-    ConfigError {
-        faults: vec![Fault::new("", source, message)],
-    }
+    ConfigError { faults: vec![Fault::new("", source, message)] }
 }
 
 /// Parses TOML. With faults in the syntax nothing else is looked at, since
@@ -213,11 +200,9 @@ impl Document<'_> {
             },
             DeValue::Boolean(flag) => ValueKind::Boolean(*flag),
             DeValue::Datetime(time) => ValueKind::String(time.to_string()),
-            DeValue::Array(items) => items
-                .iter()
-                .map(|item| self.value(item.get_ref(), origin))
-                .collect::<Vec<_>>()
-                .into(),
+            DeValue::Array(items) => {
+                items.iter().map(|item| self.value(item.get_ref(), origin)).collect::<Vec<_>>().into()
+            }
             DeValue::Table(table) => ValueKind::Table(self.table(table)),
         };
         Value::new(Some(origin), kind)

@@ -80,23 +80,17 @@ fn the_embedded_file_equals_the_defaults_and_names_every_key() {
     sections["pool"] = serde_json::to_value(PoolSettings::default()).unwrap();
     for (section, keys) in sections.as_object().unwrap() {
         for key in keys.as_object().unwrap().keys() {
-            assert!(
-                DEFAULT_TOML.contains(&format!("{key} = ")),
-                "{section}.{key}"
-            );
+            assert!(DEFAULT_TOML.contains(&format!("{key} = ")), "{section}.{key}");
         }
     }
 }
 
 #[test]
 fn the_commented_examples_are_valid() {
-    let is_example =
-        |line: &&str| line.starts_with('[') || line.starts_with("# [") || line.contains(" = ");
+    let is_example = |line: &&str| line.starts_with('[') || line.starts_with("# [") || line.contains(" = ");
     let lines = DEFAULT_TOML.lines().filter(is_example);
     let text: Vec<&str> = lines.map(|line| line.trim_start_matches("# ")).collect();
-    let text = text
-        .join("\n")
-        .replace("api_key_file = ", "# api_key_file = ");
+    let text = text.join("\n").replace("api_key_file = ", "# api_key_file = ");
     let settings = story(&text).load().unwrap();
     let price = settings.models["fast"].price;
     assert_eq!(price.input_usd_per_million.unwrap().nano_usd(), 100_000_000);
@@ -125,10 +119,7 @@ fn layers_win_in_order() {
     assert_eq!(settings.nats.creds, "flag");
     assert_eq!(settings.tools.roots, ["/a", "/b"]);
     assert!(settings.tools.allow_loopback);
-    assert_eq!(
-        settings.source_of("nats.shards"),
-        "env PLANFLEET__NATS__SHARDS"
-    );
+    assert_eq!(settings.source_of("nats.shards"), "env PLANFLEET__NATS__SHARDS");
     assert!(settings.source_of("nats.url").ends_with("planfleet.toml:2"));
 }
 
@@ -165,10 +156,8 @@ fn a_role_that_names_no_model_lists_those_that_exist() {
     let story = story(TWO_MODELS).flag("roles.judge", "fats");
     assert_eq!(
         story.faults(),
-        [
-            "roles.judge: no model is named `fats`; did you mean `fast`? \
-             (configured: fast, smart) (command line)"
-        ]
+        ["roles.judge: no model is named `fats`; did you mean `fast`? \
+             (configured: fast, smart) (command line)"]
     );
 }
 
@@ -200,16 +189,9 @@ fn semantic_faults_name_what_would_be_right() {
 
 #[test]
 fn a_missing_file_is_a_fault_only_when_it_was_asked_for() {
-    let request = LoadRequest {
-        file: Some("/nowhere/x.toml".into()),
-        ..LoadRequest::default()
-    };
+    let request = LoadRequest { file: Some("/nowhere/x.toml".into()), ..LoadRequest::default() };
     let error = Settings::load(&request, &BTreeMap::new()).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("/nowhere/x.toml: cannot be read")
-    );
+    assert!(error.to_string().starts_with("/nowhere/x.toml: cannot be read"));
 }
 
 #[test]
@@ -220,10 +202,7 @@ fn the_users_own_file_is_taken_when_there_is_no_local_one() {
     fs::write(file, "[nats]\nname = \"mine\"\n").unwrap();
     let home = directory.path().display().to_string();
     let env = BTreeMap::from([("XDG_CONFIG_HOME".to_owned(), home)]);
-    let request = LoadRequest {
-        directory: directory.path().to_owned(),
-        ..LoadRequest::default()
-    };
+    let request = LoadRequest { directory: directory.path().to_owned(), ..LoadRequest::default() };
     assert_eq!(Settings::load(&request, &env).unwrap().nats.name, "mine");
 }
 
@@ -233,12 +212,7 @@ fn roles_fall_back() {
     assert_eq!(settings.role(Role::Strong).unwrap().0, "smart");
     assert_eq!(settings.role(Role::Judge).unwrap().0, "fast");
     assert_eq!(settings.role(Role::Triage).unwrap().0, "fast");
-    let error = story("")
-        .load()
-        .unwrap()
-        .role(Role::Planner)
-        .unwrap_err()
-        .to_string();
+    let error = story("").load().unwrap().role(Role::Planner).unwrap_err().to_string();
     assert!(error.contains("configured: none"), "{error}");
 }
 
@@ -248,22 +222,13 @@ fn prices_are_exact_and_open_tables_take_what_they_are_given() {
         .env("PLANFLEET__MODELS__FAST__EXTRA_BODY__TOP_K", "40")
         .env("PLANFLEET__MODELS__FAST__EXTRA_BODY__EFFORT", "low")
         .env("PLANFLEET__MODELS__FAST__EXTRA_HEADERS__TEAM", "7")
-        .env(
-            "PLANFLEET__MODELS__FAST__PRICE__INPUT_USD_PER_MILLION",
-            "0.1",
-        );
+        .env("PLANFLEET__MODELS__FAST__PRICE__INPUT_USD_PER_MILLION", "0.1");
     let settings = story.load().unwrap();
     let (smart, fast) = (&settings.models["smart"], &settings.models["fast"]);
-    assert_eq!(
-        smart.price.output_usd_per_million.unwrap().nano_usd(),
-        10_500_000_000
-    );
+    assert_eq!(smart.price.output_usd_per_million.unwrap().nano_usd(), 10_500_000_000);
     assert_eq!(smart.price.input_usd_per_million.unwrap().to_string(), "2");
     assert_eq!(smart.price.cached_input_usd_per_million, None);
-    assert_eq!(
-        fast.price.input_usd_per_million.unwrap().nano_usd(),
-        100_000_000
-    );
+    assert_eq!(fast.price.input_usd_per_million.unwrap().nano_usd(), 100_000_000);
     assert_eq!(fast.extra_body["top_k"], 40);
     assert_eq!(fast.extra_body["effort"], "low");
     assert_eq!(fast.extra_headers["team"], "7");
@@ -271,23 +236,12 @@ fn prices_are_exact_and_open_tables_take_what_they_are_given() {
 
 #[test]
 fn openai_variables_make_a_model_when_none_is_configured() {
-    let local = story("")
-        .env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-        .env("OPENAI_MODEL", "tiny")
-        .load()
-        .unwrap();
+    let local =
+        story("").env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1").env("OPENAI_MODEL", "tiny").load().unwrap();
     let (name, model) = local.role(Role::Planner).unwrap();
     assert_eq!((name, model.model.as_str()), ("openai", "tiny"));
-    assert_eq!(
-        (model.dialect.as_str(), model.api_key_env.as_str()),
-        ("generic", "")
-    );
-    assert!(
-        local
-            .origin_notes
-            .iter()
-            .any(|note| note.contains("OPENAI_"))
-    );
+    assert_eq!((model.dialect.as_str(), model.api_key_env.as_str()), ("generic", ""));
+    assert!(local.origin_notes.iter().any(|note| note.contains("OPENAI_")));
 
     let hosted = story("").env("OPENAI_API_KEY", "k").load().unwrap();
     assert_eq!(hosted.models["openai"].dialect, "openai");
@@ -304,10 +258,7 @@ fn secrets_come_from_where_they_are_said_to_be() {
     let found = source.resolve(smart, &|name| (name == "KEY").then(|| "k\n".to_owned()));
     assert_eq!(found.unwrap().as_deref(), Some("k"));
     let missing = source.resolve(smart, &|_| None).unwrap_err().to_string();
-    assert!(
-        missing.contains("`smart`") && missing.contains("KEY"),
-        "{missing}"
-    );
+    assert!(missing.contains("`smart`") && missing.contains("KEY"), "{missing}");
     assert_eq!(source.resolve(fast, &|_| None).unwrap(), None);
 }
 
@@ -323,11 +274,7 @@ fn what_is_shown_hides_secrets() {
     for hidden in ["hunter2", "JWT", "token = 5"] {
         assert!(!text.contains(hidden), "{hidden} is in\n{text}");
     }
-    for shown in [
-        "api_key_env = \"KEY\"",
-        "max_output_tokens = 9",
-        "nats://<redacted>@a:1/x,nats://b",
-    ] {
+    for shown in ["api_key_env = \"KEY\"", "max_output_tokens = 9", "nats://<redacted>@a:1/x,nats://b"] {
         assert!(text.contains(shown), "{shown} is not in\n{text}");
     }
 }

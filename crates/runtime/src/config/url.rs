@@ -20,13 +20,7 @@ pub(super) fn split(url: &str) -> Option<Parts<'_>> {
         None => (None, authority),
     };
     let (host, port) = split_port(host_port);
-    Some(Parts {
-        scheme,
-        userinfo,
-        host,
-        port,
-        rest,
-    })
+    Some(Parts { scheme, userinfo, host, port, rest })
 }
 
 /// Splits `host:port`; the colons inside of `[::1]` are not separators.
@@ -53,9 +47,7 @@ pub(super) fn fault(url: &str, schemes: &[&str]) -> Option<String> {
 pub(super) fn port_fault(port: &str, lowest: u16) -> Option<String> {
     match port.parse::<u16>() {
         Ok(number) if number >= lowest => None,
-        _ => Some(format!(
-            "port {port} is out of range; expected {lowest} to 65535"
-        )),
+        _ => Some(format!("port {port} is out of range; expected {lowest} to 65535")),
     }
 }
 
@@ -64,10 +56,7 @@ pub(super) fn without_userinfo(text: &str, replacement: &str) -> String {
     match split(text) {
         Some(parts) if parts.userinfo.is_some() => {
             let port = parts.port.map(|p| format!(":{p}")).unwrap_or_default();
-            format!(
-                "{}://{replacement}@{}{port}{}",
-                parts.scheme, parts.host, parts.rest
-            )
+            format!("{}://{replacement}@{}{port}{}", parts.scheme, parts.host, parts.rest)
         }
         _ => text.to_owned(),
     }

@@ -30,12 +30,7 @@ pub async fn listen(address: &str, key: &'static str) -> Result<TcpListener, Lis
         Ok(Err(error)) => error,
         Err(_) => io::Error::from(io::ErrorKind::TimedOut),
     };
-    Err(ListenError {
-        address: address.to_owned(),
-        key,
-        reason: reason(&error),
-        kind: error.kind(),
-    })
+    Err(ListenError { address: address.to_owned(), key, reason: reason(&error), kind: error.kind() })
 }
 
 fn reason(error: &io::Error) -> String {

@@ -91,11 +91,7 @@ impl Stage {
             Ok(Err(reason)) => StageResult::Failed(reason),
             Err(_) => StageResult::TimedOut,
         };
-        StageOutcome {
-            name: self.name,
-            result,
-            took: start.elapsed(),
-        }
+        StageOutcome { name: self.name, result, took: start.elapsed() }
     }
 }
 

@@ -64,10 +64,7 @@ async fn a_panic_in_a_child_is_the_trees_first_failure() {
     let child = tasks.child("executor");
     child.spawn("broken", broken("no luck"));
     let failure = tasks.first_failure().await;
-    assert_eq!(
-        failure.to_string(),
-        "task broken of executor failed: panicked: no luck"
-    );
+    assert_eq!(failure.to_string(), "task broken of executor failed: panicked: no luck");
     child.spawn("second", async { Err(Outer(std::io::Error::other("x"))) });
     assert!(tasks.shutdown(GRACE).await.is_empty());
     assert_eq!(tasks.first_failure().await.name, "broken");
@@ -76,9 +73,7 @@ async fn a_panic_in_a_child_is_the_trees_first_failure() {
 #[tokio::test(start_paused = true)]
 async fn an_error_is_reported_with_its_sources() {
     let tasks = Tasks::new("process");
-    tasks.spawn("failing", async {
-        Err(Outer(std::io::Error::other("inner")))
-    });
+    tasks.spawn("failing", async { Err(Outer(std::io::Error::other("inner"))) });
     assert_eq!(tasks.first_failure().await.reason, "outer: inner");
 }
 

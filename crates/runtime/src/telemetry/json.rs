@@ -30,10 +30,7 @@ pub(super) struct JsonLayer {
 
 impl JsonLayer {
     pub(super) fn new(writer: BoxMakeWriter) -> Self {
-        Self {
-            writer,
-            subscriber: OnceLock::new(),
-        }
+        Self { writer, subscriber: OnceLock::new() }
     }
 
     fn line<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>) -> Map<String, Value>
@@ -41,11 +38,7 @@ impl JsonLayer {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let mut line = head(event);
-        for span in ctx
-            .event_scope(event)
-            .into_iter()
-            .flat_map(|s| s.from_root())
-        {
+        for span in ctx.event_scope(event).into_iter().flat_map(|s| s.from_root()) {
             if let Some(fields) = span.extensions().get::<Fields>() {
                 line.extend(fields.0.clone());
             }

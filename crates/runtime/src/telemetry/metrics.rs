@@ -29,10 +29,7 @@ impl Metrics {
             // The scope's name on each sample multiplies labels for nothing.
             .scope_info_enabled(false)
             .build()?;
-        let provider = SdkMeterProvider::builder()
-            .with_reader(exporter)
-            .with_resource(resource)
-            .build();
+        let provider = SdkMeterProvider::builder().with_reader(exporter).with_resource(resource).build();
         Ok((Self { registry }, provider))
     }
 

@@ -72,10 +72,7 @@ fn spans_of_one_run_share_a_sampled_trace_without_an_exporter() {
         let run = tracing::info_span!("run");
         let step = tracing::info_span!(parent: &run, "step");
         let (run, step) = (run.context(), step.context());
-        let (run, step) = (
-            run.span().span_context().clone(),
-            step.span().span_context().clone(),
-        );
+        let (run, step) = (run.span().span_context().clone(), step.span().span_context().clone());
         assert!(run.is_valid() && run.is_sampled());
         assert_eq!(run.trace_id(), step.trace_id());
     });
@@ -93,10 +90,7 @@ fn a_human_line_is_plain_text_off_a_terminal() {
 
 #[test]
 fn a_filter_that_is_none_is_refused() {
-    let settings = TelemetrySettings {
-        log_filter: "info,=,".to_owned(),
-        ..TelemetrySettings::default()
-    };
+    let settings = TelemetrySettings { log_filter: "info,=,".to_owned(), ..TelemetrySettings::default() };
     let provider = SdkTracerProvider::builder().build();
     let made = subscriber(&settings, LogTarget::Stderr, &provider);
     assert!(matches!(made, Err(TelemetryError::Filter(_))));
@@ -107,11 +101,7 @@ fn a_process_sets_up_once_and_its_instruments_show() {
     let settings = TelemetrySettings::default();
     let lines = || LogTarget::Writer(BoxMakeWriter::new(io::sink));
     let telemetry = Telemetry::init(&settings, "api", lines()).unwrap();
-    telemetry
-        .meter()
-        .u64_counter("planfleet.runs")
-        .build()
-        .add(1, &[]);
+    telemetry.meter().u64_counter("planfleet.runs").build().add(1, &[]);
     let text = telemetry.metrics().render().unwrap();
     assert!(text.contains("planfleet_runs_total 1"), "{text}");
     assert!(text.contains("planfleet_role=\"api\""), "{text}");

@@ -17,10 +17,7 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// With an endpoint, the sampler and the queue's bounds are the SDK's, which
 /// takes them from `OTEL_TRACES_SAMPLER` and `OTEL_BSP_*`; by default it keeps
 /// all traces and at most 2048 ended spans.
-pub(super) fn provider(
-    endpoint: &str,
-    resource: Resource,
-) -> Result<SdkTracerProvider, TelemetryError> {
+pub(super) fn provider(endpoint: &str, resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
     let builder = SdkTracerProvider::builder().with_resource(resource);
     if endpoint.is_empty() {
         // Always on, so that a `traceparent` that starts here counts as sampled
@@ -28,10 +25,8 @@ pub(super) fn provider(
         let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
         return Ok(builder.with_sampler(sampler).build());
     }
-    let exporter = exporter(endpoint).map_err(|reason| TelemetryError::Exporter {
-        endpoint: endpoint.to_owned(),
-        reason,
-    })?;
+    let exporter = exporter(endpoint)
+        .map_err(|reason| TelemetryError::Exporter { endpoint: endpoint.to_owned(), reason })?;
     Ok(builder.with_batch_exporter(exporter).build())
 }
 
@@ -50,11 +45,7 @@ fn exporter(endpoint: &str) -> Result<SpanExporter, String> {
 }
 
 fn build(url: String) -> Result<SpanExporter, ExporterBuildError> {
-    SpanExporter::builder()
-        .with_http()
-        .with_endpoint(url)
-        .with_timeout(EXPORT_TIMEOUT)
-        .build()
+    SpanExporter::builder().with_http().with_endpoint(url).with_timeout(EXPORT_TIMEOUT).build()
 }
 
 /// The HTTP client is built without a crypto provider of its own and panics if
@@ -95,12 +86,9 @@ mod tests {
             let mut reader = BufReader::new(stream.try_clone().unwrap());
             let lines = reader.by_ref().lines().map(Result::unwrap);
             let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-            let length = head.iter().find_map(|line| {
-                line.to_lowercase()
-                    .strip_prefix("content-length: ")?
-                    .parse()
-                    .ok()
-            });
+            let length = head
+                .iter()
+                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
             let mut body = vec![0; length.unwrap()];
             reader.read_exact(&mut body).unwrap();
             let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";

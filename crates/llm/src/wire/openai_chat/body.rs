@@ -98,8 +98,7 @@ pub(super) fn stop_reason(word: Option<&str>, has_calls: bool, refused: bool) ->
 
 /// An id for a call that the server sent without one, so that its result can be answered.
 pub(super) fn call_id(id: Option<String>, position: usize) -> String {
-    id.filter(|id| !id.is_empty())
-        .unwrap_or_else(|| format!("call_{position}"))
+    id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("call_{position}"))
 }
 
 /// Servers send `null` where the specification says that the field is absent.
@@ -115,10 +114,7 @@ where
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(text) => text,
-        Value::Array(parts) => parts
-            .iter()
-            .filter_map(|part| part["text"].as_str())
-            .collect(),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
         _ => String::new(),
     })
 }

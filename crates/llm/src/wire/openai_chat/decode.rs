@@ -23,11 +23,7 @@ pub fn decode(bytes: &[u8]) -> Result<ChatResponse, Error> {
     Ok(ChatResponse {
         id: body.id,
         model: body.model.unwrap_or_default(),
-        stop_reason: body::stop_reason(
-            finish_reason.as_deref(),
-            !tool_calls.is_empty(),
-            refusal.is_some(),
-        ),
+        stop_reason: body::stop_reason(finish_reason.as_deref(), !tool_calls.is_empty(), refusal.is_some()),
         text: part.content,
         tool_calls,
         refusal,
@@ -43,9 +39,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Body, Error> {
     if value.get("error").is_some_and(|error| !error.is_null()) {
         return Err(ServerError::from_value(&value).into_error());
     }
-    Body::deserialize(value).map_err(|error| {
-        Error::invalid_response(format!("the answer is not a chat completion: {error}"))
-    })
+    Body::deserialize(value)
+        .map_err(|error| Error::invalid_response(format!("the answer is not a chat completion: {error}")))
 }
 
 fn tool_call((position, call): (usize, Call)) -> ToolCall {

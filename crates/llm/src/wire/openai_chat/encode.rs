@@ -35,14 +35,10 @@ fn message(message: &Message) -> Value {
     match message {
         Message::System { content } => json!({"role": "system", "content": content}),
         Message::User { content } => json!({"role": "user", "content": content}),
-        Message::Assistant {
-            content,
-            tool_calls,
-        } => assistant(content, tool_calls),
-        Message::Tool {
-            tool_call_id,
-            content,
-        } => json!({"role": "tool", "tool_call_id": tool_call_id, "content": content}),
+        Message::Assistant { content, tool_calls } => assistant(content, tool_calls),
+        Message::Tool { tool_call_id, content } => {
+            json!({"role": "tool", "tool_call_id": tool_call_id, "content": content})
+        }
     }
 }
 
@@ -70,9 +66,7 @@ fn put_schema_in_prompt(messages: &mut Vec<Value>, format: &JsonSchemaFormat) {
         "Answer with one JSON value that is valid under this JSON Schema, and with nothing else:\n{}",
         format.schema
     );
-    let system = messages
-        .iter_mut()
-        .find(|message| message["role"] == "system");
+    let system = messages.iter_mut().find(|message| message["role"] == "system");
     match system {
         Some(message) => {
             let content = message["content"].as_str().unwrap_or_default();
@@ -151,11 +145,7 @@ fn tool_choice(choice: &ToolChoice) -> Value {
     }
 }
 
-fn insert_format(
-    body: &mut Map<String, Value>,
-    format: Option<&JsonSchemaFormat>,
-    dialect: &Dialect,
-) {
+fn insert_format(body: &mut Map<String, Value>, format: Option<&JsonSchemaFormat>, dialect: &Dialect) {
     let Some(format) = format else { return };
     let value = match dialect.structured {
         Structured::JsonSchema => json_schema(format, dialect.strict),
@@ -176,11 +166,8 @@ fn json_schema(format: &JsonSchemaFormat, strict: bool) -> Value {
 /// Providers refuse names outside `[A-Za-z0-9_-]{1,64}`.
 fn schema_name(name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let name: String = name
-        .chars()
-        .take(SCHEMA_NAME_CHARS_MAX)
-        .map(|c| if allowed(c) { c } else { '_' })
-        .collect();
+    let name: String =
+        name.chars().take(SCHEMA_NAME_CHARS_MAX).map(|c| if allowed(c) { c } else { '_' }).collect();
     if name.is_empty() {
         return "answer".to_owned();
     }

@@ -70,17 +70,11 @@ impl StreamDecoder {
     /// what came of it is not an answer.
     pub fn finish(self) -> Result<ChatResponse, Error> {
         if self.finish_reason.is_none() && !self.done {
-            return Err(Error::new(
-                ErrorClass::Transient,
-                "the stream ended before the answer was complete",
-            ));
+            return Err(Error::new(ErrorClass::Transient, "the stream ended before the answer was complete"));
         }
         let refusal = Some(self.refusal).filter(|text| !text.is_empty());
-        let stop_reason = body::stop_reason(
-            self.finish_reason.as_deref(),
-            !self.calls.is_empty(),
-            refusal.is_some(),
-        );
+        let stop_reason =
+            body::stop_reason(self.finish_reason.as_deref(), !self.calls.is_empty(), refusal.is_some());
         Ok(ChatResponse {
             id: self.id,
             model: self.model,
@@ -106,9 +100,7 @@ impl StreamDecoder {
         let index = call.index.unwrap_or_else(|| self.index_of(&call));
         let partial = self.calls.entry(index).or_default();
         partial.id = partial.id.take().or(call.id);
-        partial
-            .name
-            .push_str(call.function.name.as_deref().unwrap_or(""));
+        partial.name.push_str(call.function.name.as_deref().unwrap_or(""));
         partial.arguments.push_str(&call.function.arguments);
     }
 
@@ -116,11 +108,7 @@ impl StreamDecoder {
     /// the last one.
     fn index_of(&self, call: &Call) -> u64 {
         let last = self.calls.keys().next_back().copied();
-        let begins = call
-            .function
-            .name
-            .as_ref()
-            .is_some_and(|name| !name.is_empty());
+        let begins = call.function.name.as_ref().is_some_and(|name| !name.is_empty());
         match last {
             Some(index) if begins => index + 1,
             Some(index) => index,
@@ -130,9 +118,5 @@ impl StreamDecoder {
 }
 
 fn whole((position, partial): (usize, PartialCall)) -> ToolCall {
-    ToolCall {
-        id: body::call_id(partial.id, position),
-        name: partial.name,
-        arguments: partial.arguments,
-    }
+    ToolCall { id: body::call_id(partial.id, position), name: partial.name, arguments: partial.arguments }
 }

@@ -1,0 +1,35 @@
+# `make help` lists what there is. Nothing but `make fix` changes a file of the project.
+.DEFAULT_GOAL := help
+SHELL := bash
+.PHONY: help setup build run test verify fix clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install nats-server and the small local model (outside the repository), checked by hash
+	@scripts/setup.sh
+
+build: ## Build the program
+	cargo build --locked -p planfleet
+
+run: setup build ## Do a real job from start to end
+	@examples/run.sh
+
+test: setup ## Run every test, on real nats-servers and the real local model
+	cargo nextest run --locked --workspace
+	cargo test --locked --workspace --doc --quiet
+
+verify: ## Check format, lints, generated code and the rules of the house; writes nothing
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo nextest run --locked -p planfleet-proto --test generated
+	cargo nextest run --locked -p planfleet --test tidy
+
+fix: ## Mend what can be mended: format, lints, generated code
+	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
+	PLANFLEET_BLESS=1 cargo test -q -p planfleet-proto --test generated
+
+clean: ## Remove what was built and installed into this folder
+	cargo clean
+	rm -rf .tools

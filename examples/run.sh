@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# A real job, start to end: `make run`. Everything it starts, it stops.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+planfleet=${PLANFLEET:-target/debug/planfleet}
+result=$(mktemp)
+simulator=
+trap 'rm -f "$result"; [ -z "$simulator" ] || kill "$simulator" 2>/dev/null || true' EXIT
+
+heading() { printf '\n== %s\n' "$1"; }
+
+heading "1. A template on a model: classify 64 customer messages, in parallel, and count them"
+# The small local model does this one, whatever else is configured.
+feedback() { env -u OPENAI_API_KEY -u OPENAI_BASE_URL "$planfleet" --config examples/feedback/planfleet.toml "$@"; }
+feedback plan -f examples/feedback/task.json
+feedback run --local -f examples/feedback/task.json -o json >"$result"
+python3 examples/report.py "$result" examples/feedback/labels.json
+
+if [ -n "${OPENAI_API_KEY:-}${OPENAI_BASE_URL:-}" ] || [ -f planfleet.toml ]; then
+  heading "2. A goal of your own model's planning"
+  "$planfleet" --set tools.roots=examples/healing run --local -f examples/healing/task.json
+else
+  heading "2. Planning, failure, replanning and healing, on a SIMULATED model"
+  echo "No capable model is configured: set OPENAI_API_KEY (and OPENAI_BASE_URL, OPENAI_MODEL) to see your own plan here."
+  coproc SIM { exec "$planfleet" modelsim examples/healing/simulator.toml; }
+  simulator=$SIM_PID
+  read -r line <&"${SIM[0]}"
+  url=$(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["base_url"])' "$line")
+  "$planfleet" --config examples/healing/planfleet.toml --set models.modelsim.base_url="$url" \
+    run --local -f examples/healing/task.json
+fi

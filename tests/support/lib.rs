@@ -1,1 +1,0 @@
-//! Shared rig of the end-to-end tests.

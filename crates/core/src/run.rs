@@ -159,6 +159,7 @@ impl Run {
                 self.end(RunState::Cancelled, Some(format!("cancelled: {reason}")), at_ms, out);
                 Ok(())
             }
+            (_, Fact::TimerFired(Timer::Deadline)) if self.deadline_at_ms().is_none() => Err(Why::Illegal),
             (_, Fact::TimerFired(Timer::Deadline)) => {
                 self.end(RunState::Expired, Some("deadline: the run's time is up".to_owned()), at_ms, out);
                 Ok(())

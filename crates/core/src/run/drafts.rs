@@ -199,9 +199,13 @@ impl Run {
             return Err(Why::Replaced);
         }
         drafting.retry_at_ms = None;
-        let frontier = drafting.frontier.clone();
+        // What has failed meanwhile goes along.
+        let frontier: Vec<u32> = self.failed.iter().copied().collect();
         let draft = Draft { revision, attempt, take: 0 };
         self.enter_draft(draft)?;
+        if let Some(drafting) = self.drafting() {
+            drafting.frontier.clone_from(&frontier);
+        }
         out.push(self.plan_order(draft, Some(&frontier)));
         Ok(())
     }

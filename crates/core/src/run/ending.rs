@@ -135,7 +135,7 @@ impl Run {
             tenant: self.submission.task.tenant().to_owned(),
             state,
             answer: answer.or_else(final_output),
-            partial: !(state == RunState::Succeeded && final_done),
+            partial: !final_done,
             reason,
             revisions: self.revisions.clone(),
             final_step: (self.final_step > 0).then_some(self.final_step),

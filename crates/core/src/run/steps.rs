@@ -197,15 +197,22 @@ impl Run {
         if work.attempt != report.attempt {
             return Err(if work.attempt < report.attempt { Why::Illegal } else { Why::Replaced });
         }
+        let expected = work.state == WorkState::Dispatched;
+        if expected {
+            // What a dropped step's attempt has used was used all the same.
+            for (account, usage) in &report.usage {
+                ledger.charge(*account, usage);
+                work.usage.add(usage);
+            }
+        }
         if step.state == StepState::Dropped {
+            if expected {
+                work.state = WorkState::Failed;
+            }
             return Err(Why::Replaced);
         }
-        if step.state != StepState::Active || work.state != WorkState::Dispatched {
+        if step.state != StepState::Active || !expected {
             return Err(Why::Repeated);
-        }
-        for (account, usage) in &report.usage {
-            ledger.charge(*account, usage);
-            work.usage.add(usage);
         }
         work.model.clone_from(&report.model);
         work.started_ms = Some(report.started_ms);
@@ -281,15 +288,12 @@ impl Run {
 
     /// Something was settled: the run may be over, over budget, or in need of its planner.
     pub(super) fn after_result(&mut self, at_ms: u64, out: &mut Vec<Command>) {
-        if self.ended() || self.end_over_budget(at_ms, out) {
-            return;
-        }
-        if matches!(self.phase, Phase::Executing) {
-            if !self.failed.is_empty() {
-                self.ask_planner(at_ms, out);
-            } else if self.unfinished == 0 {
-                self.succeed(at_ms, out);
-            }
+        let executing = matches!(self.phase, Phase::Executing);
+        if executing && self.failed.is_empty() && self.unfinished == 0 {
+            // The last result may pass the budget: it is paid for, and it is the answer.
+            self.succeed(at_ms, out);
+        } else if !self.ended() && !self.end_over_budget(at_ms, out) && executing && !self.failed.is_empty() {
+            self.ask_planner(at_ms, out);
         }
     }
 

@@ -1,1 +1,120 @@
-//! planfleet-api
+//! The HTTP API, and how a task becomes a submission.
+//!
+//! It checks and freezes tasks ([`submission`]), appends them, and answers from
+//! what the fleet says of its runs; it decides nothing about them and keeps
+//! nothing. It opens no file, so no request can name one, and it asks nobody who
+//! they are, so it serves this machine only. Routes are in `routes`, every
+//! error's status and code in `problem`.
+
+pub mod submission;
+pub mod template;
+
+mod gate;
+mod problem;
+mod routes;
+mod service;
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use planfleet_bus::Bus;
+use planfleet_runtime::health::{self, ListenError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::{service::Service, submission::Scope};
+
+/// Where it listens unless something else is configured.
+pub const LISTEN: &str = "127.0.0.1:8460";
+
+/// What went wrong with the service itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The port cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Others could reach it.
+    #[error(
+        "api.listen: {0} can be reached from other machines, and the API asks nobody who they are; \
+         set it to a loopback address such as {LISTEN}"
+    )]
+    Exposed(SocketAddr),
+    /// It stopped by itself.
+    #[error("cannot serve the API")]
+    Serve(#[from] io::Error),
+}
+
+/// How the API behaves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Largest request body in bytes.
+    pub task_bytes_max: usize,
+    /// Requests in work at once. Most of them wait for a run and cost little;
+    /// more than this is a client that has lost count.
+    pub requests_max: usize,
+    /// How long one question to the fleet may take, its own retries included.
+    pub answer_timeout: Duration,
+    /// Answers that are not out this long after a stop belong to clients that
+    /// do not read.
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            task_bytes_max: 1 << 20,
+            requests_max: 1024,
+            answer_timeout: Duration::from_secs(10),
+            drain: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The API of one process.
+pub struct Api {
+    bus: Bus,
+    config: Config,
+    scope: Scope,
+}
+
+impl Api {
+    /// An API on that bus; `scope` is what the tasks it takes may draw on.
+    #[must_use]
+    pub fn build(bus: Bus, config: Config, scope: Scope) -> Self {
+        Self { bus, config, scope }
+    }
+
+    /// Serves until `stop`; requests that wait for a run are then answered at once.
+    ///
+    /// # Errors
+    /// When the listener can be reached from elsewhere, or fails.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> Result<(), Error> {
+        check_local(&listener)?;
+        let drain = self.config.drain;
+        let service = Service::new(self.bus, self.config, self.scope, stop.clone());
+        let served = axum::serve(listener, routes::router(service))
+            .with_graceful_shutdown(stop.clone().cancelled_owned());
+        let drained = async {
+            stop.cancelled().await;
+            tokio::time::sleep(drain).await;
+        };
+        tokio::select! {
+            ended = async { served.await } => Ok(ended?),
+            () = drained => Ok(()),
+        }
+    }
+}
+
+/// Takes the port that `api.listen` names.
+///
+/// # Errors
+/// In one line that says what to set.
+pub async fn listen(address: &str) -> Result<TcpListener, Error> {
+    let listener = health::listen(address, "api.listen").await?;
+    check_local(&listener)?;
+    Ok(listener)
+}
+
+fn check_local(listener: &TcpListener) -> Result<(), Error> {
+    let address = listener.local_addr()?;
+    if address.ip().to_canonical().is_loopback() { Ok(()) } else { Err(Error::Exposed(address)) }
+}

@@ -70,6 +70,10 @@ impl Client {
     /// When the broker has not taken it; submitting again with the same key is safe.
     pub async fn submit(&self, submission: Submission, key: Option<&str>) -> Result<RunId, Error> {
         let run = self.name(submission.task.tenant(), key);
+        // A run that has ended is forgotten by its shard and would start anew.
+        if key.is_some() && self.bus.ended(&run).await?.is_some() {
+            return Ok(run);
+        }
         if key.is_some() && self.bus.ended(&run).await?.is_some() {
             // While it is active the fold ignores the repetition; now only its document knows of it.
             return Ok(run);

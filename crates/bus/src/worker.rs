@@ -6,12 +6,13 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use planfleet_proto::subjects;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -74,6 +75,12 @@ struct Flight {
     subject: String,
 }
 
+impl Flight {
+    fn of(delivery: &Delivery) -> Self {
+        Self { settle: Arc::clone(&delivery.settle), subject: delivery.subject.clone() }
+    }
+}
+
 type InFlight = Arc<Mutex<BTreeMap<u64, Flight>>>;
 
 impl Worker {
@@ -129,6 +136,8 @@ impl Worker {
                 match (delivery, permits.split(1)) {
                     (Ok(delivery), Some(slot)) if !stop.is_cancelled() => {
                         number += 1;
+                        // Before the task first runs, so that a stop in between hands it back.
+                        lock(in_flight).insert(number, Flight::of(&delivery));
                         let work = self.clone().process(number, delivery, in_flight.clone(), handler.clone());
                         jobs.spawn(async move {
                             work.await;
@@ -165,13 +174,14 @@ impl Worker {
         F: Future<Output = Settled> + Send + 'static,
     {
         let Delivery { subject, headers, payload, deliveries, settle } = delivery;
-        let flight = Flight { settle: Arc::clone(&settle), subject: subject.clone() };
-        lock(&in_flight).insert(number, flight);
         let settled = match self.bus.body(&subject, &headers, payload.clone()).await {
             Ok(body) => {
                 let cancelled = self.cancels.token(&subject);
                 let job = Job { subject: subject.clone(), payload: body, deliveries, cancelled };
-                let done = extend_while(self.pool.ack_wait / 3, &*settle, handler(job)).await;
+                // One bad job must not leave its delivery behind, unsettled until the ack wait.
+                let job = AssertUnwindSafe(async move { handler(job).await }).catch_unwind();
+                let job = job.map(|outcome| outcome.unwrap_or_else(|_panic| panicked(&subject)));
+                let done = extend_while(self.pool.ack_wait / 3, &*settle, job).await;
                 self.cancels.done(&subject);
                 done
             }
@@ -214,6 +224,11 @@ impl Worker {
             .await?;
         Ok(settle.ack().await?)
     }
+}
+
+fn panicked(subject: &str) -> Settled {
+    tracing::error!(subject, "the work panicked; another delivery of it is counted");
+    Settled::GiveBack
 }
 
 /// At least one free slot, and all others that are free just now.

@@ -1,11 +1,11 @@
 //! Keeps one shard owned: takes it when nobody has it, drives it, gives it up
 //! when another coordinator should have it or when this one stops.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use planfleet_bus::{Bus, Lease, lease::Held};
 use planfleet_core::id::ShardId;
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{

@@ -39,6 +39,9 @@ pub struct Config {
     pub lease_stale: Duration,
     /// Between two signs of life.
     pub member_beat: Duration,
+    /// Milliseconds since the Unix epoch, for timers and for documents of active
+    /// runs. The fold never sees it. An argument, so that tests can move it.
+    pub now_ms: fn() -> u64,
 }
 
 impl Config {
@@ -50,6 +53,7 @@ impl Config {
             lease_renew: Duration::from_millis(400),
             lease_stale: Duration::from_secs(3),
             member_beat: Duration::from_secs(1),
+            now_ms,
         }
     }
 }
@@ -95,8 +99,6 @@ impl Coordinator {
     }
 }
 
-/// Milliseconds since the Unix epoch, for timers and for documents of active
-/// runs. The fold never sees it.
 fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

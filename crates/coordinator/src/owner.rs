@@ -5,7 +5,7 @@
 //! **Invariant:** nothing is emitted once the lease has not been renewed for
 //! most of its staleness: another may own the shard by then.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use planfleet_bus::{Bus, DeadLetter, Error, JournalEntry, broker::LiveMessage, lease::Held, live::News};
@@ -16,7 +16,7 @@ use planfleet_core::{
     shard::Shard,
 };
 use planfleet_proto::{decode::Entry, subjects};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     emitter::{self, Emitter},
     instruments::Instruments,
     membership::Membership,
-    now_ms, reads,
+    reads,
     timers::Timers,
 };
 
@@ -167,7 +167,11 @@ impl Owner {
         renewals: &mut tokio::time::Interval,
         stop: &CancellationToken,
     ) -> Result<Turn, Stop> {
-        let timer_wait = self.timers.wait(now_ms());
+        // A process that was held up must not emit on the strength of an old renewal.
+        if self.emission_left().is_zero() {
+            self.renew().await?;
+        }
+        let timer_wait = self.timers.wait(self.now_ms());
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(Turn::Stop),
@@ -181,7 +185,7 @@ impl Owner {
                 }
             }
             () = sleep(timer_wait) => self.fire_due(),
-            Some(question) = asked.next() => reads::answer(&self.bus, &self.shard, now_ms(), question).await,
+            Some(question) = asked.next() => reads::answer(&self.bus, &self.shard, self.now_ms(), question).await,
             entry = journal.next(), if !self.emitter.is_full() => {
                 let Some(entry) = entry else { return Err(Stop::Lost("the log ended")) };
                 self.fold_batch(entry?, journal).await?;
@@ -287,13 +291,24 @@ impl Owner {
     }
 
     fn fire_due(&mut self) {
-        for (run, timer) in self.timers.due(now_ms()) {
+        for (run, timer) in self.timers.due(self.now_ms()) {
             self.emitter.fire(run, timer);
         }
     }
 
+    fn now_ms(&self) -> u64 {
+        (self.config.now_ms)()
+    }
+
+    /// How long commands may be carried out on the last renewal.
+    fn emission_left(&self) -> Duration {
+        (self.config.lease_stale * 2 / 3).saturating_sub(self.renewed_at.elapsed())
+    }
+
     /// Renews the lease and, with it, the checkpoint.
     async fn renew(&mut self) -> Result<(), Stop> {
+        // Others count from when it was written, which may be long before its answer is here.
+        let began = Instant::now();
         let mut lease = self.held.lease.clone();
         lease.beat += 1;
         lease.replay_from = self.replay_from();
@@ -301,12 +316,12 @@ impl Owner {
         match self.bus.write_lease(self.id, &lease, self.held.revision).await {
             Ok(Some(revision)) => {
                 self.held = Held { lease, revision };
-                self.renewed_at = Instant::now();
+                self.renewed_at = began;
                 self.trim().await;
                 Ok(())
             }
             Ok(None) => self.conflict(&lease).await,
-            Err(error) if self.renewed_at.elapsed() < self.config.lease_stale * 2 / 3 => {
+            Err(error) if !self.emission_left().is_zero() => {
                 tracing::warn!(shard = self.id, %error, "lease not renewed; trying again");
                 Ok(())
             }
@@ -318,8 +333,8 @@ impl Owner {
     async fn conflict(&mut self, wanted: &planfleet_bus::Lease) -> Result<(), Stop> {
         match self.bus.lease(self.id).await? {
             Some(held) if held.lease.epoch == wanted.epoch && held.lease.owner == wanted.owner => {
+                // When that was nobody can tell: the next renewal says that it is still ours.
                 self.held = held;
-                self.renewed_at = Instant::now();
                 Ok(())
             }
             _ => Err(Stop::Lost("somebody else has written the lease")),
@@ -346,6 +361,7 @@ impl Owner {
 
     /// Finishes what is in flight and gives the lease back, so that another takes it at once.
     async fn hand_over(&mut self) -> Ending {
+        let left = self.emission_left().min(self.config.lease_stale / 2);
         let flushed = async {
             while !self.emitter.is_idle() {
                 if let Some(run) = self.emitter.next().await {
@@ -353,7 +369,7 @@ impl Owner {
                 }
             }
         };
-        let _ = tokio::time::timeout(self.config.lease_stale / 2, flushed).await;
+        let _ = tokio::time::timeout(left, flushed).await;
         let mut lease = self.held.lease.clone();
         lease.owner = String::new();
         lease.beat += 1;

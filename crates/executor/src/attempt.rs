@@ -128,22 +128,24 @@ async fn bounded(
         let message = format!("delivered {deliveries} times, and lost with its executor each time");
         return Err(Failure::new(FailureClass::Lost, message));
     }
-    let limit = time_limit(shared, order)?;
+    let (limit, class) = time_limit(shared, order)?;
     match timeout(limit, perform(shared, order, spent)).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            Err(Failure::new(FailureClass::Timeout, format!("not done within {} s", limit.as_secs_f64())))
+            Err(Failure::new(class, format!("not done within {} s", limit.as_secs_f64())))
         }
     }
 }
 
-/// The step's own time, or what is left of the run's.
-fn time_limit(shared: &Shared, order: &StepOrder) -> Result<Duration, Failure> {
+/// The step's own time, or what is left of the run's, and what it is to pass it:
+/// no plan helps against the run's deadline.
+fn time_limit(shared: &Shared, order: &StepOrder) -> Result<(Duration, FailureClass), Failure> {
     let own = shared.config.step_timeout;
-    let Some(deadline) = order.deadline_at_ms else { return Ok(own) };
+    let Some(deadline) = order.deadline_at_ms else { return Ok((own, FailureClass::Timeout)) };
     match deadline.saturating_sub(now_ms()) {
         0 => Err(Failure::new(FailureClass::Deadline, "the run's time is up")),
-        left => Ok(own.min(Duration::from_millis(left))),
+        left if Duration::from_millis(left) <= own => Ok((Duration::from_millis(left), FailureClass::Deadline)),
+        _ => Ok((own, FailureClass::Timeout)),
     }
 }
 

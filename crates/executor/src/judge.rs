@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     Shared,
     attempt::{Spent, invalid_output},
+    prompt::fenced,
 };
 
 /// How much of an output a judge reads.
@@ -65,7 +66,7 @@ async fn ask(
             "the plan asks for a judge and none is configured: set roles.judge",
         ));
     };
-    let output = trim_chars(&json::plain_text(output), OUTPUT_CHARS_MAX).replace("</output", "<\\/output");
+    let output = fenced(&trim_chars(&json::plain_text(output), OUTPUT_CHARS_MAX), "output");
     let text = format!(
         "Step: {}\nCriterion: {question}\n<output>\n{output}\n</output>",
         order.spec.description.trim()

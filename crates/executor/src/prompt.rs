@@ -41,9 +41,20 @@ fn render(input: &ResolvedInput) -> String {
     if short {
         return format!("{}: {text}", input.name);
     }
-    // A document that contains the closing tag must not be able to end its own fence.
-    let fenced = text.replace("</input", "<\\/input");
-    format!("<input name={:?}>\n{fenced}\n</input>", input.name)
+    format!("<input name={:?}>\n{}\n</input>", input.name, fenced(&text, "input"))
+}
+
+/// A document that contains the closing tag, however it is written, cannot end its own fence.
+pub(crate) fn fenced(text: &str, tag: &str) -> String {
+    let mut parts = text.split("</");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let name = part.trim_start().get(..tag.len());
+        let closes = name.is_some_and(|name| name.eq_ignore_ascii_case(tag));
+        shown.push_str(if closes { "<\\/" } else { "</" });
+        shown.push_str(part);
+    }
+    shown
 }
 
 #[cfg(test)]

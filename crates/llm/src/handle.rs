@@ -84,14 +84,16 @@ impl ModelHandle {
     pub async fn call(&self, request: ChatRequest) -> Called {
         let request = self.complete(request);
         let _turn = self.in_flight.acquire().await;
-        self.account(self.retrying.chat(&*self.chat, &request).await)
+        let attempted = self.retrying.chat(&*self.chat, &request).await;
+        self.account(&request, attempted)
     }
 
     /// Calls the model and hands its text on as it comes.
     pub async fn call_streaming(&self, request: ChatRequest, sink: &mut TextSink<'_>) -> Called {
         let request = self.complete(request);
         let _turn = self.in_flight.acquire().await;
-        self.account(self.retrying.chat_stream(&*self.chat, &request, sink).await)
+        let attempted = self.retrying.chat_stream(&*self.chat, &request, sink).await;
+        self.account(&request, attempted)
     }
 
     fn complete(&self, mut request: ChatRequest) -> ChatRequest {
@@ -100,13 +102,15 @@ impl ModelHandle {
         request
     }
 
-    fn account(&self, attempted: Attempted<ChatResponse>) -> Called {
+    fn account(&self, request: &ChatRequest, attempted: Attempted<ChatResponse>) -> Called {
         let calls = u64::from(attempted.calls);
         let mut usage = usage::Usage { calls, ..usage::Usage::NONE };
         let result = match attempted.result {
             Ok(response) => {
                 self.charge(&response, &mut usage);
-                accept(response)
+                // Small models seldom stop by themselves: free text that ends at the limit is all there is.
+                let may_be_cut = self.dialect.positional_plan && request.response_format.is_none();
+                accept(response, may_be_cut)
             }
             Err(error) => Err(failure(&error)),
         };
@@ -126,13 +130,13 @@ impl ModelHandle {
 }
 
 /// An answer that is one.
-fn accept(response: ChatResponse) -> Result<ChatResponse, Failure> {
+fn accept(response: ChatResponse, may_be_cut: bool) -> Result<ChatResponse, Failure> {
     match &response.stop_reason {
         StopReason::Refusal | StopReason::ContentFilter => {
             let words = response.refusal.as_deref().unwrap_or("no reason given");
             Err(Failure::new(FailureClass::Refused, format!("the model declined: {words}")))
         }
-        StopReason::Length => {
+        StopReason::Length if !may_be_cut => {
             let message =
                 "the answer was cut off at the model's output limit; raise max_output_tokens or ask for less";
             Err(Failure::new(FailureClass::InvalidOutput, message).with_seen(&response.text))

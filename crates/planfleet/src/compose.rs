@@ -2,12 +2,16 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use planfleet_api::{
+    Api,
+    submission::{Limits, Scope},
+};
 use planfleet_bus::{
     Bus, Manage, Pool, Topology,
     broker::nats::{ConnectOptions, NatsBroker},
 };
 use planfleet_coordinator::Coordinator;
-use planfleet_core::id::ShardId;
+use planfleet_core::{id::ShardId, tool::ToolCatalog};
 use planfleet_executor::Executor;
 use planfleet_llm::{
     Dialect, Endpoint, ModelHandle, OpenAiChat, Price, Secret, Timeouts, handle::HandleSettings,
@@ -19,6 +23,7 @@ use planfleet_runtime::{
     tasks::Tasks,
 };
 use planfleet_tools::Registry;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{cli::Role, exit::Failure};
@@ -168,6 +173,51 @@ pub(crate) fn topology(settings: &Settings) -> Topology {
     }
 }
 
+/// What the settings let tasks draw on.
+pub(crate) fn scope(settings: &Settings, tools: ToolCatalog) -> Scope {
+    let limits = &settings.limits;
+    let own_pools = settings.pools.keys().filter(|name| *name != PLAN_POOL && *name != "default");
+    Scope {
+        tools,
+        hosts: settings.tools.hosts.clone(),
+        pools: own_pools.cloned().collect(),
+        limits: Limits {
+            steps_max: limits.steps_per_plan,
+            items_max: limits.for_each_items,
+            attempts_max: limits.attempts,
+            replans: limits.replans,
+        },
+    }
+}
+
+/// Where the settings want the API to listen.
+pub(crate) fn api_address(settings: &Settings) -> &str {
+    if settings.api.listen.is_empty() { planfleet_api::LISTEN } else { &settings.api.listen }
+}
+
+/// Takes the API's port, before anything is started.
+pub(crate) async fn api_listener(settings: &Settings) -> Result<TcpListener, Failure> {
+    planfleet_api::listen(api_address(settings)).await.map_err(Failure::usage)
+}
+
+/// Starts the API on a port that has been taken.
+pub(crate) fn start_api(
+    bus: Bus,
+    listener: TcpListener,
+    settings: &Settings,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let config = planfleet_api::Config {
+        task_bytes_max: usize::try_from(settings.limits.task_bytes).unwrap_or(usize::MAX),
+        ..planfleet_api::Config::default()
+    };
+    let api = Api::build(bus, config, scope(settings, registry(settings)?.catalog()));
+    let stop = stop.clone();
+    tasks.spawn("api", async move { api.run(listener, stop).await });
+    Ok(())
+}
+
 /// What the roles of one process are made from.
 pub(crate) struct Fleet {
     pub(crate) bus: Bus,
@@ -187,6 +237,7 @@ impl Fleet {
                 Role::Coordinator => self.start_coordinator(tasks, stop),
                 Role::Planner => self.start_planner(settings, tasks, stop),
                 Role::Executor => self.start_executors(settings, tasks, stop),
+                // Its port is taken before anything starts: see `start_api`.
                 Role::Api => {}
             }
         }

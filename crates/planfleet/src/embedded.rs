@@ -12,6 +12,7 @@ use planfleet_runtime::{
     config::{Env, ProcessEnv, Settings},
     tasks::Tasks,
 };
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::model::LocalModel;
@@ -71,6 +72,11 @@ impl Embedded {
         fleet(settings, bus.clone())?.start(&Role::ALL, settings, &tasks, &stop);
         let url = server.url().to_owned();
         Ok(Self { bus, url, notes, tasks, stop, server, model, folder })
+    }
+
+    /// Serves the API on a port that has been taken.
+    pub(crate) fn serve_api(&self, listener: TcpListener, settings: &Settings) -> Result<(), Failure> {
+        compose::start_api(self.bus.clone(), listener, settings, &self.tasks, &self.stop)
     }
 
     /// Hands over, drains, and stops the children.

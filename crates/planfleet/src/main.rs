@@ -8,7 +8,6 @@ mod embedded;
 mod exit;
 mod output;
 mod submit;
-mod template;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -22,6 +21,9 @@ use self::{cli::Cli, exit::Failure};
 
 /// Spans and metrics that are still to be sent have this long.
 const TELEMETRY_FLUSH: Duration = Duration::from_secs(5);
+
+/// The client library tells of each connection at this level, as the bus does in its own words.
+const INFO: &str = "info,async_nats=warn";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -53,12 +55,11 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
 
 fn load(cli: &Cli) -> Result<Settings, Failure> {
     let mut settings = Settings::load(&cli.load_request()?, &ProcessEnv).map_err(Failure::usage)?;
-    let quiet_by_default =
-        !cli.command.is_service() && settings.source_of("telemetry.log_filter") == "defaults";
+    let by_default = settings.source_of("telemetry.log_filter") == "defaults";
     if cli.verbose > 0 {
-        settings.telemetry.log_filter = if cli.verbose > 1 { "debug" } else { "info" }.to_owned();
-    } else if quiet_by_default {
-        settings.telemetry.log_filter = "error".to_owned();
+        settings.telemetry.log_filter = if cli.verbose > 1 { "debug" } else { INFO }.to_owned();
+    } else if by_default {
+        settings.telemetry.log_filter = if cli.command.is_service() { INFO } else { "error" }.to_owned();
     }
     if !cli.command.is_service() && settings.telemetry.log_format == LogFormat::Auto {
         settings.telemetry.log_format = LogFormat::Human;

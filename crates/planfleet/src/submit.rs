@@ -1,30 +1,22 @@
-//! From a task as written to a submission: reads it, finds its plan, freezes its
-//! envelope, and says everything that is wrong at once.
+//! The task of a command line: read from its file or standard input, with the
+//! command's own inputs, and frozen.
 
 use std::{
-    collections::BTreeMap,
     io::Read as _,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use planfleet_core::{
-    plan::{
-        self, Plan,
-        lint::{self, Existing, Scope},
-    },
-    task::{self, Envelope, Mode, Submission, Task},
-    tool::{Effect, ToolCatalog},
-};
+use planfleet_api::submission;
+use planfleet_core::{task::Submission, tool::ToolCatalog};
 use planfleet_runtime::config::Settings;
 use serde_json::{Map, Value};
 
-use crate::{exit::Failure, template};
+use crate::{compose, exit::Failure};
 
-/// A task and where relative paths in it start.
+/// A task as written, and where relative paths in it start.
 #[derive(Debug)]
 pub(crate) struct Source {
-    pub(crate) task: Task,
+    task: Value,
     folder: Option<PathBuf>,
 }
 
@@ -35,14 +27,12 @@ pub(crate) fn read(
     inputs: &[String],
     bytes_max: u64,
 ) -> Result<Source, Failure> {
-    let mut value = match (goal, file) {
+    let mut task = match (goal, file) {
         (Some(goal), _) => Value::Object(Map::from_iter([("goal".to_owned(), goal.into())])),
         (None, Some(path)) => parse(&slurp(path, bytes_max)?, path)?,
         (None, None) => return Err(Failure::usage("give a goal or a task file")),
     };
-    merge_inputs(&mut value, inputs)?;
-    let task =
-        task::from_value(value).map_err(|faults| all("the task", faults.iter().map(ToString::to_string)))?;
+    merge_inputs(&mut task, inputs)?;
     let folder = file.filter(|path| path.as_os_str() != "-").and_then(Path::parent).map(Path::to_owned);
     Ok(Source { task, folder })
 }
@@ -93,98 +83,21 @@ pub(crate) fn freeze(
     settings: &Settings,
     catalog: &ToolCatalog,
 ) -> Result<Submission, Failure> {
-    let Source { mut task, folder } = source;
-    let (envelope, mut faults) = envelope(&task, settings, catalog);
-    let plan = match plan_of(&mut task, folder.as_deref(), &envelope) {
-        Ok(plan) => plan,
-        Err(found) => {
-            faults.extend(found);
-            None
-        }
-    };
-    if let Some(plan) = &plan {
-        faults.extend(plan_faults(plan, &task, &envelope, catalog));
-    }
-    if !faults.is_empty() {
-        return Err(all("the task", faults));
-    }
-    Ok(Submission {
-        task,
-        envelope: Arc::new(envelope),
-        plan,
-        traceparent: planfleet_bus::trace::traceparent(),
-    })
+    let Source { task, folder } = source;
+    let template = |name: &str| template(name, folder.as_deref(), settings.limits.task_bytes);
+    let scope = compose::scope(settings, catalog.clone());
+    submission::freeze(task, &scope, &template)
+        .map_err(|faults| all("the task", faults.iter().map(ToString::to_string)))
 }
 
-/// The plan that the task brings with it, if it does.
-fn plan_of(task: &mut Task, folder: Option<&Path>, envelope: &Envelope) -> Result<Option<Plan>, Vec<String>> {
-    if let Some(plan) = task.plan.take() {
-        return Ok(Some(plan));
-    }
-    if let Some(name) = &task.template {
-        let template = template::read(name, folder)?;
-        let faults = template::slot_faults(&template.slots, &task.inputs);
-        return if faults.is_empty() { Ok(Some(template.plan)) } else { Err(faults) };
-    }
-    match (task.mode, &task.goal) {
-        (Mode::Direct, Some(goal)) => {
-            let names: Vec<String> = task.inputs.keys().cloned().collect();
-            let tools = envelope.tools.keys().cloned().collect();
-            Ok(Some(plan::direct(goal, &names, tools, "strong")))
-        }
-        _ => Ok(None),
-    }
-}
-
-fn plan_faults(plan: &Plan, task: &Task, envelope: &Envelope, catalog: &ToolCatalog) -> Vec<String> {
-    let tools = envelope.narrow(catalog);
-    let scope = Scope {
-        tools: &tools,
-        inputs: Some(&task.inputs),
-        pools: &envelope.pools,
-        steps_max: envelope.steps_max as usize,
-    };
-    lint::full(plan, &Existing::default(), &scope).iter().map(|fault| format!("plan: {fault}")).collect()
-}
-
-fn envelope(task: &Task, settings: &Settings, catalog: &ToolCatalog) -> (Envelope, Vec<String>) {
-    let (tools, faults) = tools(task, catalog);
-    let limits = &settings.limits;
-    let own_pools = settings.pools.keys().filter(|name| *name != "plan" && *name != "default");
-    let envelope = Envelope {
-        tools,
-        hosts: settings.tools.hosts.clone(),
-        pools: own_pools.cloned().collect(),
-        budget: task.budget,
-        deadline_ms: task.deadline_s.map(|seconds| seconds * 1_000),
-        replans_max: task.max_replans.unwrap_or(limits.replans),
-        steps_max: limits.steps_per_plan,
-        items_max: limits.for_each_items,
-        attempts_max: limits.attempts,
-        review: task.review,
-    };
-    (envelope, faults)
-}
-
-/// The named tools; unless any are named, all that leave no traces.
-fn tools(task: &Task, catalog: &ToolCatalog) -> (BTreeMap<String, Effect>, Vec<String>) {
-    let Some(names) = &task.tools else {
-        let free = catalog.values().filter(|tool| tool.effect.is_side_effect_free());
-        return (free.map(|tool| (tool.name.clone(), tool.effect)).collect(), Vec::new());
-    };
-    let (mut tools, mut faults) = (BTreeMap::new(), Vec::new());
-    for name in names {
-        match catalog.get(name) {
-            Some(tool) => {
-                tools.insert(name.clone(), tool.effect);
-            }
-            None => {
-                let have: Vec<&str> = catalog.keys().map(String::as_str).collect();
-                faults.push(format!("tools: there is no tool {name:?}; there are {}", have.join(", ")));
-            }
-        }
-    }
-    (tools, faults)
+/// The text of the template that a task names: a path, beside the task's file or
+/// from the working directory.
+fn template(name: &str, beside: Option<&Path>, bytes_max: u64) -> Result<String, String> {
+    let candidates = [beside.map(|folder| folder.join(name)), Some(PathBuf::from(name))];
+    let path = candidates.into_iter().flatten().find(|path| path.is_file()).ok_or_else(|| {
+        format!("there is no file {name:?}; give its path, from the task's file or the working directory")
+    })?;
+    slurp(&path, bytes_max).map_err(|failure| failure.to_string())
 }
 
 /// All mistakes of something, as one failure.
@@ -192,4 +105,14 @@ pub(crate) fn all(what: &str, faults: impl IntoIterator<Item = String>) -> Failu
     let lines: Vec<String> = faults.into_iter().map(|fault| format!("  - {fault}")).collect();
     let count = if lines.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", lines.len()) };
     Failure::usage(format!("{what} has {count}:\n{}", lines.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_template_is_named() {
+        assert!(template("nowhere.json", None, 1).unwrap_err().contains("nowhere.json"));
+    }
 }

@@ -148,7 +148,8 @@ fn step(standing: &StepStanding) -> String {
         let _ = write!(text, "\n  output: <data>{}</data>", fenced(output));
     }
     if let Some(failure) = &standing.failure {
-        let _ = write!(text, "\n  failed: {failure}");
+        // The message may quote what a tool or a model has put out.
+        let _ = write!(text, "\n  failed: {}: <data>{}</data>", failure.class, fenced(&failure.message));
         if let Some(criterion) = &failure.criterion {
             let _ = write!(text, "\n  criterion: {criterion}");
         }
@@ -159,7 +160,15 @@ fn step(standing: &StepStanding) -> String {
     text
 }
 
-/// Data cannot end its own fence.
+/// Data cannot end its own fence, however it writes the closing tag.
 fn fenced(text: &str) -> String {
-    text.replace("</data", "<\\/data")
+    let mut parts = text.split("</");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let name = part.trim_start().get(..4);
+        let closes = name.is_some_and(|name| name.eq_ignore_ascii_case("data"));
+        shown.push_str(if closes { "<\\/" } else { "</" });
+        shown.push_str(part);
+    }
+    shown
 }

@@ -8,10 +8,12 @@ use planfleet_runtime::{
     telemetry::Metrics,
 };
 use serde_json::json;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{Cli, DevArgs},
+    compose,
     embedded::{self, Embedded, Options},
     exit::{Code, Failure},
     output,
@@ -23,8 +25,10 @@ pub(super) async fn dev(
     mut settings: Settings,
     metrics: Metrics,
 ) -> Result<ExitCode, Failure> {
+    let listener = api_listener(&settings).await?;
     let options = Options { keep_data: true, local_model: !args.no_local_model };
     let fleet = Embedded::start(&mut settings, options).await?;
+    let api = serve_api(&fleet, listener, &settings)?;
     let address = embedded::address_file(&settings);
     let written = json!({"nats_url": fleet.url, "pid": std::process::id()}).to_string();
     std::fs::write(&address, written)
@@ -34,6 +38,7 @@ pub(super) async fn dev(
             output::note(note);
         }
         output::note(&format!("planfleet is up: nats-server at {}, all roles in this process", fleet.url));
+        output::note(&api);
         output::note("try, in another terminal:  planfleet run \"Name three uses of a paper clip.\"");
     }
     let health = serve_health(&settings, metrics).await?;
@@ -50,6 +55,31 @@ pub(super) async fn dev(
     health.cancel();
     fleet.stop().await;
     failed.map_or(Ok(ExitCode::SUCCESS), |failure| Err(Failure::unexpected(failure)))
+}
+
+/// The API's port. One that was asked for is insisted on; the usual one may be
+/// taken by another `planfleet dev`.
+async fn api_listener(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+    match compose::api_listener(settings).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(_) if settings.api.listen.is_empty() => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Starts the API where it has a port; says where it is.
+fn serve_api(
+    fleet: &Embedded,
+    listener: Option<TcpListener>,
+    settings: &Settings,
+) -> Result<String, Failure> {
+    let Some(listener) = listener else {
+        let taken = compose::api_address(settings);
+        return Ok(format!("no API: {taken} is taken; set api.listen to another address to have it"));
+    };
+    let address = listener.local_addr().map_err(Failure::unexpected)?;
+    fleet.serve_api(listener, settings)?;
+    Ok(format!("API at http://{address}/v1/runs"))
 }
 
 /// The health port, where one is configured.

@@ -34,9 +34,10 @@ pub(super) async fn serve(
     mut settings: Settings,
     metrics: Metrics,
 ) -> Result<ExitCode, Failure> {
-    if args.roles.contains(&Role::Api) {
-        return Err(Failure::usage("the role api is not there yet; use the command line"));
-    }
+    let api = match args.roles.contains(&Role::Api) {
+        true => Some(compose::api_listener(&settings).await?),
+        false => None,
+    };
     let executor_pools = executor_pools(args, &mut settings)?;
     let bus = connect(&settings).await?;
     bootstrap(&bus, &settings).await?;
@@ -50,9 +51,14 @@ pub(super) async fn serve(
     let (tasks, stop) = (Tasks::new("serve"), CancellationToken::new());
     let ready = start_health(&settings, metrics, &tasks, &stop).await?;
     fleet.start(&args.roles, &settings, &tasks, &stop);
+    let mut serving = names(&args.roles);
+    if let Some(listener) = api {
+        serving.push_str(&format!(" (http://{})", listener.local_addr().map_err(Failure::unexpected)?));
+        compose::start_api(bus.clone(), listener, &settings, &tasks, &stop)?;
+    }
     tasks.spawn("readiness", watch_broker(bus, ready, stop.clone()));
     if !cli.quiet {
-        output::note(&format!("serving {}; Ctrl-C drains and stops", names(&args.roles)));
+        output::note(&format!("serving {serving}; Ctrl-C drains and stops"));
     }
     until_stopped(&tasks, &stop, grace(&settings)).await
 }

@@ -26,8 +26,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// Sequences that the server works on at once. More only wait for the one thread.
 const SLOTS: usize = 4;
 
-/// Context of each slot in tokens.
-const SLOT_CONTEXT: usize = 2_048;
+/// Context of each slot in tokens: a replan request with the outputs of a few
+/// steps has to fit.
+const SLOT_CONTEXT: usize = 4_096;
 
 /// A running model.
 pub(crate) struct LocalModel {

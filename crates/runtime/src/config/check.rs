@@ -27,7 +27,7 @@ pub(super) fn check(settings: &Settings, faults: &mut Vec<Fault>) {
     checks.tools();
     checks.limits();
     checks.telemetry();
-    checks.health();
+    checks.listeners();
     let found = checks.found;
     let fresh = |fault: &Fault| !faults.iter().any(|known| known.key == fault.key);
     let fresh: Vec<Fault> = found.into_iter().filter(fresh).collect();
@@ -177,10 +177,12 @@ impl Checks<'_> {
         self.add("telemetry.service_name", unnamed.then(|| "missing; expected a name".to_owned()));
     }
 
-    fn health(&mut self) {
-        let listen = &self.settings.health.listen;
-        if !listen.is_empty() {
-            self.add("health.listen", listen_fault(listen));
+    fn listeners(&mut self) {
+        let (health, api) = (&self.settings.health.listen, &self.settings.api.listen);
+        for (key, listen) in [("health.listen", health), ("api.listen", api)] {
+            if !listen.is_empty() {
+                self.add(key, listen_fault(listen));
+            }
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) fn settings(mut tree: Map<String, Value>, ledger: &mut Ledger) -> Set
         limits: section("limits", tree.remove("limits"), ledger),
         telemetry: section("telemetry", tree.remove("telemetry"), ledger),
         health: section("health", tree.remove("health"), ledger),
+        api: section("api", tree.remove("api"), ledger),
         data: section("data", tree.remove("data"), ledger),
         ..Settings::default()
     };

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::models::ModelSettings;
 use super::sections::{
-    DataSettings, HealthSettings, LimitSettings, NatsSettings, PoolSettings, RoleSettings, TelemetrySettings,
-    ToolSettings,
+    ApiSettings, DataSettings, HealthSettings, LimitSettings, NatsSettings, PoolSettings, RoleSettings,
+    TelemetrySettings, ToolSettings,
 };
 
 /// Everything that can be configured, checked.
@@ -29,6 +29,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// The health and metrics listener.
     pub health: HealthSettings,
+    /// The HTTP API's listener.
+    pub api: ApiSettings,
     /// Local state.
     pub data: DataSettings,
     /// What was taken from somewhere the reader may not think of.

@@ -1,6 +1,4 @@
-//! Template files: a plan with typed slots.
-
-use std::path::{Path, PathBuf};
+//! Templates: plans with typed slots, which a task's inputs fill.
 
 use planfleet_core::{
     json,
@@ -8,33 +6,36 @@ use planfleet_core::{
 };
 use serde_json::{Map, Value};
 
+use crate::submission::{Fault, FindTemplate, fault};
+
 /// A plan that a task fills in.
 #[derive(Debug)]
-pub(crate) struct Template {
+pub struct Template {
     /// JSON Schema of the task's inputs, which are the plan's step 0.
-    pub(crate) slots: Value,
+    pub slots: Value,
     /// The plan.
-    pub(crate) plan: Plan,
+    pub plan: Plan,
 }
 
-/// Reads the template that a task names: a path, beside the task's file or from
-/// the working directory.
-pub(crate) fn read(name: &str, beside: Option<&Path>) -> Result<Template, Vec<String>> {
-    let path = find(name, beside).ok_or_else(|| {
-        vec![format!("template: there is no file {name:?}; give its path, from the task's file or the working directory")]
+/// The plan of the template that a task names, if the task's inputs fit its slots.
+pub(crate) fn plan(
+    name: &str,
+    inputs: &Map<String, Value>,
+    find: FindTemplate<'_>,
+) -> Result<Plan, Vec<Fault>> {
+    let text = find(name).map_err(|reason| vec![fault("template", reason)])?;
+    let template = parse_text(&text).map_err(|found| {
+        found.iter().map(|found| fault("template", format!("{name}: {found}"))).collect::<Vec<_>>()
     })?;
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| vec![format!("template {}: {error}", path.display())])?;
-    parse_text(&text)
-        .map_err(|faults| faults.into_iter().map(|fault| format!("template {name}: {fault}")).collect())
+    let faults = slot_faults(&template.slots, inputs);
+    if faults.is_empty() { Ok(template.plan) } else { Err(faults) }
 }
 
-fn find(name: &str, beside: Option<&Path>) -> Option<PathBuf> {
-    let candidates = [beside.map(|folder| folder.join(name)), Some(PathBuf::from(name))];
-    candidates.into_iter().flatten().find(|path| path.is_file())
-}
-
-fn parse_text(text: &str) -> Result<Template, Vec<String>> {
+/// Reads a template.
+///
+/// # Errors
+/// All mistakes; where the text is no JSON, that alone.
+pub fn parse_text(text: &str) -> Result<Template, Vec<String>> {
     let value = json::parse_strict(text).map_err(|error| vec![format!("not JSON: {error}")])?;
     let Value::Object(mut object) = value else { return Err(vec!["a template is an object".to_owned()]) };
     let slots = object.remove("slots").unwrap_or_else(|| serde_json::json!({"type": "object"}));
@@ -46,10 +47,12 @@ fn parse_text(text: &str) -> Result<Template, Vec<String>> {
 }
 
 /// What is wrong with the inputs for a template's slots.
-pub(crate) fn slot_faults(slots: &Value, inputs: &Map<String, Value>) -> Vec<String> {
+#[must_use]
+pub fn slot_faults(slots: &Value, inputs: &Map<String, Value>) -> Vec<Fault> {
     let Ok(validator) = jsonschema::validator_for(slots) else { return Vec::new() };
     let inputs = Value::Object(inputs.clone());
-    validator.iter_errors(&inputs).map(|error| format!("inputs{}: {error}", error.instance_path())).collect()
+    let errors = validator.iter_errors(&inputs);
+    errors.map(|error| fault(&format!("inputs{}", error.instance_path()), &error)).collect()
 }
 
 #[cfg(test)]
@@ -62,11 +65,6 @@ mod tests {
         assert_eq!(template.plan.steps.len(), 5);
         assert_eq!(slot_faults(&template.slots, &Map::new()).len(), 1);
         let inputs = Map::from_iter([("path".to_owned(), Value::from("x"))]);
-        assert_eq!(slot_faults(&template.slots, &inputs), [""; 0]);
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        assert!(read("nowhere.json", None).unwrap_err()[0].contains("nowhere.json"));
+        assert_eq!(slot_faults(&template.slots, &inputs), []);
     }
 }

@@ -1,0 +1,224 @@
+//! What can be asked over HTTP.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{
+        DefaultBodyLimit, Path, Query, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
+    http::{HeaderMap, StatusCode, header},
+    middleware,
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use planfleet_bus::{client::Found, trace};
+use planfleet_core::{id::RunId, json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tracing::{Instrument as _, Span, field};
+
+use crate::{
+    gate,
+    problem::Problem,
+    service::{Service, WAIT_S_MAX},
+};
+
+/// Runs that one list holds at most: each is a document with its answer.
+const LIST_MAX: usize = 500;
+
+/// Characters of an idempotency key: room for any scheme, and no place for a payload.
+const KEY_CHARS_MAX: usize = 255;
+
+/// Characters of a reason: it travels in a record and is shown in one line.
+const REASON_CHARS_MAX: usize = 1_000;
+
+type Shared = State<Arc<Service>>;
+type Outcome = Result<Response, Problem>;
+
+pub(crate) fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/v1/runs", post(submit).get(list))
+        .route("/v1/runs/{id}", get(one))
+        .route("/v1/runs/{id}/cancel", post(cancel))
+        .fallback(async || {
+            Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /v1/runs")
+        })
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "the Allow header says what is",
+            )
+        })
+        .layer(DefaultBodyLimit::max(service.config.task_bytes_max))
+        .layer(middleware::from_fn_with_state(service.clone(), gate::bounded))
+        .layer(middleware::from_fn(gate::local))
+        .with_state(service)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wait {
+    #[serde(default)]
+    wait: u64,
+}
+
+impl Wait {
+    fn within(query: Result<Query<Self>, QueryRejection>) -> Result<Duration, Problem> {
+        let Query(Self { wait }) = query?;
+        if wait > WAIT_S_MAX {
+            return Err(Problem::query(format!("wait: {wait} is not from 0 to {WAIT_S_MAX} seconds")));
+        }
+        Ok(Duration::from_secs(wait))
+    }
+}
+
+/// 202 with the run's id, or 200 with its document if it ends in time.
+async fn submit(
+    State(service): Shared,
+    query: Result<Query<Wait>, QueryRejection>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Outcome {
+    let within = Wait::within(query)?;
+    let key = idempotency_key(&headers)?;
+    let task = parse(&body?)?;
+    let span = root_span(&headers);
+    let submission = span.in_scope(|| service.freeze(task))?;
+    let run = service.submit(submission, key).instrument(span.clone()).await?;
+    span.record("run_id", run.as_str());
+    // The run is there: trouble with waiting for it is no reason to say otherwise.
+    let ended = service.wait(&run, within).await.unwrap_or_default();
+    let location = [(header::LOCATION, format!("/v1/runs/{run}"))];
+    Ok(match ended {
+        Some(document) => (StatusCode::OK, location, Json(document)).into_response(),
+        None => (StatusCode::ACCEPTED, location, Json(json!({"run_id": run}))).into_response(),
+    })
+}
+
+/// The root span of a run, below the caller's own where it sends one.
+fn root_span(headers: &HeaderMap) -> Span {
+    let span = tracing::info_span!(
+        "submit",
+        otel.name = "invoke_workflow planfleet",
+        gen_ai.operation.name = "invoke_workflow",
+        run_id = field::Empty
+    );
+    trace::set_parent(&span, headers.get("traceparent").and_then(|parent| parent.to_str().ok()));
+    span
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let Some(key) = keys.next() else { return Ok(None) };
+    let text = key.to_str().ok().filter(|text| (1..=KEY_CHARS_MAX).contains(&text.len()));
+    match (text, keys.next()) {
+        (Some(text), None) => Ok(Some(text)),
+        _ => {
+            let detail = format!("Idempotency-Key: give one key of 1 to {KEY_CHARS_MAX} ASCII characters");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "idempotency_key_invalid", detail))
+        }
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Value, Problem> {
+    let text = std::str::from_utf8(body).map_err(Problem::json)?;
+    json::parse_strict(text).map_err(Problem::json)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limit {
+    #[serde(default = "Limit::usual")]
+    limit: usize,
+}
+
+impl Limit {
+    const fn usual() -> usize {
+        50
+    }
+}
+
+/// Active runs and the newest ended ones, without their steps.
+async fn list(State(service): Shared, query: Result<Query<Limit>, QueryRejection>) -> Outcome {
+    let Query(Limit { limit }) = query?;
+    if !(1..=LIST_MAX).contains(&limit) {
+        return Err(Problem::query(format!("limit: {limit} is not from 1 to {LIST_MAX}")));
+    }
+    Ok(Json(json!({"runs": service.list(limit).await?})).into_response())
+}
+
+/// A run's document, as soon as it has ended or the wait is over.
+async fn one(
+    State(service): Shared,
+    Path(id): Path<String>,
+    query: Result<Query<Wait>, QueryRejection>,
+) -> Outcome {
+    let within = Wait::within(query)?;
+    let run = service.run_id(&id)?;
+    let document = match service.find(&run).await? {
+        Found::Active(_) if !within.is_zero() => match service.wait(&run, within).await? {
+            Some(ended) => ended,
+            None => known(&run, service.find(&run).await?)?,
+        },
+        found => known(&run, found)?,
+    };
+    Ok(Json(document).into_response())
+}
+
+fn known(run: &RunId, found: Found) -> Result<Value, Problem> {
+    match found {
+        Found::Active(document) | Found::Ended(document) => Ok(document),
+        Found::Unknown => Err(Problem::unknown_run(run.as_str())),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cancel {
+    reason: Option<String>,
+}
+
+/// The reason of a cancel that gives none.
+const REASON: &str = "asked for over HTTP";
+
+/// 202 once the request to end is in the run's log.
+async fn cancel(
+    State(service): Shared,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Outcome {
+    let run = service.run_id(&id)?;
+    let reason = reason(&body?)?;
+    match service.find(&run).await {
+        Ok(Found::Ended(document)) => return Err(ended(&run, &document)),
+        Ok(Found::Unknown) => return Err(Problem::unknown_run(run.as_str())),
+        // Where nobody can say just now, the log takes it all the same, for the next owner to read.
+        Ok(Found::Active(_)) | Err(_) => {}
+    }
+    service.cancel(&run, &reason).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"run_id": run}))).into_response())
+}
+
+fn ended(run: &RunId, document: &Value) -> Problem {
+    let state = document["state"].as_str().unwrap_or("?");
+    Problem::new(StatusCode::CONFLICT, "run_ended", format!("run {run} has ended already: {state}"))
+}
+
+fn reason(body: &[u8]) -> Result<String, Problem> {
+    if body.is_empty() {
+        return Ok(REASON.to_owned());
+    }
+    let invalid = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "cancel_invalid", detail);
+    let cancel: Cancel = serde_json::from_value(parse(body)?)
+        .map_err(|error| invalid(format!("{error}; expected such as {{\"reason\": \"not needed\"}}")))?;
+    match cancel.reason {
+        Some(reason) if reason.chars().count() > REASON_CHARS_MAX => {
+            Err(invalid(format!("reason: longer than {REASON_CHARS_MAX} characters")))
+        }
+        reason => Ok(reason.unwrap_or_else(|| REASON.to_owned())),
+    }
+}

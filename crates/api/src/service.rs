@@ -1,0 +1,123 @@
+//! What the routes ask of the fleet, each question with an end.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use planfleet_bus::{Bus, Client, Error as BusError, client::Found};
+use planfleet_core::{id::RunId, task::Submission};
+use serde_json::Value;
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config,
+    problem::Problem,
+    submission::{self, Scope},
+};
+
+/// Longest wait for a run that a request may ask for: proxies and clients cut
+/// off what is silent for longer.
+pub(crate) const WAIT_S_MAX: u64 = 60;
+
+/// A body and all else of a request beside its wait; a body of the largest size
+/// takes this long only from a client that trickles.
+const REQUEST_MARGIN: Duration = Duration::from_secs(60);
+
+/// A run that nobody knows is asked for again after these: its record may just
+/// be on its way to its owner, or its document to the store of ended runs.
+const UNKNOWN_PAUSES: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(300)];
+
+/// What all requests share.
+pub(crate) struct Service {
+    pub(crate) room: Semaphore,
+    pub(crate) config: Config,
+    bus: Bus,
+    client: Client,
+    scope: Scope,
+    stop: CancellationToken,
+}
+
+impl Service {
+    pub(crate) fn new(bus: Bus, config: Config, scope: Scope, stop: CancellationToken) -> Arc<Self> {
+        let client = Client::new(bus.clone());
+        Arc::new(Self { room: Semaphore::new(config.requests_max), config, bus, client, scope, stop })
+    }
+
+    /// Longest life of a request.
+    pub(crate) const fn request_max(&self) -> Duration {
+        Duration::from_secs(WAIT_S_MAX).saturating_add(REQUEST_MARGIN)
+    }
+
+    /// Checks a task. Templates are files, and files are the command line's.
+    pub(crate) fn freeze(&self, task: Value) -> Result<Submission, Problem> {
+        let refused = |_: &str| {
+            Err("not taken over HTTP yet; send the template's \"plan\" as the task's plan, \
+                 or submit with `planfleet run --file`"
+                .to_owned())
+        };
+        submission::freeze(task, &self.scope, &refused).map_err(Problem::task)
+    }
+
+    pub(crate) async fn submit(&self, submission: Submission, key: Option<&str>) -> Result<RunId, Problem> {
+        self.answer(self.client.submit(submission, key)).await
+    }
+
+    pub(crate) async fn cancel(&self, run: &RunId, reason: &str) -> Result<(), Problem> {
+        self.answer(self.client.cancel(run, reason)).await
+    }
+
+    /// Active runs and then the newest ended ones, `limit` in all, without their steps.
+    pub(crate) async fn list(&self, limit: usize) -> Result<Vec<Value>, Problem> {
+        let mut runs = self.answer(self.client.list(limit)).await?;
+        runs.truncate(limit);
+        for steps in runs.iter_mut().filter_map(|run| run.get_mut("steps")) {
+            *steps = Value::Array(Vec::new());
+        }
+        Ok(runs)
+    }
+
+    /// A run by the id in a path. A shard that is not there has no runs.
+    pub(crate) fn run_id(&self, text: &str) -> Result<RunId, Problem> {
+        let id = text.parse::<RunId>().ok().filter(|run| run.shard() < self.bus.shards());
+        id.ok_or_else(|| Problem::unknown_run(text))
+    }
+
+    pub(crate) async fn find(&self, run: &RunId) -> Result<Found, Problem> {
+        for pause in UNKNOWN_PAUSES {
+            match self.answer(self.client.find(run)).await? {
+                Found::Unknown => sleep(pause).await,
+                found => return Ok(found),
+            }
+        }
+        self.answer(self.client.find(run)).await
+    }
+
+    /// The document of a run that ends within that time and before this process does.
+    pub(crate) async fn wait(&self, run: &RunId, within: Duration) -> Result<Option<Value>, Problem> {
+        if within.is_zero() {
+            return Ok(None);
+        }
+        let waited = ended_by(within + self.config.answer_timeout, self.client.wait(run, within));
+        tokio::select! {
+            waited = waited => waited,
+            () = self.stop.cancelled() => Ok(None),
+        }
+    }
+
+    async fn answer<T>(&self, asked: impl Future<Output = Result<T, BusError>>) -> Result<T, Problem> {
+        ended_by(self.config.answer_timeout, asked).await
+    }
+}
+
+async fn ended_by<T>(
+    within: Duration,
+    asked: impl Future<Output = Result<T, BusError>>,
+) -> Result<T, Problem> {
+    match timeout(within, asked).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Problem::unavailable("broker_unreachable", format!("no answer within {within:?}"))),
+    }
+}

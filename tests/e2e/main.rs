@@ -1,0 +1,27 @@
+//! The real binary on real nats-server processes, told as stories.
+//!
+//! The provider is the simulator of `planfleet-modelsim`, in this process over
+//! real HTTP; a server in Python that shares no code with us (`foreign_server.py`);
+//! or the local model. `support` is the rig; each other module is one chapter.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a rig that cannot do its work has failed its test"
+)]
+
+mod bad_input;
+mod commands;
+mod crashes;
+mod dev;
+mod endings;
+mod execution;
+mod foreign_provider;
+mod leftovers;
+mod local_model;
+mod replanning;
+mod support;
+mod traces;
+mod unreadable_records;

@@ -1,0 +1,48 @@
+//! The rig: homes, processes, brokers, the simulated provider, and how to wait.
+
+mod broker;
+mod fleet;
+mod home;
+mod installed;
+mod process;
+mod receiver;
+mod rig;
+mod sim;
+mod write;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) use self::{
+    broker::Broker,
+    fleet::Fleet,
+    home::Home,
+    installed::local_model,
+    process::{Outcome, Process, alive, descendants},
+    receiver::{Receiver, Span},
+    rig::Rig,
+    sim::{Calls, Sim, slow},
+    write::{Step, at, plan, replan, step, tool},
+};
+
+/// Longer than anything here takes, even beside a compile on two cores.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Looks until there is something to see.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, &mut look)
+}
+
+/// Looks until there is something to see, for no longer than `limit`.
+pub(crate) fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(started.elapsed() < limit, "waited {limit:?} for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,51 @@
+//! A fleet of separate processes on one broker.
+
+use planfleet_modelsim::Rule;
+use serde_json::Value;
+
+use super::{Broker, Outcome, Process, Rig};
+
+/// A rig and a broker that everything in it uses.
+pub(crate) struct Fleet {
+    pub(crate) rig: Rig,
+    pub(crate) broker: Broker,
+}
+
+impl Fleet {
+    pub(crate) fn new(rules: Vec<Rule>) -> Self {
+        let mut rig = Rig::new(rules);
+        let broker = Broker::start(&rig.home);
+        rig.set(format!("nats.url={}", broker.url()));
+        // One log, so that a crash always concerns the run of the test.
+        rig.set("nats.shards=1");
+        // The least: what a dead worker holds is soon given to another.
+        rig.set("pools.default.ack_wait_s=2");
+        rig.set("pools.plan.ack_wait_s=2");
+        Self { rig, broker }
+    }
+
+    /// Starts a process with these roles and waits until it serves them.
+    pub(crate) fn serve(&self, roles: &str) -> Process {
+        let mut process = self.rig.start(&["serve", "--roles", roles]);
+        process.says("serving");
+        process
+    }
+
+    /// Submits a task and follows it.
+    pub(crate) fn run(&self, task: &Value) -> Process {
+        self.rig.home.write("task.json", task.to_string());
+        self.rig.start(&["run", "-f", "task.json", "-o", "json"])
+    }
+
+    /// Submits a task and gives its run's id.
+    pub(crate) fn submit(&self, task: &Value) -> String {
+        self.rig.home.write("task.json", task.to_string());
+        let submitted = self.rig.planfleet(&["run", "--detach", "-f", "task.json"]).code(0);
+        submitted.out.trim().to_owned()
+    }
+
+    /// Follows a run to its end.
+    pub(crate) fn watch(&self, run: &str) -> Outcome {
+        self.rig.planfleet(&["runs", "watch", run, "-o", "json"])
+    }
+}

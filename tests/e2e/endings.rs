@@ -48,15 +48,18 @@ fn a_run_whose_time_is_up_expires() {
 #[test]
 fn a_run_that_has_used_its_tokens_ends() {
     let steps = [step(1, "Say hello."), step(2, "Say more.").uses("x", 1, "")];
-    let usage = Some(UsageFigures { prompt_tokens: 900, completion_tokens: 200, ..UsageFigures::default() });
+    let usage = |prompt_tokens, completion_tokens| {
+        Some(UsageFigures { prompt_tokens, completion_tokens, ..UsageFigures::default() })
+    };
     let rig = Rig::new(vec![
-        first_plan(plan(steps)),
-        Rule { usage, ..Rule::text("hello").step("Say hello") },
+        Rule { usage: usage(100, 50), ..first_plan(plan(steps)) },
+        Rule { usage: usage(900, 200), ..Rule::text("hello").step("Say hello") },
         Rule::text("more").step("Say more"),
     ]);
     let document = rig.run_local(&json!({"goal": "go", "budget": {"tokens": 1000}})).code(6).json();
     assert_eq!((&document["state"], &document["partial"]), (&json!("failed"), &json!(true)));
     assert!(document["reason"].as_str().unwrap().starts_with("budget: "), "{document:#}");
+    assert_eq!((&document["steps"][0]["output"], rig.sim.executor("Say more").count()), (&json!("hello"), 0));
 }
 
 /// The waiter's patience is not the run's.

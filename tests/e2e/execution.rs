@@ -26,7 +26,10 @@ fn a_planned_run_ends_with_a_whole_document() {
         Rule { usage: figures(1000, 200, 100), ..first_plan(plan(steps)) },
         Rule { usage: figures(50, 5, 0), ..Rule::text("Paris").step("Name the capital") },
         Rule { usage: figures(60, 15, 20), ..Rule::text("A town of light.").step("Describe the town") },
-        Rule { usage: figures(40, 10, 0), ..Rule::json(json!({"pass": true, "reason": "it is"})).when_model("judge") },
+        Rule {
+            usage: figures(40, 10, 0),
+            ..Rule::json(json!({"pass": true, "reason": "it is"})).when_model("judge")
+        },
     ]);
 
     let task = json!({"goal": "Describe the capital of France.", "custom_id": "case-1", "mode": "plan"});
@@ -51,11 +54,14 @@ fn a_planned_run_ends_with_a_whole_document() {
     assert_eq!((&second["description"], &second["model"]), (&json!("Describe the town."), &json!("hands")));
     assert_eq!((&second["output"], &second["error"]), (&json!("A town of light."), &Value::Null));
     assert_eq!(second["usage"]["input_tokens"], 60);
-    let time = |name: &str| second[name].as_str().unwrap_or_else(|| panic!("no {name}: {second:#}")).to_owned();
+    let time =
+        |name: &str| second[name].as_str().unwrap_or_else(|| panic!("no {name}: {second:#}")).to_owned();
     assert!(time("started_at") <= time("ended_at"));
 
     let usage = |role: &str, name: &str| document["usage"][role][name].as_u64();
-    let all = |role| ["calls", "input_tokens", "output_tokens", "cached_tokens"].map(|name| usage(role, name).unwrap());
+    let all = |role| {
+        ["calls", "input_tokens", "output_tokens", "cached_tokens"].map(|name| usage(role, name).unwrap())
+    };
     assert_eq!(all("planner"), [1, 1000, 200, 100]);
     assert_eq!(all("executor"), [2, 110, 20, 20]);
     assert_eq!(all("judge"), [1, 40, 10, 0]);
@@ -66,7 +72,9 @@ fn a_planned_run_ends_with_a_whole_document() {
     near(&document["usd"], 0.00385 + executor + 50e-6);
 
     let timings = |name: &str| document["timings"][name].as_u64().unwrap_or_else(|| panic!("no {name}"));
-    assert!(["queued_ms", "planning_ms", "executing_ms"].map(timings).iter().all(|ms| *ms <= timings("total_ms")));
+    assert!(
+        ["queued_ms", "planning_ms", "executing_ms"].map(timings).iter().all(|ms| *ms <= timings("total_ms"))
+    );
 }
 
 /// An unknown price makes the cost unknown, never nothing.
@@ -155,7 +163,8 @@ fn an_executor_sees_its_step_and_the_outputs_it_refers_to_and_nothing_else() {
 #[test]
 fn the_first_step_starts_while_the_planner_still_writes() {
     let later = "A long description of something to do later. ".repeat(8);
-    let steps = (1..=5).map(|id| if id == 1 { step(1, "Start early.") } else { step(id, &later).after(id - 1) });
+    let steps =
+        (1..=5).map(|id| if id == 1 { step(1, "Start early.") } else { step(id, &later).after(id - 1) });
     let pace = Latency { tokens_per_s: Some(400.0), ..Latency::default() };
     let rig = Rig::new(vec![first_plan(plan(steps)).latency(pace), Rule::text("done").when_model("hands")]);
 
@@ -176,13 +185,17 @@ fn a_list_known_only_at_run_time_is_worked_on_item_by_item() {
     ];
     let mut rules = vec![first_plan(plan(steps)), Rule::text("said").step("Say it")];
     let words = ["ant", "bee", "cat", "dog", "eel"];
-    rules.extend(words.map(|word| Rule::text(format!("{word}!")).step(&format!("item: {word}")).latency(slow(200))));
+    rules.extend(
+        words.map(|word| Rule::text(format!("{word}!")).step(&format!("item: {word}")).latency(slow(200))),
+    );
     let rig = Rig::new(rules);
 
-    let document = rig.run_local(&json!({"goal": "shout", "inputs": {"text": words.join("\n")}})).code(0).json();
+    let document =
+        rig.run_local(&json!({"goal": "shout", "inputs": {"text": words.join("\n")}})).code(0).json();
 
     let steps = document["steps"].as_array().unwrap();
-    let find = |id: Value| steps.iter().find(|step| step["id"] == id).unwrap_or_else(|| panic!("no step {id}"));
+    let find =
+        |id: Value| steps.iter().find(|step| step["id"] == id).unwrap_or_else(|| panic!("no step {id}"));
     assert_eq!(find(json!(2))["output"], json!(["ant!", "bee!", "cat!", "dog!", "eel!"]));
     assert_eq!(find(json!("2[3]"))["output"], "dog!");
     assert_eq!(find(json!(3))["output"]["value"], "ANT! BEE! CAT! DOG! EEL!");
@@ -217,9 +230,7 @@ fn a_plan_that_comes_with_the_task_is_run_as_it_stands() {
 /// A model with tools calls them itself, within its step.
 #[test]
 fn a_model_step_may_call_the_tools_that_the_plan_gives_it() {
-    let calculate = step(1, "What is six times seven?");
-    let mut planned = plan([calculate]);
-    planned["steps"][0]["tools"] = json!(["math_eval"]);
+    let planned = plan([step(1, "What is six times seven?").with_tool("math_eval")]);
     let rig = Rig::new(vec![
         first_plan(planned),
         Rule::tool_call("math_eval", json!({"expression": "6*7"})).step("six times seven").times(1),

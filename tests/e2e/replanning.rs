@@ -36,21 +36,32 @@ fn the_planner_learns_the_criterion_what_was_seen_and_what_is_finished() {
     // The answer and its one repair, in which the model sees what was wrong.
     let tries = rig.sim.executor("Give its length");
     assert_eq!(tries.count(), 2);
-    assert!(tries.prompt(1).contains("^[0-9]+ km$") && tries.prompt(1).contains("rather long"), "{}", tries.prompt(1));
+    assert!(
+        tries.prompt(1).contains("^[0-9]+ km$") && tries.prompt(1).contains("rather long"),
+        "{}",
+        tries.prompt(1)
+    );
 
     let asked = rig.sim.planner();
     assert_eq!(asked.count(), 2);
     let prompt = asked.prompt(1);
-    for told in ["How long is the river?", "^[0-9]+ km$", "rather long", "the-river-Rhine", "invalid_output"] {
+    for told in ["How long is the river?", "^[0-9]+ km$", "rather long", "the-river-Rhine", "invalid_output"]
+    {
         assert!(prompt.contains(told), "{told:?} is not in {prompt}");
     }
 
     assert_eq!(rig.sim.executor("Name the river").count(), 1, "finished steps are not run again");
     let changed = &document["revisions"][1];
-    assert_eq!((&changed["revision"], &changed["added"], &changed["dropped"]), (&json!(2), &json!([3]), &json!([2])));
+    assert_eq!(
+        (&changed["revision"], &changed["added"], &changed["dropped"]),
+        (&json!(2), &json!([3]), &json!([2]))
+    );
     assert_eq!(changed["reason"], "the description now names the number");
     let dropped = &document["steps"][1];
-    assert_eq!((&dropped["state"], &dropped["error"]["class"]), (&json!("dropped"), &json!("invalid_output")));
+    assert_eq!(
+        (&dropped["state"], &dropped["error"]["class"]),
+        (&json!("dropped"), &json!("invalid_output"))
+    );
 }
 
 #[test]
@@ -60,7 +71,10 @@ fn what_does_not_depend_on_the_failure_goes_on_meanwhile() {
         step(2, "The long way."),
         step(3, "The end.").uses("a", 1, "/value").uses("b", 2, ""),
     ];
-    let mended = [tool(4, "math_eval").literal("expression", "1 + 1"), step(5, "The new end.").uses("a", 4, "/value").uses("b", 2, "")];
+    let mended = [
+        tool(4, "math_eval").literal("expression", "1 + 1"),
+        step(5, "The new end.").uses("a", 4, "/value").uses("b", 2, ""),
+    ];
     let rig = Rig::new(vec![
         first_plan(plan(steps)),
         Rule::json(replan("a whole expression", mended)).replans().latency(crate::support::slow(200)),
@@ -133,7 +147,9 @@ fn the_planner_may_give_up() {
 
 #[test]
 fn replans_run_out() {
-    let again = |id| step(id, &format!("Give its length, try {id}.")).uses("river", 1, "").must("matches", "^[0-9]+ km$");
+    let again = |id| {
+        step(id, &format!("Give its length, try {id}.")).uses("river", 1, "").must("matches", "^[0-9]+ km$")
+    };
     let mut rules = rules(Rule::json(replan("again", [again(3)])).times(1));
     rules.push(Rule::json(replan("and again", [again(4)])).replans());
     let rig = Rig::new(rules);
@@ -158,7 +174,10 @@ fn without_review_a_failure_is_the_end() {
     let rig = Rig::new(rules(Rule::json(json!({}))));
     let document = rig.run_local(&json!({"goal": "go", "review": "never"})).code(3).json();
     assert_eq!(rig.sim.planner().count(), 1);
-    assert_eq!((&document["state"], &document["steps"][0]["output"]), (&json!("failed"), &json!("the-river-Rhine")));
+    assert_eq!(
+        (&document["state"], &document["steps"][0]["output"]),
+        (&json!("failed"), &json!("the-river-Rhine"))
+    );
 }
 
 /// Connection trouble is nobody's to plan for.

@@ -23,8 +23,8 @@ pub(crate) use self::{
     process::{Outcome, Process, alive, descendants},
     receiver::{Receiver, Span},
     rig::Rig,
-    sim::{Calls, Sim, slow},
-    write::{Step, at, plan, replan, step, tool},
+    sim::{Roles, Sim, first_plan, slow},
+    write::{at, plan, replan, step, tool},
 };
 
 /// Longer than anything here takes, even beside a compile on two cores.

@@ -25,7 +25,7 @@ pub(crate) fn arguments(tool: &ToolSpec, inputs: &[ResolvedInput]) -> Result<Map
                 arguments.insert(name.clone(), value);
             }
             ResolvedValue::Json(json) => {
-                arguments.insert(name.clone(), json.value());
+                arguments.insert(name.clone(), fitted(tool, name, json.value()));
             }
             ResolvedValue::Item(_) | ResolvedValue::Index(_) => {}
         }
@@ -49,7 +49,7 @@ fn place_item(
     arguments: &mut Map<String, Value>,
 ) -> Result<(), Failure> {
     if tool.argument(name).is_some() {
-        arguments.insert(name.to_owned(), item);
+        arguments.insert(name.to_owned(), fitted(tool, name, item));
         return Ok(());
     }
     let open: Vec<String> =
@@ -61,7 +61,7 @@ fn place_item(
             Ok(())
         }
         (item, [only]) => {
-            arguments.insert(only.clone(), item);
+            arguments.insert(only.clone(), fitted(tool, only, item));
             Ok(())
         }
         (_, open) => Err(bad(
@@ -71,6 +71,15 @@ fn place_item(
                 open.len()
             ),
         )),
+    }
+}
+
+/// A number or boolean of an earlier output, where the tool takes a text, is its text.
+fn fitted(tool: &ToolSpec, name: &str, value: Value) -> Value {
+    let wants_text = tool.argument(name).is_some_and(|schema| schema["type"] == "string");
+    match value {
+        Value::Number(_) | Value::Bool(_) if wants_text => Value::String(value.to_string()),
+        value => value,
     }
 }
 
@@ -89,7 +98,8 @@ mod tests {
         ToolSpec {
             name: "t".into(),
             description: String::new(),
-            arguments: json!({"required": ["a", "b"], "properties": {"a": {"type": "integer"}, "b": {}, "c": {}}}),
+            arguments: json!({"required": ["a", "b"], "properties": {
+                "a": {"type": "integer"}, "b": {}, "c": {}, "s": {"type": "string"}}}),
             output: json!({}),
             effect: Effect::Pure,
             idempotent: true,
@@ -124,6 +134,12 @@ mod tests {
         assert_eq!(made(&[item(json!({"a": 1, "b": 2, "z": 9}))]), json!({"a": 1, "b": 2}));
         let named = input("c", ResolvedValue::Item(Json::from_value(&json!(5))));
         assert_eq!(made(&[named, input("index", ResolvedValue::Index(0))]), json!({"c": 5}));
+    }
+
+    #[test]
+    fn a_number_for_a_text_is_its_text() {
+        let number = |name: &str| input(name, ResolvedValue::Json(Json::from_value(&json!(1.5))));
+        assert_eq!(made(&[number("s"), number("b")]), json!({"s": "1.5", "b": 1.5}));
     }
 
     #[test]

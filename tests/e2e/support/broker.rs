@@ -51,7 +51,9 @@ impl Broker {
 
     /// How many messages a stream holds.
     pub(crate) fn messages(&self, stream: &str) -> u64 {
-        self.block_on(async |jetstream| jetstream.get_stream(stream).await.unwrap().cached_info().state.messages)
+        self.block_on(async |jetstream| {
+            jetstream.get_stream(stream).await.unwrap().cached_info().state.messages
+        })
     }
 
     fn block_on<T>(&self, job: impl AsyncFnOnce(async_nats::jetstream::Context) -> T) -> T {

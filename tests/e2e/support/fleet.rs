@@ -3,7 +3,7 @@
 use planfleet_modelsim::Rule;
 use serde_json::Value;
 
-use super::{Broker, Outcome, Process, Rig};
+use super::{Broker, Outcome, Process, Rig, until};
 
 /// A rig and a broker that everything in it uses.
 pub(crate) struct Fleet {
@@ -29,6 +29,14 @@ impl Fleet {
         let mut process = self.rig.start(&["serve", "--roles", roles]);
         process.says("serving");
         process
+    }
+
+    /// Waits until a coordinator owns the shard.
+    pub(crate) fn wait_for_an_owner(&self) {
+        until("an owner of the shard", || {
+            let listed = self.rig.planfleet(&["admin", "doctor", "-o", "json"]);
+            listed.out.contains("owned by").then_some(())
+        });
     }
 
     /// Submits a task and follows it.

@@ -32,7 +32,8 @@ pub(crate) struct Outcome {
 impl Process {
     pub(super) fn start(mut command: Command, output: &Path) -> Self {
         let (out, err) = (output.with_extension("out"), output.with_extension("err"));
-        command.stdin(Stdio::null());
+        // Held open as long as the process is held: some end with it.
+        command.stdin(Stdio::piped());
         command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
         let shown = format!("{:?}", command.get_args().collect::<Vec<_>>());
         let child = command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
@@ -100,7 +101,14 @@ impl Outcome {
     /// The same, if it ended with this code.
     pub(crate) fn code(self, expected: i32) -> Self {
         let signal = self.status.signal();
-        assert_eq!(self.status.code(), Some(expected), "signal {signal:?}\n{}\n{}\n{}", self.shown, self.out, self.err);
+        assert_eq!(
+            self.status.code(),
+            Some(expected),
+            "signal {signal:?}\n{}\n{}\n{}",
+            self.shown,
+            self.out,
+            self.err
+        );
         self
     }
 

@@ -50,6 +50,11 @@ impl Step {
         self
     }
 
+    /// Gives a model step a tool to call itself.
+    pub(crate) fn with_tool(self, name: &str) -> Self {
+        self.push("tools", json!(name))
+    }
+
     fn push(mut self, list: &str, value: Value) -> Self {
         self.0[list].as_array_mut().unwrap().push(value);
         self

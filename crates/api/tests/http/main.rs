@@ -78,7 +78,7 @@ async fn bodies_that_are_too_large_or_no_strict_json_are_refused() {
 #[tokio::test]
 async fn a_run_is_active_then_ended_or_unknown() {
     let rig = Rig::start().await;
-    rig.coordinate(json!({"run_id": "00-a", "state": "executing"})).await;
+    rig.script_coordinator(json!({"run_id": "00-a", "state": "executing"})).await;
     let active = rig.get("/v1/runs/00-a?wait=1").await;
     assert_eq!((active.status.as_u16(), &active.body["state"]), (200, &json!("executing")));
     for id in [NOBODY, "ff-no-such-shard", "no id"] {
@@ -104,7 +104,7 @@ async fn queries_are_checked() {
 #[tokio::test]
 async fn a_cancel_is_in_the_log_with_its_reason() {
     let rig = Rig::start().await;
-    rig.coordinate(json!({"run_id": "01-a", "state": "executing"})).await;
+    rig.script_coordinator(json!({"run_id": "01-a", "state": "executing"})).await;
     let cancelled = answer(rig.post("/v1/runs/01-a/cancel").body(r#"{"reason": "not needed"}"#)).await;
     assert_eq!(cancelled.status, 202);
     let run: RunId = "01-a".parse().unwrap();
@@ -113,6 +113,32 @@ async fn a_cancel_is_in_the_log_with_its_reason() {
     assert_eq!(unknown.problem(), (404, "run_unknown"));
     let wrong = answer(rig.post("/v1/runs/01-a/cancel").body(r#"{"why": "?"}"#)).await;
     assert_eq!(wrong.problem(), (422, "cancel_invalid"));
+    rig.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_run_that_ends_is_answered_with_its_document_and_cannot_be_cancelled() {
+    let rig = Rig::start().await;
+    rig.start_coordinator();
+    let step = json!({"id": 1, "description": "say hello"});
+    let task = json!({"plan": {"steps": [step], "final": 1}}).to_string();
+    let path = rig.submit(task).await.location.unwrap();
+    while rig.get(&path).await.status == 503 {
+        tokio::task::yield_now().await;
+    }
+    let waiting = format!("{path}?wait=30");
+    let (waited, asked) = tokio::join!(
+        rig.get(&waiting),
+        answer(rig.post(&format!("{path}/cancel")).body(r#"{"reason": "enough"}"#)),
+    );
+    assert_eq!(asked.status, 202);
+    assert_eq!((waited.status.as_u16(), &waited.body["state"]), (200, &json!("cancelled")));
+    assert_eq!(waited.body["steps"].as_array().unwrap().len(), 1);
+    let late = answer(rig.post(&format!("{path}/cancel"))).await;
+    assert_eq!(late.problem(), (409, "run_ended"));
+    let listed = rig.get("/v1/runs").await;
+    assert_eq!(listed.body["runs"][0]["run_id"], waited.body["run_id"]);
+    assert_eq!(listed.body["runs"][0]["steps"], json!([]));
     rig.shut_down().await;
 }
 

@@ -1,5 +1,7 @@
 //! An API over real HTTP, on a broker in memory, with a scripted coordinator.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a rig that does not work fails its test")]
+
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
@@ -8,6 +10,7 @@ use planfleet_bus::{
     Bus, Manage, Topology,
     broker::{Headers, memory::MemoryBroker},
 };
+use planfleet_coordinator::Coordinator;
 use planfleet_core::{
     id::{RunId, ShardId},
     record::Fact,
@@ -63,7 +66,7 @@ impl Rig {
     }
 
     /// A coordinator that knows one run, or none.
-    pub(crate) async fn coordinate(&self, run: Value) {
+    pub(crate) async fn script_coordinator(&self, run: Value) {
         for shard in 0..SHARDS {
             let mut asked = self.bus.broker().subscribe(&subjects::reads(shard)).await.unwrap();
             let (bus, run) = (self.bus.clone(), run.clone());
@@ -81,6 +84,14 @@ impl Rig {
                 }
             });
         }
+    }
+
+    /// A real coordinator.
+    pub(crate) fn start_coordinator(&self) {
+        let config = planfleet_coordinator::Config::named("c-1");
+        let coordinator = Coordinator::build(self.bus.clone(), config);
+        let (tasks, stop) = (self.tasks.clone(), self.stop.clone());
+        self.tasks.spawn("coordinator", async move { coordinator.run(&tasks, stop).await });
     }
 
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {

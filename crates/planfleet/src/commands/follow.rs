@@ -10,6 +10,7 @@ use planfleet_core::id::RunId;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::report;
 use crate::{
     cli::Cli,
     exit::Failure,
@@ -99,7 +100,8 @@ fn give_up(error: BusError, since: &mut Option<Instant>) -> Result<(), Failure> 
 /// What a person sees of a run that goes on.
 struct View {
     shown: BTreeMap<String, String>,
-    running: BTreeMap<String, Option<String>>,
+    /// Steps that an executor has begun, with its model and when this was heard.
+    running: BTreeMap<String, (Option<String>, Instant)>,
     lines: Option<(MultiProgress, BTreeMap<String, ProgressBar>)>,
     quiet: bool,
 }
@@ -113,7 +115,7 @@ impl View {
 
     fn hint(&mut self, news: &live::News) {
         if let (live::STEP_STARTED, Some(step)) = (news.event.as_str(), news.step) {
-            self.running.insert(step.to_string(), news.model.clone());
+            self.running.insert(step.to_string(), (news.model.clone(), Instant::now()));
         }
     }
 
@@ -155,9 +157,9 @@ impl View {
         let prefix = format!("{id}[");
         let items: Vec<&&Value> =
             all.iter().filter(|s| s["id"].as_str().is_some_and(|i| i.starts_with(&prefix))).collect();
-        let started = self.running.keys().any(|key| *key == id || key.starts_with(&prefix));
+        let heard = self.running.iter().find(|(key, _)| **key == id || key.starts_with(&prefix)).map(|(_, heard)| heard);
         let state = match step["state"].as_str().unwrap_or_default() {
-            "running" if !started => "queued",
+            "running" if heard.is_none() => "queued",
             state => state,
         };
         let mut text = format!(
@@ -170,13 +172,16 @@ impl View {
             mark.push_str(&format!(" {}", done * PROGRESS_LINES / items.len()));
             text.push_str(&format!("  {done}/{}", items.len()));
         }
-        let model = step["model"].as_str().or_else(|| self.running.get(&id).and_then(Option::as_deref));
+        let model = step["model"].as_str().or_else(|| heard.and_then(|(model, _)| model.as_deref()));
         if let Some(model) = model {
             text.push_str(&format!("  {model}"));
         }
         let tokens = |name: &str| step["usage"][name].as_u64().unwrap_or(0);
         if tokens("input_tokens") > 0 {
             text.push_str(&format!("  {} tokens", tokens("input_tokens") + tokens("output_tokens")));
+        }
+        if let Some(time) = time(step, state, heard.map(|(_, since)| since.elapsed())) {
+            text.push_str(&format!("  {time}"));
         }
         if let Some(message) = step["error"]["message"].as_str() {
             text.push_str(&format!("  {}", line(message, 80)));
@@ -211,12 +216,18 @@ impl View {
     }
 }
 
+/// How long a step has taken, or has been going on for.
+fn time(step: &Value, state: &str, heard: Option<Duration>) -> Option<String> {
+    let took = report::took(step).or_else(|| heard.filter(|_| state == "running"))?;
+    Some(report::seconds(took.as_millis()))
+}
+
 fn count(list: &Value) -> usize {
     list.as_array().map_or(0, Vec::len)
 }
 
 fn new_line(screen: &MultiProgress) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {elapsed:>5} {msg}")
+    let style = ProgressStyle::with_template("{spinner} {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner());
     let bar = screen.add(ProgressBar::new_spinner().with_style(style));
     bar.enable_steady_tick(Duration::from_millis(120));

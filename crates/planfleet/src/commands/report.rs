@@ -1,5 +1,7 @@
 //! A run for people.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::{
@@ -96,15 +98,17 @@ fn tokens(usage: &Value) -> String {
 }
 
 fn duration(step: &Value) -> String {
+    took(step).map_or_else(|| "-".to_owned(), |took| seconds(took.as_millis()))
+}
+
+/// From a step's first beginning to its last end, where it has both.
+pub(super) fn took(step: &Value) -> Option<Duration> {
     let at = |name: &str| step[name].as_str().and_then(|text| humantime::parse_rfc3339(text).ok());
-    match (at("started_at"), at("ended_at")) {
-        (Some(from), Some(to)) => seconds(to.duration_since(from).unwrap_or_default().as_millis()),
-        _ => "-".to_owned(),
-    }
+    at("ended_at")?.duration_since(at("started_at")?).ok()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one or two decimals")]
-fn seconds(ms: u128) -> String {
+pub(super) fn seconds(ms: u128) -> String {
     if ms < 1_000 { format!("{ms} ms") } else { format!("{:.1} s", ms as f64 / 1_000.0) }
 }
 

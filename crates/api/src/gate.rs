@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn only_this_machine_s_names_pass() {
-        for host in ["localhost", "LOCALHOST:1", "127.0.0.1:8460", "127.8.0.1", "[::1]:8460", "pf.localhost"]
+        for host in
+            ["localhost", "LOCALHOST:1", "127.0.0.1:8460", "127.8.0.1", "[::1]:8460", "fleet.localhost"]
         {
             assert!(names_this_machine(host), "{host}");
         }

@@ -74,10 +74,6 @@ impl Client {
         if key.is_some() && self.bus.ended(&run).await?.is_some() {
             return Ok(run);
         }
-        if key.is_some() && self.bus.ended(&run).await?.is_some() {
-            // While it is active the fold ignores the repetition; now only its document knows of it.
-            return Ok(run);
-        }
         self.bus.append(&run, &Fact::TaskSubmitted(Box::new(submission))).await?;
         Ok(run)
     }

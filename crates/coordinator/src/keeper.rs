@@ -58,18 +58,26 @@ impl Keeper {
             *watch = Watch { revision, since: Instant::now() };
         }
         let lease = held.map(|held| held.lease).unwrap_or_default();
-        let unchanged = watch.since.elapsed();
-        let free = lease.owner.is_empty();
-        // Who is not preferred waits longer: the preferred one may be dead too.
-        let patience = match (free, self.membership.prefers_self(self.shard)) {
-            (true, true) => Duration::ZERO,
-            (false, true) | (true, false) => self.config.lease_stale,
-            (false, false) => self.config.lease_stale * 2,
-        };
-        if unchanged < patience {
+        if watch.since.elapsed() < self.patience(&lease).await? {
             return Ok(None);
         }
         self.take(lease, revision).await
+    }
+
+    /// How long a lease is to stay as it is before this process takes it.
+    async fn patience(&self, lease: &Lease) -> Result<Duration, planfleet_bus::Error> {
+        let stale = self.config.lease_stale;
+        if !lease.owner.is_empty() {
+            // Who is not next waits longer: the next one may be dead too.
+            let next = self.membership.succeeds(self.shard, &lease.owner);
+            return Ok(if next { stale } else { stale * 2 });
+        }
+        if self.membership.prefers_self(self.shard) {
+            return Ok(Duration::ZERO);
+        }
+        // Handed back, perhaps by one that has just left.
+        self.membership.look().await?;
+        Ok(if self.membership.prefers_self(self.shard) { Duration::ZERO } else { stale })
     }
 
     async fn take(&self, old: Lease, revision: u64) -> Result<Option<Held>, planfleet_bus::Error> {

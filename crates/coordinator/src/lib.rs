@@ -91,6 +91,9 @@ impl Coordinator {
             set.spawn("shard", async move { keeper.keep(stop).await });
         }
         stop.cancelled().await;
+        // Before the hand-over, so that others see at once whose turn it is, and
+        // after it, for a last sign of life may have been under way.
+        membership.leave().await;
         let unfinished = set.shutdown(self.config.lease_stale).await;
         if !unfinished.is_empty() {
             tracing::warn!(%unfinished, "some shards were not handed over in time; their leases will run out");

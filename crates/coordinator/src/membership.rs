@@ -58,6 +58,11 @@ impl Membership {
 
     async fn exchange(&self, beat: u64) -> Result<(), planfleet_bus::Error> {
         self.bus.announce_member(&self.config.name, beat).await?;
+        self.look().await
+    }
+
+    /// Looks for signs of life of others.
+    pub(crate) async fn look(&self) -> Result<(), planfleet_bus::Error> {
         let members = self.bus.members().await?;
         for gone in self.note(&members, Instant::now()) {
             self.bus.forget_member(&gone).await?;
@@ -84,10 +89,19 @@ impl Membership {
 
     /// Whether this process should own a shard.
     pub(crate) fn prefers_self(&self, shard: ShardId) -> bool {
+        self.preferred_among(shard, |_| true)
+    }
+
+    /// Whether this process should own a shard if its owner is gone.
+    pub(crate) fn succeeds(&self, shard: ShardId, owner: &str) -> bool {
+        self.preferred_among(shard, |name| name != owner)
+    }
+
+    fn preferred_among(&self, shard: ShardId, counts: impl Fn(&str) -> bool) -> bool {
         let live = self.live(Instant::now());
         let own = self.config.name.as_str();
-        let members = live.iter().map(String::as_str).chain([own]);
-        spread::preferred(shard, members) == Some(own)
+        let others = live.iter().map(String::as_str).filter(|name| counts(name));
+        spread::preferred(shard, others.chain([own])) == Some(own)
     }
 
     fn live(&self, now: Instant) -> Vec<String> {

@@ -153,7 +153,7 @@ impl Owner {
                 Ok(Turn::Renewed | Turn::Stop) => return self.hand_over().await,
                 Err(Stop::Lost(why)) => return Ending::Lost(why),
                 Err(Stop::Broker(error)) => {
-                    tracing::warn!(shard = self.id, %error, "broker trouble; going on")
+                    tracing::warn!(shard = self.id, %error, "broker trouble; going on");
                 }
             }
         }

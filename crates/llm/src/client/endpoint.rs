@@ -62,7 +62,7 @@ impl Endpoint {
                 message.push_str(" (no API key is set for this endpoint: set its api_key_env)");
             }
             ErrorClass::Unauthorized => {
-                message.push_str(" (check the key in the environment variable that its api_key_env names)")
+                message.push_str(" (check the key in the environment variable that its api_key_env names)");
             }
             ErrorClass::NotFound => message.push_str(&format!(
                 " (is model `{model}` served there, and does base_url end in the API's version, \

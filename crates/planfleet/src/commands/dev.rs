@@ -25,7 +25,9 @@ pub(super) async fn dev(
     mut settings: Settings,
     metrics: Metrics,
 ) -> Result<ExitCode, Failure> {
+    // Ports that are taken are said before anything is started.
     let listener = api_listener(&settings).await?;
+    let health = health_listener(&settings).await?;
     let options = Options { keep_data: true, local_model: !args.no_local_model };
     let fleet = Embedded::start(&mut settings, options).await?;
     let api = serve_api(&fleet, listener, &settings)?;
@@ -41,7 +43,7 @@ pub(super) async fn dev(
         output::note(&api);
         output::note("try, in another terminal:  planfleet run \"Name three uses of a paper clip.\"");
     }
-    let health = serve_health(&settings, metrics).await?;
+    let health = serve_health(health, metrics);
     let stop = CancellationToken::new();
     let mut signals = Signals::listen(stop).map_err(Failure::unexpected)?;
     let failed = tokio::select! {
@@ -83,16 +85,20 @@ fn serve_api(
 }
 
 /// The health port, where one is configured.
-async fn serve_health(settings: &Settings, metrics: Metrics) -> Result<CancellationToken, Failure> {
-    use planfleet_runtime::{health, tasks::Tasks};
-    let stop = CancellationToken::new();
+async fn health_listener(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
     if settings.health.listen.is_empty() {
-        return Ok(stop);
+        return Ok(None);
     }
-    let health = health::Health::new();
-    health.check("broker").set(true, "embedded");
-    let listener = health::listen(&settings.health.listen, "health.listen").await.map_err(Failure::usage)?;
-    let served = health::serve(listener, health::routes(health, metrics), stop.clone());
-    Tasks::new("health").spawn("health", served);
-    Ok(stop)
+    health::listen(&settings.health.listen, "health.listen").await.map(Some).map_err(Failure::usage)
+}
+
+fn serve_health(listener: Option<TcpListener>, metrics: Metrics) -> CancellationToken {
+    let stop = CancellationToken::new();
+    if let Some(listener) = listener {
+        let health = Health::new();
+        health.check("broker").set(true, "embedded");
+        let served = health::serve(listener, health::routes(health, metrics), stop.clone());
+        Tasks::new("health").spawn("health", served);
+    }
+    stop
 }

@@ -52,7 +52,7 @@ fn lint_file(cli: &Cli, file: &Path, settings: &Settings) -> Result<ExitCode, Fa
         match faults.as_slice() {
             [] => output::data("no faults"),
             faults => {
-                output::data(&output::table(&["step", "code", "fault"], faults.iter().map(row).collect()))
+                output::data(&output::table(&["step", "code", "fault"], faults.iter().map(row).collect()));
             }
         }
     } else {

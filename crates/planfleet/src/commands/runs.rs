@@ -1,11 +1,12 @@
 //! `runs`: look at runs and cancel them.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use planfleet_bus::{Client, client::Found};
+use planfleet_bus::{Client, Error as BusError, client::Found};
 use planfleet_core::id::RunId;
 use planfleet_runtime::config::Settings;
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use super::{connect, follow, report, run};
 use crate::{
@@ -13,6 +14,11 @@ use crate::{
     exit::{Code, Failure},
     output::{self, cell},
 };
+
+/// Longer than another coordinator takes to own the shard of one that has died.
+const TAKEOVER_MAX: Duration = Duration::from_secs(10);
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) async fn runs(cli: &Cli, command: &RunsCommand, settings: &Settings) -> Result<ExitCode, Failure> {
     let client = Client::new(connect(settings).await?);
@@ -45,9 +51,20 @@ async fn list(cli: &Cli, client: &Client, limit: usize) -> Result<ExitCode, Fail
 }
 
 async fn find(client: &Client, id: &RunId) -> Result<Value, Failure> {
-    match client.find(id).await? {
+    match look(client, id).await? {
         Found::Active(document) | Found::Ended(document) => Ok(document),
         Found::Unknown => Err(unknown(id)),
+    }
+}
+
+/// What is known of a run. A shard whose owner has just died is waited for.
+async fn look(client: &Client, id: &RunId) -> Result<Found, Failure> {
+    let started = Instant::now();
+    loop {
+        match client.find(id).await {
+            Err(BusError::NoOwner(_)) if started.elapsed() < TAKEOVER_MAX => sleep(LOOK_EVERY).await,
+            found => return Ok(found?),
+        }
     }
 }
 
@@ -74,7 +91,7 @@ async fn watch(cli: &Cli, client: &Client, id: &RunId) -> Result<ExitCode, Failu
 }
 
 async fn cancel(cli: &Cli, client: &Client, id: &RunId, reason: &str) -> Result<ExitCode, Failure> {
-    if let Found::Ended(document) = client.find(id).await? {
+    if let Found::Ended(document) = look(client, id).await? {
         let state = cell(&document["state"]);
         return Err(Failure::new(Code::Unexpected, format!("run {id} has ended already: {state}")));
     }

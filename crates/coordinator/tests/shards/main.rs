@@ -1,0 +1,241 @@
+//! Coordinators on shards, over the broker in memory and on a paused clock: who
+//! owns what, what a takeover emits, what a zombie must not.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, and clippy knows test functions but not their helpers"
+)]
+
+mod ownership;
+mod spy;
+mod takeover;
+mod timers;
+mod tmp;
+mod zombie;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use planfleet_bus::{Bus, Client, Lease, Manage, Pool, Topology, broker::memory::MemoryBroker};
+use planfleet_coordinator::{Config, Coordinator};
+use planfleet_core::{
+    failure::{Failure, FailureClass},
+    id::{RunId, ShardId, StepId},
+    json::Json,
+    plan::Plan,
+    record::{AttemptReport, Fact, StepFailed, StepSucceeded},
+    task::{Budget, Envelope, Review, Submission, Task},
+};
+use planfleet_proto::subjects;
+use planfleet_runtime::tasks::Tasks;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use self::spy::Spy;
+
+/// Far longer than anything here takes on the paused clock.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Between two looks of a test.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What [`Config::named`] has.
+const STALE: Duration = Duration::from_secs(3);
+
+thread_local! {
+    static STARTED: (Instant, u64) = (Instant::now(), system_ms());
+}
+
+fn system_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+    u64::try_from(since.as_millis()).expect("a time before the year 500 million")
+}
+
+/// The time of day, on the test's own clock.
+fn now_ms() -> u64 {
+    STARTED.with(|(instant, ms)| ms + u64::try_from(instant.elapsed().as_millis()).expect("a short test"))
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !holds().await {
+            sleep(LOOK).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, looking).await.is_err() {
+        panic!("no sign of {what} within {PATIENCE:?}");
+    }
+}
+
+/// A broker with everything made, and whoever works on it.
+struct Fleet {
+    broker: MemoryBroker,
+    bus: Bus,
+    client: Client,
+}
+
+/// One coordinator.
+struct Node {
+    spy: Arc<Spy>,
+    stop: CancellationToken,
+    tasks: Tasks,
+}
+
+impl Fleet {
+    async fn with_shards(shards: ShardId) -> Self {
+        // From here on the time of day moves with the paused clock, as the broker's does.
+        now_ms();
+        let broker = MemoryBroker::new();
+        let bus = Bus::new(Arc::new(broker.clone()), shards);
+        let pool = |name: &str| Pool { name: name.to_owned(), slots: 4, ack_wait: Duration::from_secs(30) };
+        let pools = vec![pool("plan"), pool("default")];
+        let topology = Topology { shards, replicas: 1, pools, manage: Manage::Create };
+        bus.bootstrap(&topology).await.expect("assets");
+        Self { broker, client: Client::new(bus.clone()), bus }
+    }
+
+    fn start(&self, name: &str) -> Node {
+        let spy = Spy::on(&self.broker);
+        let bus = Bus::new(spy.clone(), self.bus.shards());
+        let (stop, tasks) = (CancellationToken::new(), Tasks::new("test"));
+        let coordinator = Coordinator::build(bus, Config { now_ms, ..Config::named(name) });
+        let (set, stopped) = (tasks.clone(), stop.clone());
+        tasks.spawn("coordinator", async move { coordinator.run(&set, stopped).await });
+        Node { spy, stop, tasks }
+    }
+
+    /// Starts one and waits until it owns everything.
+    async fn start_alone(&self, name: &str) -> Node {
+        let node = self.start(name);
+        self.owned_by(name).await;
+        node
+    }
+
+    async fn owned_by(&self, name: &str) {
+        let all = async || self.owners().await.iter().all(|owner| owner == name);
+        until(&format!("{name} as the owner of everything"), all).await;
+    }
+
+    async fn owners(&self) -> Vec<String> {
+        let mut owners = Vec::new();
+        for shard in 0..self.bus.shards() {
+            owners.push(self.lease(shard).await.owner);
+        }
+        owners
+    }
+
+    async fn lease(&self, shard: ShardId) -> Lease {
+        self.bus.lease(shard).await.expect("an answer").map(|held| held.lease).unwrap_or_default()
+    }
+
+    /// Waits until the owner of shard 0 has folded its whole log and has said so in its lease.
+    async fn checkpoint(&self) {
+        let tail = self.bus.journal_tail(0).await.expect("a log");
+        until("a checkpoint", async || self.lease(0).await.folded_to >= tail).await;
+    }
+
+    async fn submit(&self, name: &str, submission: Submission) -> RunId {
+        let run = RunId::new(0, name).expect("a run id");
+        self.append(&run, Fact::TaskSubmitted(Box::new(submission))).await;
+        run
+    }
+
+    async fn append(&self, run: &RunId, fact: Fact) {
+        self.bus.append(run, &fact).await.expect("a broker");
+    }
+
+    async fn is_queued(&self, subject: &str) -> bool {
+        self.bus.broker().last_on_subject(subjects::STEPS, subject).await.expect("an answer").is_some()
+    }
+
+    async fn queued(&self, subject: &str) {
+        until(subject, async || self.is_queued(subject).await).await;
+    }
+
+    /// Waits for a run's document.
+    async fn ended(&self, run: &RunId) -> Value {
+        self.client.wait(run, PATIENCE).await.expect("an answer").expect("an end")
+    }
+}
+
+impl Node {
+    /// Stops it as an operator would.
+    async fn stop(&self) {
+        self.stop.cancel();
+        let unfinished = self.tasks.shutdown(PATIENCE).await;
+        assert!(unfinished.is_empty(), "{unfinished}");
+    }
+
+    /// Stops it as a crash would: nothing is said to anybody.
+    async fn crash(&self) {
+        let _ = self.tasks.shutdown(Duration::ZERO).await;
+    }
+
+    /// The work that it has published so far, in order.
+    fn work(&self) -> Vec<String> {
+        self.spy.published("pf.steps.").into_iter().map(|(subject, _)| subject).collect()
+    }
+}
+
+fn envelope() -> Envelope {
+    Envelope {
+        tools: BTreeMap::new(),
+        hosts: Vec::new(),
+        pools: Vec::new(),
+        budget: Budget::default(),
+        deadline_ms: None,
+        replans_max: 3,
+        steps_max: 10,
+        items_max: 10,
+        attempts_max: 3,
+        review: Review::OnFailure,
+    }
+}
+
+/// A task that has to be planned.
+fn goal() -> Submission {
+    let task = Task { goal: Some("report".to_owned()), ..Task::default() };
+    Submission { task, envelope: Arc::new(envelope()), plan: None, traceparent: None }
+}
+
+/// A task with its own plan: step 3 waits for 1 and 2.
+fn planned() -> Submission {
+    let plan: Plan = serde_json::from_value(json!({"final": 3, "steps": [
+        {"id": 1, "description": "a"},
+        {"id": 2, "description": "b"},
+        {"id": 3, "description": "c", "depends_on": [1, 2]}
+    ]}))
+    .expect("a plan");
+    Submission { plan: Some(plan), ..goal() }
+}
+
+fn within(submission: Submission, deadline: Duration) -> Submission {
+    let deadline_ms = u64::try_from(deadline.as_millis()).ok();
+    Submission { envelope: Arc::new(Envelope { deadline_ms, ..envelope() }), ..submission }
+}
+
+fn attempt(step: u32, attempt: u32) -> AttemptReport {
+    let usage = Vec::new();
+    AttemptReport { step: StepId::plain(step), attempt, model: None, usage, started_ms: 1, ended_ms: 2 }
+}
+
+fn succeeded(step: u32) -> Fact {
+    let output = Json::from_value(&json!(format!("out {step}")));
+    Fact::StepSucceeded(Box::new(StepSucceeded { attempt: attempt(step, 1), output }))
+}
+
+fn transient(step: u32, retry_after: Duration) -> Fact {
+    let retry_after_ms = u64::try_from(retry_after.as_millis()).ok();
+    let failure = Failure { retry_after_ms, ..Failure::new(FailureClass::Transient, "busy") };
+    Fact::StepFailed(Box::new(StepFailed { attempt: attempt(step, 1), failure }))
+}
+
+/// The subject of an attempt of a step of [`planned`].
+fn step(run: &RunId, step: u32, attempt: u32) -> String {
+    format!("pf.steps.default.1.default.{run}.{step}.{attempt}")
+}

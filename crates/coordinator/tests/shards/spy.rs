@@ -1,0 +1,143 @@
+//! A broker that notes what one process publishes, and that can be cut off from leases.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use planfleet_bus::broker::{
+    Broker, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry, Outgoing,
+    Published, StreamSpec, StreamState, memory::MemoryBroker,
+};
+
+pub(crate) struct Spy {
+    broker: MemoryBroker,
+    published: Mutex<Vec<(String, Published)>>,
+    cut: AtomicBool,
+}
+
+impl Spy {
+    pub(crate) fn on(broker: &MemoryBroker) -> Arc<Self> {
+        Arc::new(Self { broker: broker.clone(), published: Mutex::default(), cut: AtomicBool::new(false) })
+    }
+
+    /// Writes of leases fail from now on.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// What was published under subjects that start so, in order.
+    pub(crate) fn published(&self, prefix: &str) -> Vec<(String, Published)> {
+        let all = self.published.lock().expect("a list");
+        all.iter().filter(|(subject, _)| subject.starts_with(prefix)).cloned().collect()
+    }
+}
+
+#[async_trait]
+impl Broker for Spy {
+    async fn publish(&self, message: Outgoing) -> Result<Published, Error> {
+        let subject = message.subject.clone();
+        let published = self.broker.publish(message).await?;
+        self.published.lock().expect("a list").push((subject, published));
+        Ok(published)
+    }
+
+    async fn kv_cas(&self, bucket: &str, key: &str, value: Bytes, expected: u64) -> Result<CasOutcome, Error> {
+        if self.cut.load(Ordering::SeqCst) {
+            return Err(Error::Unreachable("cut off".to_owned()));
+        }
+        self.broker.kv_cas(bucket, key, value, expected).await
+    }
+
+    async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        self.broker.ensure_stream(spec).await
+    }
+    async fn verify_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        self.broker.verify_stream(spec).await
+    }
+    async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<(), Error> {
+        self.broker.ensure_consumer(spec).await
+    }
+    async fn ensure_bucket(&self, bucket: &str, replicas: usize) -> Result<(), Error> {
+        self.broker.ensure_bucket(bucket, replicas).await
+    }
+    async fn ensure_objects(&self, bucket: &str, replicas: usize) -> Result<(), Error> {
+        self.broker.ensure_objects(bucket, replicas).await
+    }
+    async fn pull(
+        &self,
+        stream: &str,
+        consumer: &str,
+        max: usize,
+        expires: Duration,
+    ) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error> {
+        self.broker.pull(stream, consumer, max, expires).await
+    }
+    async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {
+        self.broker.backlog(stream, consumer).await
+    }
+    async fn read_log(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.broker.read_log(stream, from_seq).await
+    }
+    async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {
+        self.broker.stream_state(stream).await
+    }
+    async fn last_on_subject(&self, stream: &str, subject: &str) -> Result<Option<LogEntry>, Error> {
+        self.broker.last_on_subject(stream, subject).await
+    }
+    async fn trim(&self, stream: &str, below_seq: u64) -> Result<(), Error> {
+        self.broker.trim(stream, below_seq).await
+    }
+    async fn kv_get(&self, bucket: &str, key: &str) -> Result<Option<KvEntry>, Error> {
+        self.broker.kv_get(bucket, key).await
+    }
+    async fn kv_delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
+        self.broker.kv_delete(bucket, key).await
+    }
+    async fn kv_all(&self, bucket: &str) -> Result<BTreeMap<String, KvEntry>, Error> {
+        self.broker.kv_all(bucket).await
+    }
+    async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
+        self.broker.object_put(bucket, name, body).await
+    }
+    async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
+        self.broker.object_get(bucket, name).await
+    }
+    async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {
+        self.broker.publish_live(subject, headers, payload).await
+    }
+    async fn subscribe(&self, subject: &str) -> Result<BoxStream<'static, LiveMessage>, Error> {
+        self.broker.subscribe(subject).await
+    }
+    async fn request(&self, subject: String, payload: Bytes, timeout: Duration) -> Result<Bytes, Error> {
+        self.broker.request(subject, payload, timeout).await
+    }
+    async fn request_all(
+        &self,
+        subject: String,
+        payload: Bytes,
+        window: Duration,
+    ) -> Result<Vec<Bytes>, Error> {
+        self.broker.request_all(subject, payload, window).await
+    }
+    async fn flush(&self) -> Result<(), Error> {
+        self.broker.flush().await
+    }
+    fn connected(&self) -> bool {
+        self.broker.connected()
+    }
+    async fn describe(&self) -> Result<String, Error> {
+        self.broker.describe().await
+    }
+}

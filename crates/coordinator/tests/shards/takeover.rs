@@ -1,0 +1,114 @@
+//! What a new owner emits, and what it leaves alone.
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use planfleet_bus::broker::{Broker as _, Outgoing, Published};
+use planfleet_core::record::Fact;
+use planfleet_proto::subjects;
+
+use super::{Fleet, goal, planned, step, succeeded, until};
+
+async fn dead_letters(fleet: &Fleet) -> u64 {
+    fleet.bus.broker().stream_state(subjects::DEAD_LETTERS).await.expect("an answer").messages
+}
+
+#[tokio::test(start_paused = true)]
+async fn exactly_what_is_owed_is_emitted_again() {
+    let fleet = Fleet::with_shards(1).await;
+    let a = fleet.start_alone("a").await;
+    let run = fleet.submit("run", planned()).await;
+    let unplanned = fleet.submit("unplanned", goal()).await;
+    let done = fleet.submit("done", planned()).await;
+    fleet.append(&run, succeeded(1)).await;
+    fleet.append(&done, Fact::RunCancelRequested { reason: "enough".to_owned() }).await;
+    fleet.ended(&done).await;
+    fleet.checkpoint().await;
+    a.crash().await;
+
+    let b = fleet.start_alone("b").await;
+    fleet.checkpoint().await;
+    let planning = format!("pf.steps.plan.1.default.{unplanned}.r1.1");
+    let mut emitted = b.spy.published("pf.steps.");
+    emitted.sort_by(|one, other| one.0.cmp(&other.0));
+    let owed = [(step(&run, 2, 1), Published::Present), (planning, Published::Present)];
+    assert_eq!(emitted, owed, "under the same names, which the broker knows");
+    assert_eq!(b.spy.published("pf.ev.").len(), 1, "its epoch is all that it adds to the log");
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_was_lost_is_queued_again() {
+    let fleet = Fleet::with_shards(1).await;
+    let a = fleet.start_alone("a").await;
+    let run = fleet.submit("run", planned()).await;
+    fleet.queued(&step(&run, 2, 1)).await;
+    a.crash().await;
+    let expires = std::time::Duration::from_millis(10);
+    let mut pulled = fleet.broker.pull(subjects::STEPS, "pool_default", 10, expires).await.unwrap();
+    while let Some(delivery) = pulled.next().await {
+        delivery.unwrap().settle.ack().await.unwrap();
+    }
+    assert!(!fleet.is_queued(&step(&run, 1, 1)).await);
+    let _b = fleet.start_alone("b").await;
+    fleet.queued(&step(&run, 1, 1)).await;
+    fleet.queued(&step(&run, 2, 1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_that_came_while_nobody_was_there_are_folded_first() {
+    let fleet = Fleet::with_shards(1).await;
+    let a = fleet.start_alone("a").await;
+    let run = fleet.submit("run", planned()).await;
+    fleet.queued(&step(&run, 2, 1)).await;
+    a.crash().await;
+    fleet.append(&run, succeeded(1)).await;
+    fleet.append(&run, succeeded(2)).await;
+    let b = fleet.start_alone("b").await;
+    fleet.queued(&step(&run, 3, 1)).await;
+    assert_eq!(b.work(), [step(&run, 3, 1)], "finished steps are not started again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_nobody_has_seen_is_written() {
+    let fleet = Fleet::with_shards(1).await;
+    let run = fleet.submit("run", planned()).await;
+    for step in 1..=3 {
+        fleet.append(&run, succeeded(step)).await;
+    }
+    let b = fleet.start_alone("b").await;
+    let document = fleet.ended(&run).await;
+    assert_eq!((&document["state"], &document["answer"]), (&"succeeded".into(), &"out 3".into()));
+    assert_eq!(b.work(), [] as [String; 0], "a replay is silent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_or_second_result_changes_nothing() {
+    let fleet = Fleet::with_shards(1).await;
+    let a = fleet.start_alone("a").await;
+    let run = fleet.submit("run", planned()).await;
+    for step in [1, 1, 2, 1, 2] {
+        fleet.append(&run, succeeded(step)).await;
+    }
+    fleet.checkpoint().await;
+    assert_eq!(a.work(), [step(&run, 1, 1), step(&run, 2, 1), step(&run, 3, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_record_is_set_aside_once_and_stops_nobody() {
+    let fleet = Fleet::with_shards(1).await;
+    let a = fleet.start_alone("a").await;
+    let before = fleet.submit("before", goal()).await;
+    let subject = "pf.ev.00.result".to_owned();
+    let payload = Bytes::from_static(b"\xff\xff");
+    fleet.broker.publish(Outgoing { subject, payload, ..Outgoing::default() }).await.unwrap();
+    let run = fleet.submit("run", planned()).await;
+    fleet.queued(&step(&run, 1, 1)).await;
+    assert_eq!(dead_letters(&fleet).await, 1);
+    fleet.checkpoint().await;
+    assert_eq!(fleet.lease(0).await.replay_from, 2, "{before} keeps the record in the replay");
+    a.crash().await;
+
+    let b = fleet.start_alone("b").await;
+    until("the replay", async || !b.work().is_empty()).await;
+    assert_eq!(dead_letters(&fleet).await, 1, "the owner before has done it");
+    assert_eq!(b.spy.published("pf.dlq."), []);
+}

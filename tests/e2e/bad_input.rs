@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use planfleet_modelsim::{Rule, Simulator};
 use serde_json::json;
 
-use crate::support::{Home, Outcome, Rig, Roles as _, Sim, first_plan, plan, step};
+use crate::support::{Broker, Home, Outcome, Rig, Roles as _, Sim, first_plan, plan, step, tool};
 
 fn run_file(home: &Home, content: impl AsRef<[u8]>) -> Outcome {
     home.write("task.json", content);
@@ -87,7 +87,7 @@ fn a_wrong_key_is_the_reason_of_the_run() {
     let document = outcome.json();
     let reason = document["reason"].as_str().unwrap();
     assert!(!reason.contains('\n') && reason.contains("401"), "{reason}");
-    assert!(reason.contains("E2E_KEY"), "it says which key to look at: {reason}");
+    assert!(reason.contains("`brain`") && reason.contains("api_key_env"), "what to look at: {reason}");
     assert!(!format!("{outcome:?}").contains("sk-e2e"), "{outcome:#?}");
     assert_eq!(sim.all().count(), 1, "asking again would not help");
 }
@@ -120,6 +120,13 @@ fn a_port_in_use_is_one_line_that_says_what_to_set() {
     let outcome = rig.planfleet(&["dev", "--no-local-model", "--quiet"]).code(2);
     let line = outcome.one_line();
     assert!(line.contains("health.listen") && line.contains("in use"), "{line}");
+
+    let broker = Broker::start(&rig.home);
+    rig.set(format!("nats.url={}", broker.url()));
+    let outcome = rig.planfleet(&["serve", "--roles", "executor"]).code(2);
+    // Below the log of what had been done until then.
+    let line = outcome.err.lines().last().unwrap();
+    assert!(line.contains("health.listen") && line.contains("in use"), "{line}");
 }
 
 #[test]
@@ -135,8 +142,8 @@ fn lint_lists_every_fault_of_a_plan_as_data() {
         step(2, "Two.").after(1),
         step(3, "Three.").uses("x", 8, ""),
         step(3, "Three again.").must("matches", "("),
-        crate::support::tool(5, "crystal_ball"),
-        crate::support::tool(6, "math_eval"),
+        tool(5, "crystal_ball"),
+        tool(6, "math_eval"),
     ]);
     home.write("faulty.json", faulty.to_string());
     let report = home.planfleet(["plan", "lint", "faulty.json", "-o", "json"]).code(2).json();

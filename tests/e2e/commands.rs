@@ -58,7 +58,7 @@ fn tools_are_listed_and_called() {
     }
     let call = |name: &str, args: &str| home.planfleet(["tools", "call", name, "--args", args, "-o", "json"]);
     let answer = call("math_eval", r#"{"expression": "6*7"}"#).code(0).json();
-    assert_eq!(answer, json!({"ok": true, "output": {"value": 42.0}}));
+    assert_eq!(answer, json!({"ok": true, "output": {"value": 42}}));
     // Outside of the roots, which are none.
     let refused = call("file_read", r#"{"path": "/etc/hostname"}"#).code(1).json();
     assert_eq!((&refused["ok"], &refused["error"]["class"]), (&json!(false), &json!("denied")));

@@ -128,6 +128,8 @@ fn another_planner_writes_the_plan_that_a_dead_one_left_unfinished() {
     let document = succeeded(waiter.ended());
     assert_eq!(fleet.rig.sim.planner().count(), 2);
     assert_eq!(document["steps"].as_array().unwrap().len(), 4, "{document:#}");
+    // The new plan is equal: what the old one has begun is not begun again.
+    fleet.rig.sim.executor("Take one").only();
 }
 
 #[test]

@@ -81,6 +81,7 @@ impl Keeper {
     }
 
     async fn take(&self, old: Lease, revision: u64) -> Result<Option<Held>, planfleet_bus::Error> {
+        let silent = old.owner.clone();
         let lease = Lease {
             epoch: old.epoch + 1,
             owner: self.config.name.clone(),
@@ -89,6 +90,9 @@ impl Keeper {
             ..old
         };
         let written = self.bus.write_lease(self.shard, &lease, revision).await?;
+        if written.is_some() {
+            self.membership.presume_gone(&silent);
+        }
         Ok(written.map(|revision| Held { lease, revision }))
     }
 

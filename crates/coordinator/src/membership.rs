@@ -32,6 +32,8 @@ pub struct Membership {
 struct Sign {
     revision: u64,
     at: Instant,
+    /// Its leases have gone stale, and it has given no sign of life since that was seen.
+    presumed_gone: bool,
 }
 
 impl Membership {
@@ -75,9 +77,10 @@ impl Membership {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|name, _| members.iter().any(|(member, _)| member == name));
         for (name, revision) in members {
-            let sign = seen.entry(name.clone()).or_insert(Sign { revision: *revision, at: now });
+            let fresh = Sign { revision: *revision, at: now, presumed_gone: false };
+            let sign = seen.entry(name.clone()).or_insert(fresh);
             if sign.revision != *revision {
-                *sign = Sign { revision: *revision, at: now };
+                *sign = fresh;
             }
         }
         let forgotten = self.config.member_beat * BEATS_FORGOTTEN;
@@ -104,13 +107,20 @@ impl Membership {
         spread::preferred(shard, others.chain([own])) == Some(own)
     }
 
+    /// Counts a member as gone until its next sign of life, so that what was
+    /// taken from it is not handed back to it.
+    pub(crate) fn presume_gone(&self, name: &str) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sign) = seen.get_mut(name) {
+            sign.presumed_gone = true;
+        }
+    }
+
     fn live(&self, now: Instant) -> Vec<String> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let silence = self.config.member_beat * BEATS_MISSED_MAX;
-        seen.iter()
-            .filter(|(_, sign)| now.duration_since(sign.at) <= silence)
-            .map(|(n, _)| n.clone())
-            .collect()
+        let there = |sign: &Sign| !sign.presumed_gone && now.duration_since(sign.at) <= silence;
+        seen.iter().filter(|(_, sign)| there(sign)).map(|(n, _)| n.clone()).collect()
     }
 
     /// Takes this process off the list, so that others need not wait for its silence.

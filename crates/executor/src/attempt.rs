@@ -131,9 +131,7 @@ async fn bounded(
     let (limit, class) = time_limit(shared, order)?;
     match timeout(limit, perform(shared, order, spent)).await {
         Ok(outcome) => outcome,
-        Err(_) => {
-            Err(Failure::new(class, format!("not done within {} s", limit.as_secs_f64())))
-        }
+        Err(_) => Err(Failure::new(class, format!("not done within {} s", limit.as_secs_f64()))),
     }
 }
 
@@ -144,7 +142,9 @@ fn time_limit(shared: &Shared, order: &StepOrder) -> Result<(Duration, FailureCl
     let Some(deadline) = order.deadline_at_ms else { return Ok((own, FailureClass::Timeout)) };
     match deadline.saturating_sub(now_ms()) {
         0 => Err(Failure::new(FailureClass::Deadline, "the run's time is up")),
-        left if Duration::from_millis(left) <= own => Ok((Duration::from_millis(left), FailureClass::Deadline)),
+        left if Duration::from_millis(left) <= own => {
+            Ok((Duration::from_millis(left), FailureClass::Deadline))
+        }
         _ => Ok((own, FailureClass::Timeout)),
     }
 }

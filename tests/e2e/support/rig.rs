@@ -72,7 +72,7 @@ fn configuration(url: &str) -> String {
         model("judge", "1", "1", "1"),
         "[roles]\nplanner = \"brain\"\nexecutor = \"hands\"\njudge = \"judge\"\n".to_owned(),
         // Any free port: tests run side by side.
-        "[health]\nlisten = \"127.0.0.1:0\"\n".to_owned(),
+        "[health]\nlisten = \"127.0.0.1:0\"\n[api]\nlisten = \"127.0.0.1:0\"\n".to_owned(),
     ]
     .concat()
 }

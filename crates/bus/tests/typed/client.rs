@@ -176,8 +176,5 @@ async fn news_reaches_who_watches_that_run() {
     bus.tell(&run, &started).await.unwrap();
     bus.tell(&run, &news("StepSucceeded", Some(StepId::plain(3)))).await.unwrap();
     assert_eq!(soon("news", watched.next()).await, Some(started));
-    assert_eq!(
-        soon("news", watched.next()).await,
-        Some(news("StepSucceeded", Some(StepId::plain(3))))
-    );
+    assert_eq!(soon("news", watched.next()).await, Some(news("StepSucceeded", Some(StepId::plain(3)))));
 }

@@ -4,6 +4,7 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "a test fails by panicking, and clippy knows test functions but not their helpers"
 )]
 

@@ -11,7 +11,7 @@ mod ownership;
 mod spy;
 mod takeover;
 mod timers;
-mod tmp;
+mod probe;
 mod zombie;
 
 use std::{

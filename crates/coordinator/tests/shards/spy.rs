@@ -49,7 +49,13 @@ impl Broker for Spy {
         Ok(published)
     }
 
-    async fn kv_cas(&self, bucket: &str, key: &str, value: Bytes, expected: u64) -> Result<CasOutcome, Error> {
+    async fn kv_cas(
+        &self,
+        bucket: &str,
+        key: &str,
+        value: Bytes,
+        expected: u64,
+    ) -> Result<CasOutcome, Error> {
         if self.cut.load(Ordering::SeqCst) {
             return Err(Error::Unreachable("cut off".to_owned()));
         }

@@ -256,6 +256,10 @@ impl Run {
         let steps = std::mem::take(&mut self.steps);
         self.unfinished = 0;
         self.failed.clear();
+        if steps.is_empty() {
+            // It started nothing and so replaced nothing: the one before it still counts as the last.
+            return;
+        }
         if let Some(drafting) = self.drafting() {
             // What an older draft has started may rest on outputs that were
             // replaced since; only its attempts count on.

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use planfleet_runtime::{
     config::Settings,
+    health::{self, Health},
     signals::{Signals, StopRequest},
+    tasks::Tasks,
     telemetry::Metrics,
 };
 use serde_json::json;

@@ -56,14 +56,13 @@ fn implied_model(has_key: bool, url: Option<String>, env: &dyn Env) -> ModelSett
     }
 }
 
-/// The pools that DESIGN names for one machine. Four planning slots, as a
-/// planner call is long and expensive.
+/// The pools that DESIGN names are always there, whatever others are: without
+/// one of them its work would wait for ever. Four planning slots, as a planner
+/// call is long and expensive.
 fn fill_pools(settings: &mut Settings) {
-    if !settings.pools.is_empty() {
-        return;
-    }
     let plan = PoolSettings { slots: 4, ..PoolSettings::default() };
-    settings.pools = [("plan".to_owned(), plan), ("default".to_owned(), PoolSettings::default())].into();
+    settings.pools.entry("plan".to_owned()).or_insert(plan);
+    settings.pools.entry("default".to_owned()).or_default();
 }
 
 /// A container may have no home: then state lies beside the process.

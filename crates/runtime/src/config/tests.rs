@@ -86,6 +86,13 @@ fn the_embedded_file_equals_the_defaults_and_names_every_key() {
 }
 
 #[test]
+fn a_pool_that_is_configured_takes_no_other_away() {
+    let loaded = story("[pools.gpu]\nslots = 2\n").load().unwrap();
+    let slots: Vec<usize> = ["plan", "default", "gpu"].map(|name| loaded.pools[name].slots).into();
+    assert_eq!(slots, [4, 16, 2]);
+}
+
+#[test]
 fn the_commented_examples_are_valid() {
     let is_example = |line: &&str| line.starts_with('[') || line.starts_with("# [") || line.contains(" = ");
     let lines = DEFAULT_TOML.lines().filter(is_example);

@@ -1,0 +1,105 @@
+//! Time, deliveries, cancels.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use planfleet_bus::broker::Outgoing;
+use planfleet_core::{failure::FailureClass, usage::Account};
+use planfleet_executor::Models;
+use planfleet_proto::subjects;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{
+    Bench, STEP_TIMEOUT, literal, order,
+    script::{Script, calls, cost},
+    soon, tool_step,
+};
+
+fn in_ms(from_now: i64) -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+    u64::try_from(now.as_millis()).expect("a time").checked_add_signed(from_now)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_has_its_time() {
+    let mut bench = Bench::with(Models::default()).await;
+    let began = Instant::now();
+    let failure = bench.carry_out(tool_step("hang", vec![literal("text", "x")])).await.failure();
+    assert_eq!(failure.class, FailureClass::Timeout);
+    assert!(began.elapsed() >= STEP_TIMEOUT && began.elapsed() < STEP_TIMEOUT * 2);
+    bench.emptied().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_step_used_before_its_time_was_up_is_charged() {
+    let model = Script::new([Ok(calls("hang", r#"{"text": "x"}"#))]);
+    let mut bench = Bench::with_model(&model).await;
+    let spec = json!({"id": 7, "description": "Wait.", "tools": ["hang"]});
+    let ended = bench.carry_out(order(spec, Vec::new())).await;
+    assert_eq!(ended.usage(Account::Executor), Some(cost(1)));
+    assert_eq!(ended.failure().class, FailureClass::Timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_does_not_outlive_its_run() {
+    let mut bench = Bench::with(Models::default()).await;
+    let began = Instant::now();
+    let mut late = tool_step("hang", vec![literal("text", "x")]);
+    late.deadline_at_ms = in_ms(9_000);
+    let failure = bench.carry_out(late).await.failure();
+    assert_eq!(failure.class, FailureClass::Deadline, "no plan helps against it");
+    assert!(began.elapsed() <= Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_whose_run_is_over_is_not_begun() {
+    let mut bench = Bench::with(Models::default()).await;
+    let mut late = tool_step("echo", vec![literal("text", "x")]);
+    late.deadline_at_ms = in_ms(-1);
+    assert_eq!(bench.carry_out(late).await.failure().class, FailureClass::Deadline);
+    assert_eq!(bench.calls.all(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_loses_every_executor_is_reported_lost() {
+    let mut bench = Bench::empty().await;
+    bench.bus.dispatch_step(&tool_step("echo", vec![literal("text", "x")])).await.unwrap();
+    for _ in 0..3 {
+        let pull = bench.bus.broker().pull(subjects::STEPS, "pool_default", 1, Duration::from_secs(1));
+        let delivery = pull.await.unwrap().next().await.expect("work").unwrap();
+        delivery.settle.give_back().await.unwrap();
+    }
+    bench.start(Models::default());
+    let ended = bench.ended().await;
+    assert_eq!(ended.report.attempt, 2, "as the order said");
+    assert_eq!(ended.failure().class, FailureClass::Lost);
+    assert_eq!(bench.calls.all(), []);
+    bench.emptied().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_step_stops_and_leaves_no_record() {
+    let bench = Bench::with(Models::default()).await;
+    let order = tool_step("hang", vec![literal("text", "x")]);
+    let mut news = bench.bus.watch(&order.run).await.unwrap();
+    bench.bus.dispatch_step(&order).await.unwrap();
+    let started = soon("news", news.next()).await.expect("news");
+    assert_eq!((started.event.as_str(), started.step), ("StepStarted", Some(order.step)));
+    let began = Instant::now();
+    bench.bus.broadcast_cancel(&order.run).await.unwrap();
+    bench.emptied().await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(bench.bus.journal_tail(0).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_nobody_can_read_is_set_aside() {
+    let bench = Bench::with(Models::default()).await;
+    let subject = "pf.steps.default.1.t.00-a.1.1".to_owned();
+    let payload = Bytes::from_static(b"\xff\xff");
+    bench.bus.broker().publish(Outgoing { subject, payload, ..Outgoing::default() }).await.unwrap();
+    bench.emptied().await;
+    assert_eq!(bench.bus.broker().stream_state(subjects::DEAD_LETTERS).await.unwrap().messages, 1);
+}

@@ -114,8 +114,7 @@ fn the_doctor_is_content_with_a_fleet_and_not_without() {
 
 #[test]
 fn a_goal_is_planned_without_being_run() {
-    let planned = plan([step(1, "One."), step(2, "Two.").uses("x", 1, "")]);
-    let rig = Rig::new(vec![first_plan(planned.clone())]);
+    let rig = Rig::new(vec![first_plan(plan([step(1, "One."), step(2, "Two.").uses("x", 1, "")]))]);
     let shown = rig.planfleet(&["plan", "go", "-o", "json"]).code(0).json();
     assert_eq!(shown["final"], 2);
     assert_eq!(shown["steps"][1]["description"], "Two.");

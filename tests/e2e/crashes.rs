@@ -100,7 +100,7 @@ fn another_executor_does_what_a_dead_one_held() {
     let _others = fleet.serve("coordinator,planner");
     let mut executor = fleet.serve("executor");
     let waiter = fleet.run(&task());
-    fleet.rig.sim.await_step("Take three");
+    fleet.await_only("Take three");
     executor.kill();
     let _another = fleet.serve("executor");
     let document = succeeded(waiter.ended());
@@ -155,7 +155,7 @@ fn the_broker_may_crash_and_come_back() {
     let mut fleet = Fleet::new(four_steps());
     let _serving = fleet.serve("coordinator,planner,executor");
     let waiter = fleet.run(&task());
-    fleet.rig.sim.await_step("Take three");
+    fleet.await_only("Take three");
     fleet.broker.crash_and_restart(&fleet.rig.home);
     let document = succeeded(waiter.ended());
     assert_eq!(document["answer"], "done");
@@ -169,7 +169,7 @@ fn everything_may_crash_at_once() {
     let mut fleet = Fleet::new(four_steps());
     let mut serving = fleet.serve("coordinator,planner,executor");
     let run = fleet.submit(&task());
-    fleet.rig.sim.await_step("Take three");
+    fleet.await_only("Take three");
     serving.kill();
     fleet.broker.crash_and_restart(&fleet.rig.home);
     let _serving = fleet.serve("coordinator,planner,executor");

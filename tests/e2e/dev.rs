@@ -2,7 +2,9 @@
 
 use planfleet_modelsim::Rule;
 
-use crate::support::{Process, Rig, Roles as _, alive, descendants, first_plan, plan, slow, step, until};
+use crate::support::{
+    Process, Rig, Roles as _, alive, descendants, first_plan, plan, slow, step, tool, until,
+};
 
 fn dev(rig: &Rig) -> Process {
     let mut process = rig.start(&["dev", "--no-local-model"]);
@@ -12,7 +14,12 @@ fn dev(rig: &Rig) -> Process {
 
 fn rig() -> Rig {
     let mut rig = Rig::new(vec![
-        first_plan(plan([step(1, "Say hello."), step(2, "Take your time.").uses("x", 1, "")])),
+        first_plan(plan([
+            step(1, "Say hello."),
+            // By its end the first step has left the queue, and no crash can bring it back.
+            tool(2, "wait").literal("ms", "200").after(1),
+            step(3, "Take your time.").after(2),
+        ])),
         Rule::text("hello").step("Say hello"),
         Rule::text("done").step("Take your time").latency(slow(1_200)),
     ]);

@@ -105,7 +105,8 @@ async fn record(
         }
         Err(failure) => {
             Span::current().record("error.type", failure.class.as_str());
-            tracing::info!(class = %failure.class, reason = failure.message, "step failed");
+            // The message may quote the model's words, which are in the record and not in logs.
+            tracing::info!(class = %failure.class, "step failed");
             Fact::StepFailed(Box::new(StepFailed { attempt, failure }))
         }
     };

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::{
     Shared,
-    attempt::{Spent, invalid_output, unmet},
+    attempt::{Spent, invalid_output},
     judge, prompt, tool_step,
 };
 
@@ -42,17 +42,13 @@ pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spen
     spent.model = Some(model.name().to_owned());
     let mut talk = Talk::new(shared, order, model);
     let mut output = talk.answer(spent).await?;
-    let mut broken = unmet(&order.spec.success_criteria, &output);
+    let mut broken = judge::unmet(shared, order, &output, spent).await?;
     if !broken.is_empty() {
         talk.ask_to_mend(&broken);
         output = talk.answer(spent).await?;
-        broken = unmet(&order.spec.success_criteria, &output);
+        broken = judge::unmet(shared, order, &output, spent).await?;
     }
-    if !broken.is_empty() {
-        return Err(invalid_output(&broken, &output));
-    }
-    judge::all(shared, order, &output, spent).await?;
-    Ok(output)
+    if broken.is_empty() { Ok(output) } else { Err(invalid_output(&broken, &output)) }
 }
 
 /// The conversation of one attempt.
@@ -68,7 +64,7 @@ struct Talk<'a> {
 impl<'a> Talk<'a> {
     fn new(shared: &'a Shared, order: &'a StepOrder, model: &'a ModelHandle) -> Self {
         let request = ChatRequest {
-            messages: prompt::messages(order, model.dialect().positional_plan),
+            messages: prompt::messages(order, model.dialect().small_model),
             tools: definitions(shared, order),
             response_format: response_format(order),
             temperature: Some(0.0),
@@ -141,8 +137,13 @@ impl<'a> Talk<'a> {
         if self.request.response_format.is_none() {
             return Value::String(text.to_owned());
         }
-        json::parse_strict(unfenced(text)).unwrap_or_else(|_| Value::String(text.to_owned()))
+        json_answer(text).unwrap_or_else(|| Value::String(text.to_owned()))
     }
+}
+
+/// The JSON value that an answer is, with or without a code fence around it.
+pub(crate) fn json_answer(text: &str) -> Option<Value> {
+    json::parse_strict(unfenced(text.trim())).ok()
 }
 
 /// The text inside a Markdown code fence, if that is all there is.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     Shared, arguments,
-    attempt::{Spent, invalid_output, unmet},
+    attempt::{Spent, invalid_output},
     judge,
 };
 
@@ -27,12 +27,8 @@ pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spen
         None => serde_json::Map::new(),
     };
     let output = shared.tools.call(name, Value::Object(arguments), &context).await?;
-    let broken = unmet(&order.spec.success_criteria, &output);
-    if !broken.is_empty() {
-        return Err(invalid_output(&broken, &output));
-    }
-    judge::all(shared, order, &output, spent).await?;
-    Ok(output)
+    let broken = judge::unmet(shared, order, &output, spent).await?;
+    if broken.is_empty() { Ok(output) } else { Err(invalid_output(&broken, &output)) }
 }
 
 /// What a tool call of this attempt may do.

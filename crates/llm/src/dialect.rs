@@ -23,9 +23,11 @@ pub struct Dialect {
     pub parallel_tools: bool,
     /// Whether the server takes `stream_options.include_usage`.
     pub stream_usage: bool,
-    /// The planner must send a schema with one sub-schema per position (`prefixItems`): small
-    /// models under llama.cpp's grammar plan with nothing less, other servers refuse it.
-    pub positional_plan: bool,
+    /// For models below about half a billion parameters: planned under a schema that fixes the
+    /// number of steps (`prefixItems`, which llama.cpp's grammar takes and other servers refuse),
+    /// prompted without a system message, free text that ends at the output limit is taken as it
+    /// is. No kind of server implies it.
+    pub small_model: bool,
     /// Sent as it is with every request; wins over what the wire would send.
     pub extra_body: Map<String, Value>,
 }
@@ -59,7 +61,7 @@ impl Default for Dialect {
             tool_choice: true,
             parallel_tools: false,
             stream_usage: true,
-            positional_plan: false,
+            small_model: false,
             extra_body: Map::new(),
         }
     }
@@ -76,7 +78,6 @@ impl Dialect {
                 dialect.parallel_tools = true;
             }
             "vllm" | "openrouter" => dialect.parallel_tools = true,
-            "llama.cpp" => dialect.positional_plan = true,
             "ollama" => {
                 dialect.tool_choice = false;
                 dialect.strict = false;

@@ -148,6 +148,9 @@ pub(crate) struct PlanArgs {
     /// A task as JSON; - reads standard input.
     #[arg(long, short, conflicts_with = "goal")]
     pub(crate) file: Option<PathBuf>,
+    /// An input of the task, as --input path=notes.txt; JSON where it is JSON.
+    #[arg(long = "input", short, value_name = "NAME=VALUE")]
+    pub(crate) inputs: Vec<String>,
     /// Print the plan as a Mermaid flowchart.
     #[arg(long)]
     pub(crate) mermaid: bool,

@@ -99,10 +99,20 @@ impl Embedded {
         drop(self.folder);
     }
 
-    /// Says when one of the roles has failed for good.
-    pub(crate) async fn first_failure(&self) -> String {
-        let failure = self.tasks.first_failure().await;
-        format!("{}: {}", failure.name, failure.reason)
+    /// Waits until a part without which nothing goes on has failed for good: a
+    /// role, the broker, or the local model.
+    pub(crate) async fn first_failure(&mut self) -> String {
+        let model = async {
+            match &mut self.model {
+                Some(model) => model.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            failure = self.tasks.first_failure() => format!("{}: {}", failure.name, failure.reason),
+            why = self.server.ended() => why,
+            why = model => why,
+        }
     }
 }
 

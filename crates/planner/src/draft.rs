@@ -138,7 +138,7 @@ impl<'a> Writer<'a> {
         let submission = &self.order.submission;
         match &self.order.situation {
             Some(situation) => prompt::replan(submission, &self.tools, situation),
-            None if model.dialect().positional_plan => prompt::positional(submission),
+            None if model.dialect().small_model => prompt::positional(submission),
             None => prompt::plan(submission, &self.tools),
         }
     }
@@ -158,16 +158,16 @@ impl<'a> Writer<'a> {
         let (sink, steps) = mpsc::unbounded_channel();
         let call = stream(model, request, sink);
         let (called, published) =
-            join(call, self.publish_early(steps, model.dialect().positional_plan)).await;
+            join(call, self.publish_early(steps, model.dialect().small_model)).await;
         self.usage.add(&called.usage);
         self.published = published;
         let text = called.result?.text;
-        let read = self.read(&text, model.dialect().positional_plan);
+        let read = self.read(&text, model.dialect().small_model);
         Ok((text, read))
     }
 
     fn format(&self, model: &ModelHandle) -> JsonSchemaFormat {
-        let positional = model.dialect().positional_plan;
+        let positional = model.dialect().small_model;
         let (name, schema) = match &self.order.situation {
             Some(_) => ("replan", schema::replan()),
             None if positional => ("plan", schema::positional()),
@@ -249,7 +249,8 @@ impl<'a> Writer<'a> {
             }
             Err(failure) => {
                 Span::current().record("error.type", failure.class.as_str());
-                tracing::warn!(class = %failure.class, reason = failure.message, "planning failed");
+                // The message may quote the model's words, which are in the record and not in logs.
+                tracing::warn!(class = %failure.class, "planning failed");
                 Fact::PlanFailed { draft: self.draft, failure, usage: self.usage }
             }
         };

@@ -32,7 +32,7 @@ pub async fn plan(
         pools: &envelope.pools,
         steps_max: envelope.steps_max as usize,
     };
-    let positional = model.dialect().positional_plan;
+    let positional = model.dialect().small_model;
     let mut messages =
         if positional { prompt::positional(submission) } else { prompt::plan(submission, &tools) };
     let schema = if positional { schema::positional() } else { schema::plan() };

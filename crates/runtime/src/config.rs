@@ -27,7 +27,7 @@ mod url;
 use std::path::{Path, PathBuf};
 
 pub use fault::{ConfigError, Fault};
-pub use models::{ModelSettings, Price, PriceError, UsdPerMillion, Wire};
+pub use models::{ModelSettings, Price, PriceError, Structured, UsdPerMillion, Wire};
 pub use secrets::{SecretError, SecretSource};
 pub use sections::{
     ApiSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage, NatsSettings, PoolSettings,
@@ -35,6 +35,7 @@ pub use sections::{
 };
 pub use settings::{MissingRole, Role, Settings};
 pub use sources::{Env, ProcessEnv};
+pub use url::shown_url;
 
 /// The commented reference configuration, also what `config init` writes.
 pub const DEFAULT_TOML: &str = include_str!("config/default.toml");

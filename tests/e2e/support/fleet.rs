@@ -39,6 +39,13 @@ impl Fleet {
         });
     }
 
+    /// Waits until a call with this text is all that is at work: the steps before
+    /// it have left the queue, so that no crash can bring them back.
+    pub(crate) fn await_only(&self, text: &str) {
+        self.rig.sim.await_step(text);
+        until("a queue of one", || (self.broker.messages("PF_STEPS_0") == 1).then_some(()));
+    }
+
     /// Submits a task and follows it.
     pub(crate) fn run(&self, task: &Value) -> Process {
         self.rig.home.write("task.json", task.to_string());

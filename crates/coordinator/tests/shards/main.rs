@@ -11,7 +11,6 @@ mod ownership;
 mod spy;
 mod takeover;
 mod timers;
-mod probe;
 mod zombie;
 
 use std::{

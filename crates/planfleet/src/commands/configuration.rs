@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use planfleet_runtime::config::{DEFAULT_TOML, Settings};
-use serde_json::Value;
+use serde_json::{json, Value};
 
 use crate::{
     cli::{Cli, ConfigCommand, Format},
@@ -41,6 +41,9 @@ fn check(cli: &Cli, settings: &Settings) -> Result<(), Failure> {
     compose::registry(settings)?;
     for (name, model) in &settings.models {
         compose::chat(name, model)?;
+    }
+    if cli.output != Format::Table {
+        output::value(cli.output, &json!({"ok": true}))?;
     }
     if !cli.quiet {
         settings.origin_notes.iter().for_each(|note| output::note(note));

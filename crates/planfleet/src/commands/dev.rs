@@ -31,7 +31,7 @@ pub(super) async fn dev(
     let listener = api_listener(&settings).await?;
     let health = health_listener(&settings).await?;
     let options = Options { keep_data: true, local_model: !args.no_local_model };
-    let fleet = Embedded::start(&mut settings, options).await?;
+    let mut fleet = Embedded::start(&mut settings, options).await?;
     let api = serve_api(&fleet, listener, &settings)?;
     let address = embedded::address_file(&settings);
     let written = json!({"nats_url": fleet.url, "pid": std::process::id()}).to_string();

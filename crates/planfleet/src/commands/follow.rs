@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, io::IsTerminal as _, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use planfleet_bus::{Client, Error as BusError, client::Found, live};
+use planfleet_bus::{Client, client::Found, live};
 use planfleet_core::id::RunId;
+use planfleet_runtime::signals::Signals;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::report;
 use crate::{
@@ -39,7 +41,7 @@ pub(super) enum End {
     Ended(Value),
     /// The time given is over.
     TimedOut,
-    /// Ctrl-C.
+    /// A signal.
     Interrupted,
 }
 
@@ -49,52 +51,62 @@ pub(super) async fn follow(
     run: &RunId,
     within: Option<Duration>,
 ) -> Result<End, Failure> {
-    let until = within.map(|within| Instant::now() + within);
+    let mut signals = Signals::listen(CancellationToken::new()).map_err(Failure::unexpected)?;
     let mut view = View::new(cli);
+    let ended = tokio::select! {
+        ended = until_ended(client, run, &mut view) => Some(ended),
+        () = elapsed(within) => None,
+        _ = signals.next() => {
+            view.finish();
+            return Ok(End::Interrupted);
+        }
+    };
+    view.finish();
+    ended.map_or(Ok(End::TimedOut), |ended| ended.map(End::Ended))
+}
+
+async fn elapsed(within: Option<Duration>) {
+    match within {
+        Some(within) => sleep(within).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until_ended(client: &Client, run: &RunId, view: &mut View) -> Result<Value, Failure> {
     let mut news = client.watch(run).await?;
     let mut trouble_since: Option<Instant> = None;
     loop {
         match client.find(run).await {
             Ok(Found::Ended(document)) => {
                 view.show(&document);
-                view.finish();
-                return Ok(End::Ended(document));
+                return Ok(document);
             }
             Ok(Found::Active(document)) => {
                 trouble_since = None;
                 view.show(&document);
             }
-            Ok(Found::Unknown) => {}
-            Err(error) => give_up(error, &mut trouble_since)?,
+            Ok(Found::Unknown) => {
+                let unknown = || Failure::unreachable(format!("no coordinator has taken up run {run}; is one running?"));
+                wait_out(&mut trouble_since).ok_or_else(unknown)?;
+            }
+            Err(error) => wait_out(&mut trouble_since).ok_or_else(|| Failure::from(error))?,
         }
-        if until.is_some_and(|until| Instant::now() >= until) {
-            view.finish();
-            return Ok(End::TimedOut);
+        if let Ok(Some(piece)) = timeout(LOOK_MAX, news.next()).await {
+            view.hint(&piece);
         }
-        let pause = async {
-            if let Ok(Some(piece)) = timeout(LOOK_MAX, news.next()).await {
-                view.hint(&piece);
-            }
-            sleep(LOOK_MIN).await;
-            // Whatever has piled up by now is in the document that is read next.
-            while let Some(Some(piece)) = news.next().now_or_never() {
-                view.hint(&piece);
-            }
-        };
-        tokio::select! {
-            () = pause => {}
-            _ = tokio::signal::ctrl_c() => {
-                view.finish();
-                return Ok(End::Interrupted);
-            }
+        sleep(LOOK_MIN).await;
+        // Whatever has piled up by now is in the document that is read next.
+        while let Some(Some(piece)) = news.next().now_or_never() {
+            view.hint(&piece);
         }
     }
 }
 
-/// A coordinator that is being taken over, or a broker that elects, is waited for.
-fn give_up(error: BusError, since: &mut Option<Instant>) -> Result<(), Failure> {
+/// A coordinator that is being taken over, or a broker that elects, is waited
+/// for; `None` when patience is at its end.
+fn wait_out(since: &mut Option<Instant>) -> Option<()> {
     let since = since.get_or_insert_with(Instant::now);
-    if since.elapsed() < PATIENCE { Ok(()) } else { Err(error.into()) }
+    (since.elapsed() < PATIENCE).then_some(())
 }
 
 /// What a person sees of a run that goes on.

@@ -21,7 +21,7 @@ pub(super) async fn models(
     command: &ModelsCommand,
     settings: &Settings,
 ) -> Result<ExitCode, Failure> {
-    if settings.models.is_empty() {
+    if settings.models.is_empty() && matches!(command, ModelsCommand::Test { .. }) {
         let message =
             "no models are configured: set OPENAI_API_KEY, or [models] and [roles] in planfleet.toml";
         return Err(Failure::usage(message));

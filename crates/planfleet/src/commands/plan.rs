@@ -3,10 +3,11 @@
 use std::{path::Path, process::ExitCode};
 
 use planfleet_core::{
+    failure::FailureClass,
     json,
     plan::{
         Plan,
-        lint::{self, Existing, Fault, Scope},
+        lint::{self, Code, Existing, Fault, Scope},
         parse,
     },
 };
@@ -17,7 +18,7 @@ use super::mermaid;
 use crate::{
     cli::{Cli, Format, PlanArgs, PlanCommand},
     compose, embedded,
-    exit::{Code, Failure},
+    exit::{self, Failure},
     output::{self, line},
     submit,
 };
@@ -34,11 +35,10 @@ pub(super) async fn plan(cli: &Cli, args: &PlanArgs, settings: Settings) -> Resu
 
 fn lint_file(cli: &Cli, file: &Path, settings: &Settings) -> Result<ExitCode, Failure> {
     let text = submit::slurp(file, PLAN_BYTES_MAX)?;
-    let value = json::parse_strict(&text)
-        .map_err(|error| Failure::usage(format!("{}: not JSON: {error}", file.display())))?;
-    let faults = match parse::plan(value) {
-        Ok(plan) => faults(&plan, settings)?,
-        Err(faults) => faults,
+    let faults = match json::parse_strict(&text).map(parse::plan) {
+        Ok(Ok(plan)) => faults(&plan, settings)?,
+        Ok(Err(faults)) => faults,
+        Err(error) => vec![Fault::new(Code::Malformed, None, format!("not JSON: {error}"))],
     };
     if cli.output == Format::Table {
         let row = |fault: &Fault| {
@@ -58,7 +58,7 @@ fn lint_file(cli: &Cli, file: &Path, settings: &Settings) -> Result<ExitCode, Fa
     } else {
         output::value(cli.output, &json!({"ok": faults.is_empty(), "faults": faults}))?;
     }
-    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Code::Usage as u8) })
+    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::Code::Usage as u8) })
 }
 
 fn faults(plan: &Plan, settings: &Settings) -> Result<Vec<Fault>, Failure> {
@@ -70,7 +70,7 @@ fn faults(plan: &Plan, settings: &Settings) -> Result<Vec<Fault>, Failure> {
 }
 
 async fn preview(cli: &Cli, args: &PlanArgs, mut settings: Settings) -> Result<ExitCode, Failure> {
-    let source = submit::read(args.goal.as_deref(), args.file.as_deref(), &[], settings.limits.task_bytes)?;
+    let source = submit::read(args.goal.as_deref(), args.file.as_deref(), &args.inputs, settings.limits.task_bytes)?;
     let catalog = compose::registry(&settings)?.catalog();
     let submission = submit::freeze(source, &settings, &catalog)?;
     if let Some(plan) = &submission.plan {
@@ -87,7 +87,7 @@ async fn preview(cli: &Cli, args: &PlanArgs, mut settings: Settings) -> Result<E
     if let Some(local) = local {
         local.stop().await;
     }
-    let (plan, usage) = planned.map_err(|failure| Failure::new(Code::RunFailed, failure))?;
+    let (plan, usage) = planned.map_err(|failure| not_planned(&failure))?;
     print(
         cli,
         args,
@@ -95,6 +95,17 @@ async fn preview(cli: &Cli, args: &PlanArgs, mut settings: Settings) -> Result<E
         Some(&format!("{}: {} tokens in, {} out", model.name(), usage.input_tokens, usage.output_tokens)),
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// No run has failed here: the model is out of reach, is not configured right,
+/// or cannot plan this.
+fn not_planned(failure: &planfleet_core::failure::Failure) -> Failure {
+    let code = match failure.class {
+        FailureClass::Transient | FailureClass::Timeout => exit::Code::Unreachable,
+        FailureClass::Quota => exit::Code::Usage,
+        _ => exit::Code::Unexpected,
+    };
+    Failure::new(code, failure)
 }
 
 fn print(cli: &Cli, args: &PlanArgs, plan: &Plan, note: Option<&str>) -> Result<(), Failure> {

@@ -3,19 +3,26 @@
 use std::{process::ExitCode, time::Duration};
 
 use planfleet_bus::Client;
-use planfleet_core::id::RunId;
-use planfleet_runtime::config::Settings;
-use serde_json::Value;
+use planfleet_core::{
+    id::RunId,
+    plan::{Plan, StepKind},
+    task::Submission,
+};
+use planfleet_runtime::config::{ModelSettings, Settings};
+use serde_json::{json, Value};
 use tracing::Instrument as _;
 
 use super::{connect, follow, report};
 use crate::{
-    cli::{Cli, RunArgs},
+    cli::{Cli, Format, RunArgs},
     compose,
     embedded::{Embedded, Options},
     exit::{self, Code, Failure},
     output, submit,
 };
+
+/// How long the end of a cancelled run is waited for.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failure> {
     let bytes_max = settings.limits.task_bytes;
@@ -30,52 +37,90 @@ pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Re
     );
     let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog))?;
     compose::models(&settings)?;
-    let submitted = async {
-        if !args.local {
-            let client = Client::new(connect(&settings).await?);
-            return follow_one(cli, args, &client, submission).await;
-        }
-        let needs_model = submission.plan.as_ref().is_none_or(|plan| {
-            plan.steps.iter().any(|step| step.kind == planfleet_core::plan::StepKind::Model)
-        });
-        let fleet =
-            Embedded::start(&mut settings, Options { keep_data: false, local_model: needs_model }).await?;
-        if !cli.quiet {
-            fleet.notes.iter().for_each(|note| output::note(note));
-        }
-        let client = Client::new(fleet.bus.clone());
-        let outcome = tokio::select! {
-            outcome = follow_one(cli, args, &client, submission) => outcome,
-            failure = fleet.first_failure() => Err(Failure::unexpected(failure)),
-        };
-        fleet.abandon().await;
-        outcome
+    run_on_fleet(cli, args, &mut settings, submission).instrument(span).await
+}
+
+async fn run_on_fleet(
+    cli: &Cli,
+    args: &RunArgs,
+    settings: &mut Settings,
+    submission: Submission,
+) -> Result<ExitCode, Failure> {
+    if !args.local {
+        warn_of_unpriced(cli, settings, &submission);
+        let client = Client::new(connect(settings).await?);
+        return follow_one(cli, args, &client, submission).await;
+    }
+    let local_model = needs_model(&submission);
+    let mut fleet = Embedded::start(settings, Options { keep_data: false, local_model }).await?;
+    if !cli.quiet {
+        fleet.notes.iter().for_each(|note| output::note(note));
+    }
+    warn_of_unpriced(cli, settings, &submission);
+    let client = Client::new(fleet.bus.clone());
+    let outcome = tokio::select! {
+        outcome = follow_one(cli, args, &client, submission) => outcome,
+        failure = fleet.first_failure() => Err(Failure::unexpected(failure)),
     };
-    submitted.instrument(span).await
+    fleet.abandon().await;
+    outcome
+}
+
+fn needs_model(submission: &Submission) -> bool {
+    let model_step = |plan: &Plan| plan.steps.iter().any(|step| step.kind == StepKind::Model);
+    submission.plan.as_ref().is_none_or(model_step)
+}
+
+/// A cap in dollars holds only where prices are known.
+fn warn_of_unpriced(cli: &Cli, settings: &Settings, submission: &Submission) {
+    let unpriced = |model: &ModelSettings| {
+        model.price.input_usd_per_million.is_none() || model.price.output_usd_per_million.is_none()
+    };
+    let names: Vec<&str> =
+        settings.models.iter().filter(|(_, model)| unpriced(model)).map(|(name, _)| name.as_str()).collect();
+    if submission.envelope.budget.nano_usd.is_some() && !names.is_empty() && !cli.quiet {
+        let names = names.join(", ");
+        output::note(&format!("budget.usd cannot be kept where {names} is used: set its price, or use budget.tokens"));
+    }
 }
 
 async fn follow_one(
     cli: &Cli,
     args: &RunArgs,
     client: &Client,
-    submission: planfleet_core::task::Submission,
+    submission: Submission,
 ) -> Result<ExitCode, Failure> {
     let run = client.submit(submission, args.idempotency_key.as_deref()).await?;
     tracing::Span::current().record("run_id", run.as_str());
     if args.detach {
-        output::data(run.as_str());
-        return Ok(ExitCode::SUCCESS);
+        return detached(cli, &run).map(|()| ExitCode::SUCCESS);
     }
     let within = args.timeout.map(Duration::from_secs);
     match follow::follow(cli, client, &run, within).await? {
         follow::End::Ended(document) => finished(cli, &document),
+        follow::End::TimedOut if args.local => end_local(cli, client, &run, Code::TimedOut).await,
+        follow::End::Interrupted if args.local => end_local(cli, client, &run, Code::Interrupted).await,
         follow::End::TimedOut => Err(not_waiting(&run, Code::TimedOut, "still going after the time given")),
-        follow::End::Interrupted if args.local => {
-            client.cancel(&run, "interrupted").await?;
-            Err(Failure::new(Code::Interrupted, "interrupted; a local run ends with its process"))
-        }
         follow::End::Interrupted => Err(not_waiting(&run, Code::Interrupted, "not waiting any longer")),
     }
+}
+
+fn detached(cli: &Cli, run: &RunId) -> Result<(), Failure> {
+    if cli.output == Format::Table {
+        output::data(run.as_str());
+        return Ok(());
+    }
+    output::value(cli.output, &json!({"run_id": run}))
+}
+
+/// A local run ends with its process: it is cancelled, and what there is of it is printed.
+async fn end_local(cli: &Cli, client: &Client, run: &RunId, code: Code) -> Result<ExitCode, Failure> {
+    let why = if code == Code::TimedOut { "the time given is over" } else { "interrupted" };
+    client.cancel(run, why).await?;
+    if let Some(document) = client.wait(run, CANCEL_PATIENCE).await? {
+        report::print(cli, &document)?;
+    }
+    Err(Failure::new(code, format!("{why}; a local run ends with its process")))
 }
 
 fn not_waiting(run: &RunId, code: Code, why: &str) -> Failure {

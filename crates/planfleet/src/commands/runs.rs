@@ -91,9 +91,13 @@ async fn watch(cli: &Cli, client: &Client, id: &RunId) -> Result<ExitCode, Failu
 }
 
 async fn cancel(cli: &Cli, client: &Client, id: &RunId, reason: &str) -> Result<ExitCode, Failure> {
-    if let Found::Ended(document) = look(client, id).await? {
-        let state = cell(&document["state"]);
-        return Err(Failure::new(Code::Unexpected, format!("run {id} has ended already: {state}")));
+    match look(client, id).await? {
+        Found::Active(_) => {}
+        Found::Ended(document) => {
+            let state = cell(&document["state"]);
+            return Err(Failure::new(Code::Unexpected, format!("run {id} has ended already: {state}")));
+        }
+        Found::Unknown => return Err(unknown(id)),
     }
     client.cancel(id, reason).await?;
     if !cli.quiet {

@@ -1,13 +1,21 @@
 //! A real small model on this machine, for those who have no provider at hand:
 //! SmolLM2-135M-Instruct on llama.cpp's own server.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use planfleet_runtime::config::{Env, ModelSettings, Price, Settings};
+use planfleet_runtime::{
+    config::{Env, ModelSettings, Price, Settings},
+    tasks::Tasks,
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStderr, Command},
     time::timeout,
 };
 
@@ -19,6 +27,12 @@ const SCRIPT: &str = include_str!("../../../../scripts/local_model_server.py");
 const GGUF: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const PACKAGE: &str = "xllamacpp-2026.10.11549";
 const ALIAS: &str = "smollm2-135m";
+
+/// How lines begin that our script writes, and not llama.cpp.
+const OWN_LINES: &str = "local model:";
+
+/// From the end of the output to the end of the process.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Loading takes about a second; a larger model that the user has brought, longer.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -35,6 +49,34 @@ pub(crate) struct LocalModel {
     child: Child,
     base_url: String,
     alias: String,
+    complaints: Complaints,
+}
+
+/// What the model's server writes to its standard error, of which the last line
+/// of its own (llama.cpp's log is long) says why it failed.
+#[derive(Clone, Default)]
+struct Complaints(Arc<Mutex<String>>);
+
+impl Complaints {
+    /// Reads until the end, so that the server never waits for a full pipe.
+    fn listen(stderr: ChildStderr, tasks: &Tasks) -> Self {
+        let complaints = Self::default();
+        let heard = complaints.clone();
+        tasks.spawn("local model log", async move {
+            let mut lines = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.starts_with(OWN_LINES) {
+                    *heard.0.lock().unwrap_or_else(PoisonError::into_inner) = line;
+                }
+            }
+        });
+        complaints
+    }
+
+    fn last(&self) -> String {
+        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if line.is_empty() { "it did not say why".to_owned() } else { line }
+    }
 }
 
 /// What is installed.
@@ -93,22 +135,32 @@ impl LocalModel {
             .env("PYTHONPATH", &installed.package)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(trouble)?;
+        let complaints = child.stderr.take().map(|stderr| Complaints::listen(stderr, &Tasks::new("local model")));
         let ready = timeout(START_TIMEOUT, ready_line(&mut child)).await;
-        match ready {
-            Ok(Some(base_url)) => Ok(Some(Self { child, base_url, alias: installed.alias })),
-            Ok(None) => Err(Failure::unexpected(
-                "the local model ended at its start; `planfleet admin doctor` says more",
-            )),
-            Err(_) => Err(Failure::unexpected(format!(
-                "the local model did not start within {} s",
-                START_TIMEOUT.as_secs()
-            ))),
+        let alias = installed.alias;
+        match (ready, complaints) {
+            (Ok(Some(base_url)), Some(complaints)) => Ok(Some(Self { child, base_url, alias, complaints })),
+            (Ok(_), complaints) => {
+                // Its last words may still be on their way.
+                let _ = timeout(LAST_WORDS, child.wait()).await;
+                let why = complaints.map(|complaints| complaints.last()).unwrap_or_default();
+                Err(Failure::unexpected(format!("the local model did not start: {why}")))
+            }
+            (Err(_), _) => {
+                Err(Failure::unexpected(format!("the local model did not start within {} s", START_TIMEOUT.as_secs())))
+            }
         }
+    }
+
+    /// Waits until it has ended by itself, and says what it wrote last.
+    pub(crate) async fn ended(&mut self) -> String {
+        let status = self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        format!("the local model has ended ({status}): {}", self.complaints.last())
     }
 
     /// What it is, for people.

@@ -22,6 +22,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// A stop writes what is in memory; after this the server is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The server's own log, in its folder.
+const LOG: &str = "nats-server.log";
+
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Stops the server when this program is gone, even if it was killed: its end
@@ -35,6 +38,7 @@ wait $child"#;
 pub(crate) struct NatsServer {
     child: Child,
     url: String,
+    log: PathBuf,
 }
 
 impl NatsServer {
@@ -60,8 +64,8 @@ impl NatsServer {
             .kill_on_drop(true)
             .spawn()
             .map_err(trouble)?;
-        let mut server = Self { child, url: String::new() };
-        server.url = server.wait_for_port(&ports, &folder.join("nats-server.log")).await?;
+        let mut server = Self { child, url: String::new(), log: folder.join(LOG) };
+        server.url = server.wait_for_port(&ports).await?;
         tracing::info!(url = server.url, program = %program.display(), "own nats-server started");
         Ok(server)
     }
@@ -70,14 +74,14 @@ impl NatsServer {
         &self.url
     }
 
-    async fn wait_for_port(&mut self, ports: &Path, log: &Path) -> Result<String, Failure> {
+    async fn wait_for_port(&mut self, ports: &Path) -> Result<String, Failure> {
         let started = Instant::now();
         while started.elapsed() < START_TIMEOUT {
             if let Some(url) = read_port(ports) {
                 return Ok(url);
             }
             if let Ok(Some(status)) = self.child.try_wait() {
-                let why = last_line(log);
+                let why = last_line(&self.log);
                 return Err(Failure::unexpected(format!(
                     "nats-server ended with {status} at its start: {why}"
                 )));
@@ -85,6 +89,12 @@ impl NatsServer {
             sleep(LOOK_EVERY).await;
         }
         Err(Failure::unexpected(format!("nats-server did not start within {} s", START_TIMEOUT.as_secs())))
+    }
+
+    /// Waits until the server has ended by itself, and says what it wrote last.
+    pub(crate) async fn ended(&mut self) -> String {
+        let status = self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        format!("nats-server has ended ({status}): {}", last_line(&self.log))
     }
 
     /// Stops the server and waits until it has written what it has in memory.
@@ -101,7 +111,7 @@ fn configuration(folder: &Path, sync_interval: Option<&str>) -> String {
     let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
     let mut text = format!(
         "listen: \"127.0.0.1:-1\"\nlog_file: {}\njetstream {{\n  store_dir: {}\n",
-        quoted(folder.join("nats-server.log")),
+        quoted(folder.join(LOG)),
         quoted(folder.join("jetstream"))
     );
     if let Some(interval) = sync_interval {

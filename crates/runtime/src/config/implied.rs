@@ -29,7 +29,8 @@ fn fill_model(settings: &mut Settings, env: &dyn Env) {
     let model = implied_model(key.is_some(), url, env);
     settings.origin_notes.push(format!(
         "model `{IMPLIED_MODEL}` ({} at {}) comes from OPENAI_* variables, as no [models] are configured",
-        model.model, model.base_url
+        model.model,
+        super::shown_url(&model.base_url)
     ));
     settings.models.insert(IMPLIED_MODEL.to_owned(), model);
     for role in [&mut settings.roles.planner, &mut settings.roles.executor] {

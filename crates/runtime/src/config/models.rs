@@ -27,8 +27,12 @@ pub struct ModelSettings {
     pub max_output_tokens: Option<u32>,
     /// 0 to 2; the provider's own default when unset.
     pub temperature: Option<f64>,
-    /// The context window; unknown when unset.
-    pub context_tokens: Option<u32>,
+    /// How the model is made to answer with JSON; the dialect's own way when unset.
+    pub structured: Option<Structured>,
+    /// For models below about half a billion parameters: planned under a schema
+    /// that fixes the number of steps, prompted without a system message, free
+    /// text that ends at the output limit is taken as it is.
+    pub small_model: bool,
     /// Seconds until the first byte of an answer.
     pub first_byte_timeout_s: u64,
     /// Seconds between two chunks of an answer.
@@ -57,7 +61,8 @@ impl Default for ModelSettings {
             api_key_file: String::new(),
             max_output_tokens: None,
             temperature: None,
-            context_tokens: None,
+            structured: None,
+            small_model: false,
             first_byte_timeout_s: 120,
             idle_timeout_s: 60,
             total_timeout_s: 600,
@@ -95,6 +100,18 @@ pub enum Wire {
     /// Anthropic Messages.
     #[serde(rename = "anthropic-messages")]
     AnthropicMessages,
+}
+
+/// The ways to make a model answer with JSON, the strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Structured {
+    /// `response_format` with the schema.
+    JsonSchema,
+    /// `response_format` for any JSON object; the schema goes in the prompt.
+    JsonObject,
+    /// No `response_format`: the schema goes in the prompt.
+    Prompt,
 }
 
 /// Prices; an unset one is unknown, which is not 0.

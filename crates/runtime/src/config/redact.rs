@@ -29,13 +29,13 @@ fn hide(value: &mut Value, secret: bool) {
 }
 
 /// A PEM or NATS credentials block is a secret wherever someone pasted it, and
-/// URLs carry passwords; a comma separates the servers of `nats.url`.
+/// URLs carry passwords and keys.
 fn hidden_text(text: &str, secret: bool) -> String {
     if secret || text.contains("-----BEGIN") {
         return REDACTED.to_owned();
     }
-    let urls: Vec<String> = text.split(',').map(|part| url::without_userinfo(part, REDACTED)).collect();
-    urls.join(",")
+    // Other text may have an `@` or a `?` of its own.
+    if text.contains("://") { url::shown_url(text) } else { text.to_owned() }
 }
 
 /// Whether a key's value is a secret by its name. Names that end in `_env` or

@@ -173,8 +173,6 @@ pub struct TelemetrySettings {
     pub otlp_endpoint: String,
     /// `service.name` of traces and metrics.
     pub service_name: String,
-    /// Whether spans carry prompts, answers and tool arguments.
-    pub capture_content: bool,
     /// `NO_COLOR` was set; not a key of the file.
     #[serde(skip)]
     pub no_color: bool,
@@ -187,7 +185,6 @@ impl Default for TelemetrySettings {
             log_filter: "info".to_owned(),
             otlp_endpoint: String::new(),
             service_name: "planfleet".to_owned(),
-            capture_content: false,
             no_color: false,
         }
     }

@@ -242,13 +242,28 @@ fn prices_are_exact_and_open_tables_take_what_they_are_given() {
 }
 
 #[test]
+fn a_models_way_to_json_is_its_dialects_unless_it_is_said() {
+    let story = story(TWO_MODELS)
+        .env("PLANFLEET__MODELS__FAST__STRUCTURED", "prompt")
+        .env("PLANFLEET__MODELS__FAST__SMALL_MODEL", "true");
+    let settings = story.load().unwrap();
+    let (smart, fast) = (&settings.models["smart"], &settings.models["fast"]);
+    assert_eq!((smart.structured, smart.small_model), (None, false));
+    assert_eq!((fast.structured, fast.small_model), (Some(Structured::Prompt), true));
+    let faults = story.flag("models.smart.structured", "json").faults();
+    assert!(faults[0].contains("expected one of `json_schema`, `json_object`, `prompt`"), "{faults:?}");
+}
+
+#[test]
 fn openai_variables_make_a_model_when_none_is_configured() {
+    let url = "http://me:hunter2@127.0.0.1:9/v1?key=hunter2";
     let local =
-        story("").env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1").env("OPENAI_MODEL", "tiny").load().unwrap();
+        story("").env("OPENAI_BASE_URL", url).env("OPENAI_MODEL", "tiny").load().unwrap();
     let (name, model) = local.role(Role::Planner).unwrap();
     assert_eq!((name, model.model.as_str()), ("openai", "tiny"));
     assert_eq!((model.dialect.as_str(), model.api_key_env.as_str()), ("generic", ""));
     assert!(local.origin_notes.iter().any(|note| note.contains("OPENAI_")));
+    assert!(local.origin_notes.iter().all(|note| !note.contains("hunter2")));
 
     let hosted = story("").env("OPENAI_API_KEY", "k").load().unwrap();
     assert_eq!(hosted.models["openai"].dialect, "openai");
@@ -273,7 +288,7 @@ fn secrets_come_from_where_they_are_said_to_be() {
 fn what_is_shown_hides_secrets() {
     let file = "[nats]\nurl = \"nats://me:hunter2@a:1/x,nats://b\"\n\
                 creds = \"-----BEGIN NATS USER JWT-----\"\n\
-                [models.a]\nbase_url = \"http://u:hunter2@c/v1\"\nmodel = \"m\"\n\
+                [models.a]\nbase_url = \"http://u:hunter2@c/v1?key=hunter2\"\nmodel = \"m\"\n\
                 api_key_env = \"KEY\"\nmax_output_tokens = 9\n\
                 extra_headers = { x = \"hunter2\" }\n\
                 extra_body = { api_key = \"hunter2\", inner = { token = 5 } }\n";
@@ -281,7 +296,7 @@ fn what_is_shown_hides_secrets() {
     for hidden in ["hunter2", "JWT", "token = 5"] {
         assert!(!text.contains(hidden), "{hidden} is in\n{text}");
     }
-    for shown in ["api_key_env = \"KEY\"", "max_output_tokens = 9", "nats://<redacted>@a:1/x,nats://b"] {
+    for shown in ["api_key_env = \"KEY\"", "max_output_tokens = 9", "\"nats://a:1/x,nats://b\"", "\"http://c/v1\""] {
         assert!(text.contains(shown), "{shown} is not in\n{text}");
     }
 }

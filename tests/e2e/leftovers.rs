@@ -6,8 +6,8 @@ use planfleet_modelsim::Rule;
 use serde_json::json;
 
 use crate::support::{
-    Home, Process, Rig, Roles as _, alive, descendants, first_plan, local_model, plan, slow, step, until,
-    within,
+    Home, Process, Rig, Roles as _, alive, descendants, first_plan, kill, local_model, plan, slow, step,
+    until, within,
 };
 
 fn slow_run() -> (Rig, Process) {
@@ -20,6 +20,11 @@ fn slow_run() -> (Rig, Process) {
 
 fn is_running(pid: &u32, program: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(program))
+}
+
+/// The program itself, not the shell that watches it.
+fn is_named(pid: u32, name: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
 }
 
 fn all_gone(children: &BTreeSet<u32>) {
@@ -52,6 +57,18 @@ fn a_terminated_run_stops_its_children_too() {
     let children = descendants(process.pid());
     process.terminate();
     process.ended();
+    all_gone(&children);
+}
+
+/// The broker dies, which a run of its own cannot do without: it says so at once and ends.
+#[test]
+fn a_run_whose_broker_is_killed_ends_and_says_so() {
+    let (_rig, process) = slow_run();
+    let children = descendants(process.pid());
+    let server = children.iter().find(|pid| is_named(**pid, "nats-server")).unwrap();
+    kill(*server);
+    let outcome = process.ended().code(1);
+    assert!(outcome.err.lines().last().is_some_and(|line| line.contains("nats-server")), "{outcome:#?}");
     all_gone(&children);
 }
 

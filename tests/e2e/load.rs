@@ -64,13 +64,13 @@ fn a_large_output_arrives_whole() {
 #[test]
 fn many_runs_at_once_each_get_their_own_answer() {
     let mut fleet =
-        Fleet::new(vec![Rule::text("odd").step("number: 1"), Rule::text("even").step("number: 2")]);
+        Fleet::new(vec![Rule::text("odd").step("one-or-so"), Rule::text("even").step("two-or-so")]);
     fleet.rig.set("nats.shards=4");
     let _serving = [fleet.serve("coordinator,executor"), fleet.serve("coordinator,executor")];
     let task = |number: usize| {
         json!({
             "plan": plan([step(1, "Odd or even?").uses("number", 0, "/number")]),
-            "inputs": {"number": number}, "custom_id": format!("case-{number}"),
+            "inputs": {"number": ["one-or-so", "two-or-so"][number - 1]}, "custom_id": format!("case-{number}"),
         })
     };
     let runs: Vec<(usize, String)> =

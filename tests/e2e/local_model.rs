@@ -75,7 +75,7 @@ fn a_small_model_plans_under_the_positional_schema() {
     let mut home = home();
     let (_model, url) = serve_model(&mut home);
     let configuration = format!(
-        "[models.local]\nbase_url = \"{url}\"\nmodel = \"smollm2\"\ndialect = \"llama.cpp\"\n\
+        "[models.local]\nbase_url = \"{url}\"\nmodel = \"smollm2\"\ndialect = \"llama.cpp\"\nsmall_model = true\n\
          max_output_tokens = 256\n[roles]\nplanner = \"local\"\nexecutor = \"local\"\n"
     );
     home.write("planfleet.toml", configuration);

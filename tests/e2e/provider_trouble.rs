@@ -117,14 +117,14 @@ fn a_step_may_put_out_a_value() {
     let rig = Rig::new(vec![
         first_plan(plan(steps)),
         Rule::json(json!({"town": "Kiel"})).step("Describe").times(1),
-        Rule::json(json!({"town": "Kiel", "ships": ["Ark", "Bee"]})).step("Describe"),
-        Rule::text("red").step("item: Ark").latency(slow(100)),
-        Rule::text("blue").step("item: Bee"),
-        Rule::text("there").step("Say where").when("town: Kiel").when("red").when_not("Ark"),
+        Rule::json(json!({"town": "Kiel", "ships": ["the-Ark", "the-Bee"]})).step("Describe"),
+        Rule::text("red").step("flag").when("the-Ark").latency(slow(100)),
+        Rule::text("blue").step("flag").when("the-Bee"),
+        Rule::text("there").step("Say where").when("Kiel").when("red").when_not("the-Ark"),
     ]);
     let document = run(&rig).code(0).json();
     assert_eq!(document["answer"], "there");
     let describe = rig.sim.executor("Describe");
     assert_eq!(describe.0[0].body["response_format"]["json_schema"]["schema"], schema);
-    assert!(describe.prompt(1).contains("ships"), "the repair says what is missing");
+    assert!(describe.prompt(1).contains("{\"town\":\"Kiel\"}"), "the repair shows what was seen");
 }

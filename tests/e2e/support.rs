@@ -20,7 +20,7 @@ pub(crate) use self::{
     fleet::Fleet,
     home::Home,
     installed::local_model,
-    process::{Outcome, Process, alive, descendants},
+    process::{Outcome, Process, alive, descendants, kill},
     receiver::{Receiver, Span},
     rig::Rig,
     sim::{Roles, Sim, first_plan, slow},

@@ -62,6 +62,17 @@ pub struct ConsumerSpec {
     pub max_ack_pending: i64,
 }
 
+/// A key-value bucket to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketSpec {
+    /// `[A-Za-z0-9_-]+`.
+    pub name: String,
+    /// Keys not written for this long are dropped; `None` keeps them.
+    pub max_age: Option<Duration>,
+    /// 1, 3 or 5.
+    pub replicas: usize,
+}
+
 /// A message to be stored.
 #[derive(Debug, Clone, Default)]
 pub struct Outgoing {
@@ -202,6 +213,14 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether trying again cannot help.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Refused { .. })
+    }
+}
+
 /// What a broker can do. Every call ends: it succeeds, or fails within its own time limit.
 #[async_trait]
 pub trait Broker: Send + Sync {
@@ -212,7 +231,7 @@ pub trait Broker: Send + Sync {
     /// Creates the durable consumer, or brings its limits up to date.
     async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<(), Error>;
     /// Creates a key-value bucket (history 1) unless it is there.
-    async fn ensure_bucket(&self, bucket: &str, replicas: usize) -> Result<(), Error>;
+    async fn ensure_bucket(&self, spec: &BucketSpec) -> Result<(), Error>;
     /// Creates an object bucket unless it is there.
     async fn ensure_objects(&self, bucket: &str, replicas: usize) -> Result<(), Error>;
 

@@ -70,8 +70,9 @@ impl Client {
     /// When the broker has not taken it; submitting again with the same key is safe.
     pub async fn submit(&self, submission: Submission, key: Option<&str>) -> Result<RunId, Error> {
         let run = self.name(submission.task.tenant(), key);
-        // A run that has ended is forgotten by its shard and would start anew.
-        if key.is_some() && self.bus.ended(&run).await?.is_some() {
+        // A run that has ended is forgotten by its shard and would start anew; of
+        // one that is active a second record would outlive it in the log.
+        if key.is_some() && !matches!(self.find(&run).await, Ok(Found::Unknown) | Err(Error::NoOwner(_))) {
             return Ok(run);
         }
         self.bus.append(&run, &Fact::TaskSubmitted(Box::new(submission))).await?;
@@ -178,7 +179,8 @@ impl Client {
             match answer {
                 Ok(Some(Value::Array(active))) => runs.extend(active),
                 Ok(_) | Err(Error::NoOwner(_)) => {}
-                Err(error) => return Err(error),
+                // One shard that is being taken over does not hide the others.
+                Err(error) => tracing::warn!(%error, "a shard's runs are left out"),
             }
         }
         runs.truncate(limit);
@@ -198,7 +200,10 @@ impl Client {
         while let Some(entry) = entries.next().await {
             let entry = entry?;
             let last = entry.seq >= state.last_seq;
-            found.push(self.bus.read_ended(entry).await?.document);
+            match self.bus.read_ended(entry).await {
+                Ok(ended) => found.push(ended.document),
+                Err(error) => tracing::warn!(%error, "an ended run is left out"),
+            }
             if last {
                 break;
             }

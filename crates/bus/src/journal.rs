@@ -12,7 +12,7 @@ use planfleet_proto::{decode, encode, subjects};
 
 use crate::{
     Bus, Error,
-    broker::{Headers, LogEntry, Published},
+    broker::{self, Headers, LogEntry, Published},
 };
 
 /// Between two tries to fetch a body by reference.
@@ -41,7 +41,8 @@ impl Bus {
     /// in the log all the same, and appending it again does no harm.
     pub async fn append(&self, run: &RunId, fact: &Fact) -> Result<(), Error> {
         let subject = subjects::record(run.shard(), encode::kind(fact));
-        let published = self.publish(subject, encode::record(run.as_str(), fact)).await?;
+        let name = matches!(fact, Fact::TaskSubmitted(_)).then(|| run.as_str());
+        let published = self.publish_named(subject, encode::record(run.as_str(), fact), name).await?;
         debug_assert!(matches!(published, Published::Stored(_)), "a log refuses nothing");
         Ok(())
     }
@@ -75,7 +76,7 @@ impl Bus {
         let content = loop {
             match self.read_entry(&subject, &headers, payload.clone(), at_ms).await {
                 // The entry is fine and its body is out of reach for now: a log is read without gaps.
-                Err(Error::Broker(error)) => {
+                Err(Error::Broker(error @ broker::Error::Unreachable(_))) => {
                     tracing::warn!(subject, seq, %error, "cannot fetch an entry's body; trying again");
                     tokio::time::sleep(BODY_RETRY).await;
                 }

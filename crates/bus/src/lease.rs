@@ -13,6 +13,7 @@ use crate::{
 
 /// Who owns a shard, and how far its log has to be read again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Lease {
     /// Grows by one with every takeover.
     pub epoch: u64,
@@ -20,6 +21,8 @@ pub struct Lease {
     pub owner: String,
     /// Everything below this position belongs to runs that have ended.
     pub replay_from: u64,
+    /// The documents of all runs that ended up to this position are kept.
+    pub kept_to: u64,
     /// Everything up to this position had been folded at the last renewal.
     pub folded_to: u64,
     /// The version of the owner's decisions.

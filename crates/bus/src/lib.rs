@@ -34,6 +34,9 @@ pub use self::{
 };
 use crate::broker::{Broker, Headers, Outgoing, Published};
 
+/// The broker's own header for names that it takes once.
+const MESSAGE_ID: &str = "Nats-Msg-Id";
+
 /// What can go wrong on the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -66,6 +69,18 @@ pub enum Error {
     Answer(String),
 }
 
+impl Error {
+    /// Whether trying again cannot help.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        match self {
+            Self::Broker(error) => error.is_permanent(),
+            Self::Blob { .. } | Self::Decode { .. } | Self::Answer(_) => true,
+            Self::NoOwner(_) => false,
+        }
+    }
+}
+
 /// A connection to everything that travels. Cheap to clone.
 #[derive(Clone)]
 pub struct Bus {
@@ -94,7 +109,19 @@ impl Bus {
 
     /// Publishes under a name, with the current trace context, large bodies by reference.
     async fn publish(&self, subject: String, payload: Vec<u8>) -> Result<Published, Error> {
+        self.publish_named(subject, payload, None).await
+    }
+
+    /// Likewise, under a name that the broker takes once within its window of two
+    /// minutes: a submit that is repeated because its ack was lost is one record.
+    async fn publish_named(
+        &self,
+        subject: String,
+        payload: Vec<u8>,
+        name: Option<&str>,
+    ) -> Result<Published, Error> {
         let mut headers = trace::current();
+        headers.extend(name.map(|name| (MESSAGE_ID.to_owned(), name.to_owned())));
         let payload = blobs::check_in(&*self.broker, Bytes::from(payload), &mut headers).await?;
         Ok(self.broker.publish(Outgoing { subject, headers, payload }).await?)
     }
@@ -126,6 +153,8 @@ impl Bus {
     /// # Errors
     /// When the broker cannot be reached.
     pub async fn broadcast_cancel(&self, run: &RunId) -> Result<(), Error> {
+        // Kept for workers that are away just now; that it is there already is as good.
+        self.broker.kv_cas(subjects::CANCELS, run.as_str(), Bytes::new(), 0).await?;
         let subject = subjects::cancel(run);
         Ok(self.broker.publish_live(subject, Headers::new(), Bytes::new()).await?)
     }

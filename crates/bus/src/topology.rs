@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use planfleet_core::id::ShardId;
 use planfleet_proto::subjects;
 
 use crate::{
     Bus, Error,
-    broker::{ConsumerSpec, StreamKind, StreamSpec},
+    broker::{self, BucketSpec, ConsumerSpec, StreamKind, StreamSpec},
 };
 
-/// Records older than this belong to runs that are long over: the longest
-/// deadline is 30 days, and a log is trimmed far earlier than this.
+/// Records older than this belong to runs that are over: the longest deadline is
+/// 30 days, and a log is trimmed far earlier than this.
 const LOG_AGE: Duration = Duration::from_secs(31 * 24 * 3600);
 
 /// How long ended runs can be read.
@@ -19,6 +20,14 @@ const DONE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long dead letters wait for somebody to look.
 const DEAD_LETTER_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A coordinator gives a sign of life every second; the names of those that are
+/// gone for good must not pile up.
+const MEMBER_AGE: Duration = Duration::from_secs(600);
+
+/// Work of a cancelled run that has been queued for longer is done in vain, and
+/// its result ignored.
+const CANCEL_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Who makes the assets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +89,26 @@ impl Bus {
         for pool in &topology.pools {
             broker.ensure_consumer(&pool.consumer()).await?;
         }
-        for bucket in [subjects::SHARDS, subjects::MEMBERS] {
-            broker.ensure_bucket(bucket, topology.replicas).await?;
+        for spec in topology.buckets() {
+            broker.ensure_bucket(&spec).await?;
         }
         broker.ensure_objects(subjects::BLOBS, topology.replicas).await?;
-        Ok(())
+        self.fix_shard_count(topology.shards).await
+    }
+
+    /// The number of shards is written once: with another, the runs of some
+    /// shards would have no owner.
+    async fn fix_shard_count(&self, shards: ShardId) -> Result<(), Error> {
+        let (bucket, key) = (subjects::SHARDS, subjects::SHARD_COUNT);
+        self.broker().kv_cas(bucket, key, Bytes::from(shards.to_string()), 0).await?;
+        let written = self.broker().kv_get(bucket, key).await?;
+        let count =
+            written.and_then(|entry| String::from_utf8(entry.value.to_vec()).ok()).unwrap_or_default();
+        if count == shards.to_string() {
+            return Ok(());
+        }
+        let difference = format!("it was made with {count} shards, nats.shards is {shards}");
+        Err(broker::Error::Differs { name: "the fleet".to_owned(), difference }.into())
     }
 }
 
@@ -114,6 +138,18 @@ impl Topology {
             ),
         ])
         .collect()
+    }
+}
+
+impl Topology {
+    fn buckets(&self) -> Vec<BucketSpec> {
+        let bucket =
+            |name: &str, max_age| BucketSpec { name: name.to_owned(), max_age, replicas: self.replicas };
+        vec![
+            bucket(subjects::SHARDS, None),
+            bucket(subjects::MEMBERS, Some(MEMBER_AGE)),
+            bucket(subjects::CANCELS, Some(CANCEL_AGE)),
+        ]
     }
 }
 

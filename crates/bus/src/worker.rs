@@ -13,6 +13,11 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
+use planfleet_core::{
+    failure::{Failure, FailureClass},
+    record::{AttemptReport, Draft, Fact, StepFailed},
+    usage::Usage,
+};
 use planfleet_proto::subjects;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -104,6 +109,10 @@ impl Worker {
         let mut jobs = JoinSet::new();
         let cancels = self.cancels.clone();
         let listened = self.bus.broker().subscribe(subjects::CANCEL_FILTER).await?;
+        match self.bus.broker().kv_all(subjects::CANCELS).await {
+            Ok(kept) => kept.keys().for_each(|run| cancels.cancel(run)),
+            Err(error) => tracing::warn!(%error, "cancels from before this start are not known"),
+        }
         jobs.spawn(async move { cancels.listen(listened).await });
         self.take_work(&stop, &mut jobs, &in_flight, handler).await;
         drain(jobs, &in_flight, grace).await;
@@ -174,22 +183,39 @@ impl Worker {
         F: Future<Output = Settled> + Send + 'static,
     {
         let Delivery { subject, headers, payload, deliveries, settle } = delivery;
-        let settled = match self.bus.body(&subject, &headers, payload.clone()).await {
-            Ok(body) => {
-                let cancelled = self.cancels.token(&subject);
-                let job = Job { subject: subject.clone(), payload: body, deliveries, cancelled };
-                // One bad job must not leave its delivery behind, unsettled until the ack wait.
-                let job = AssertUnwindSafe(async move { handler(job).await }).catch_unwind();
-                let job = job.map(|outcome| outcome.unwrap_or_else(|_panic| panicked(&subject)));
-                let done = extend_while(self.pool.ack_wait / 3, &*settle, job).await;
-                self.cancels.done(&subject);
-                done
-            }
-            Err(Error::Broker(_)) => Settled::GiveBack,
-            Err(error) => Settled::Unreadable(error.to_string()),
-        };
+        let work = self.body_and_job(&subject, &headers, payload.clone(), deliveries, handler);
+        let settled = extend_while(self.pool.ack_wait / 3, &*settle, work).await;
         self.settle(&subject, payload, &*settle, settled).await;
         lock(&in_flight).remove(&number);
+    }
+
+    /// Fetches the body, which may be large and far away, and does the job.
+    async fn body_and_job<H, F>(
+        &self,
+        subject: &str,
+        headers: &broker::Headers,
+        payload: Bytes,
+        deliveries: u64,
+        handler: H,
+    ) -> Settled
+    where
+        H: Fn(Job) -> F + Send + 'static,
+        F: Future<Output = Settled> + Send + 'static,
+    {
+        let payload = match self.bus.body(subject, headers, payload).await {
+            Ok(body) => body,
+            Err(Error::Broker(error)) if !error.is_permanent() => {
+                self.pause(&error).await;
+                return Settled::GiveBack;
+            }
+            Err(error) => return Settled::Unreadable(error.to_string()),
+        };
+        let cancelled = self.cancels.token(subject);
+        let job = Job { subject: subject.to_owned(), payload, deliveries, cancelled };
+        // One bad job must not leave its delivery behind, unsettled until the ack wait.
+        let done = AssertUnwindSafe(async move { handler(job).await }).catch_unwind().await;
+        self.cancels.done(subject);
+        done.unwrap_or_else(|_panic| panicked(subject))
     }
 
     async fn settle(&self, subject: &str, payload: Bytes, settle: &dyn Settle, settled: Settled) {
@@ -212,6 +238,7 @@ impl Worker {
         reason: String,
     ) -> Result<(), Error> {
         tracing::error!(subject, reason, "unreadable work set aside in the dead letters");
+        self.report_unreadable(subject, &reason).await?;
         self.bus
             .set_aside(DeadLetter {
                 to: subjects::dead_work(&self.pool.name),
@@ -223,6 +250,32 @@ impl Worker {
             })
             .await?;
         Ok(settle.ack().await?)
+    }
+}
+
+impl Worker {
+    /// The subject still says whose work it is: its run must not wait for it.
+    async fn report_unreadable(&self, subject: &str, reason: &str) -> Result<(), Error> {
+        let Some(work) = subjects::work(subject) else { return Ok(()) };
+        let message = format!("no worker of pool {} can read it: {reason}", self.pool.name);
+        let failure = Failure::new(FailureClass::Lost, message);
+        self.bus.append(&work.run, &failed(work.what, work.attempt, failure)).await
+    }
+}
+
+/// The record of work that came to nothing before anybody began it.
+pub fn failed(what: subjects::WorkKind, attempt: u32, failure: Failure) -> Fact {
+    match what {
+        subjects::WorkKind::Step(step) => {
+            let attempt =
+                AttemptReport { step, attempt, model: None, usage: Vec::new(), started_ms: 0, ended_ms: 0 };
+            Fact::StepFailed(Box::new(StepFailed { attempt, failure }))
+        }
+        subjects::WorkKind::Planning(revision) => Fact::PlanFailed {
+            draft: Draft { revision, attempt, take: u32::MAX },
+            failure,
+            usage: Usage::NONE,
+        },
     }
 }
 

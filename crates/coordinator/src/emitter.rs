@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use planfleet_bus::{
-    Bus,
+    Bus, DeadLetter, Error,
     live::{News, RUN_FINISHED},
+    worker,
 };
 use planfleet_core::{
     command::Command,
+    document::RunDocument,
+    failure::{Failure, FailureClass},
     id::RunId,
     record::{Fact, Timer},
 };
+use planfleet_proto::subjects::WorkKind;
 use tokio::time::sleep;
 
 /// Wait before a command is carried out again. The publish underneath has
@@ -49,6 +53,33 @@ impl Emitter {
         self.in_flight.push(async move { carry_out(&bus, &command).await }.boxed());
     }
 
+    /// Sets a message aside.
+    pub(crate) fn set_aside(&self, letter: DeadLetter) {
+        let bus = self.bus.clone();
+        let kept = async move {
+            while let Err(error) = bus.set_aside(letter.clone()).await {
+                tracing::warn!(%error, "cannot set a message aside; trying again");
+                sleep(RETRY).await;
+            }
+            None
+        };
+        self.in_flight.push(kept.boxed());
+    }
+
+    /// Asks for the end of a run that waits for what nobody can read.
+    pub(crate) fn give_up(&self, run: RunId, reason: String) {
+        let bus = self.bus.clone();
+        let asked = async move {
+            let fact = Fact::RunCancelRequested { reason };
+            while let Err(error) = bus.append(&run, &fact).await {
+                tracing::warn!(%run, %error, "cannot ask for a run's end; trying again");
+                sleep(RETRY).await;
+            }
+            None
+        };
+        self.in_flight.push(asked.boxed());
+    }
+
     /// Appends the record of a timer that has fired.
     pub(crate) fn fire(&self, run: RunId, timer: Timer) {
         let bus = self.bus.clone();
@@ -72,12 +103,55 @@ async fn carry_out(bus: &Bus, command: &Command) -> Option<RunId> {
     loop {
         match try_once(bus, command).await {
             Ok(finished) => return finished,
+            Err(error) if error.is_permanent() => return instead(bus, command, &error).await,
             Err(error) => {
                 tracing::warn!(command = name(command), %error, "command not carried out; trying again");
                 sleep(RETRY).await;
             }
         }
     }
+}
+
+/// What is done for a command that can never be carried out, so that its run
+/// does not wait for it.
+async fn instead(bus: &Bus, command: &Command, error: &Error) -> Option<RunId> {
+    tracing::error!(command = name(command), %error, "command cannot be carried out");
+    let failure = Failure::new(FailureClass::ToolError, format!("it cannot be dispatched: {error}"));
+    let (run, fact) = match command {
+        Command::DispatchStep(order) => {
+            (&order.run, worker::failed(WorkKind::Step(order.step), order.attempt, failure))
+        }
+        Command::DispatchPlan(order) => {
+            let what = WorkKind::Planning(order.draft.revision);
+            (&order.run, worker::failed(what, order.draft.attempt, failure))
+        }
+        Command::FinishRun(document) => return keep_without_outputs(bus, document).await,
+        Command::BroadcastCancel { .. } | Command::ArmTimer { .. } => return None,
+    };
+    while let Err(error) = bus.append(run, &fact).await {
+        tracing::warn!(%run, %error, "cannot record a failure; trying again");
+        sleep(RETRY).await;
+    }
+    None
+}
+
+/// A document that is larger than a message can be keeps everything but outputs.
+async fn keep_without_outputs(bus: &Bus, document: &RunDocument) -> Option<RunId> {
+    let mut small = document.clone();
+    small.partial = true;
+    small.answer = None;
+    small.steps.iter_mut().for_each(|step| step.output = None);
+    let note = "its outputs are larger than a document may be, and are not kept";
+    small.reason = Some(small.reason.map_or_else(|| note.to_owned(), |reason| format!("{reason}\n{note}")));
+    while let Err(error) = try_once(bus, &Command::FinishRun(Box::new(small.clone()))).await {
+        if error.is_permanent() {
+            tracing::error!(run = %small.run_id, %error, "document not kept");
+            break;
+        }
+        tracing::warn!(run = %small.run_id, %error, "document not kept; trying again");
+        sleep(RETRY).await;
+    }
+    Some(small.run_id)
 }
 
 async fn try_once(bus: &Bus, command: &Command) -> Result<Option<RunId>, planfleet_bus::Error> {

@@ -8,14 +8,19 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
-use planfleet_bus::{Bus, DeadLetter, Error, JournalEntry, broker::LiveMessage, lease::Held, live::News};
+use planfleet_bus::{
+    Bus, DeadLetter, Error, JournalEntry, Lease, broker::LiveMessage, lease::Held, live::News,
+};
 use planfleet_core::{
     command::Command,
     id::{RunId, ShardId},
-    record::{Fact, Record},
+    record::{Fact, Record, Timer},
     shard::Shard,
 };
-use planfleet_proto::{decode::Entry, subjects};
+use planfleet_proto::{
+    decode::{self, Entry},
+    subjects,
+};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +40,9 @@ const TRIM_ENTRIES_MIN: u64 = 50_000;
 /// Entries folded before anything else gets its turn: large enough to amortise,
 /// small enough that renewals come in time.
 const FOLD_BATCH: usize = 512;
+
+/// The wait for a timer that is due when it is armed.
+const TIMER_AGAIN_MS: u64 = 250;
 
 /// How driving a shard ended.
 #[derive(Debug)]
@@ -56,10 +64,17 @@ pub(crate) struct Owner {
     shard: Shard,
     timers: Timers,
     emitter: Emitter,
-    /// Runs whose documents are not kept yet, with their first positions.
-    finishing: BTreeMap<RunId, u64>,
+    /// Runs whose documents are not kept yet.
+    finishing: BTreeMap<RunId, Span>,
     folded_to: u64,
     trimmed_to: u64,
+}
+
+/// Where a run's records begin and end in the log.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    first_seq: u64,
+    last_seq: u64,
 }
 
 type Journal = BoxStream<'static, Result<JournalEntry, Error>>;
@@ -82,14 +97,14 @@ impl Owner {
             emitter: Emitter::new(bus.clone()),
             finishing: BTreeMap::new(),
             folded_to: held.lease.replay_from.saturating_sub(1),
-            trimmed_to: held.lease.replay_from,
+            trimmed_to: 0,
             held,
             bus,
         }
     }
 
     pub(crate) async fn drive(mut self, membership: &Membership, stop: &CancellationToken) -> Ending {
-        let ending = match self.replay().await {
+        let ending = match self.replay(stop).await {
             Ok(journal) => self.serve(journal, membership, stop).await,
             Err(Stop::Lost(why)) => Ending::Lost(why),
             Err(Stop::Broker(error)) => {
@@ -101,24 +116,18 @@ impl Owner {
         ending
     }
 
-    /// Opens the epoch and folds everything up to it in silence, then emits what is owed.
-    async fn replay(&mut self) -> Result<Journal, Stop> {
+    /// Opens the epoch and folds everything there is in silence, then emits what is owed.
+    async fn replay(&mut self, stop: &CancellationToken) -> Result<Journal, Stop> {
         self.bus.open_epoch(self.id, &self.held.lease).await?;
-        let tail = self.bus.journal_tail(self.id).await?;
         let from = self.held.lease.replay_from.max(1);
         let mut journal = self.bus.read_journal(self.id, from).await?;
         let mut owed = Vec::new();
         let started = Instant::now();
+        let mut tail = self.bus.journal_tail(self.id).await?;
         while self.folded_to < tail {
-            let Some(entry) = journal.next().await else { return Err(Stop::Lost("the log ended")) };
-            for command in self.fold(entry?).await? {
-                if matches!(command, Command::FinishRun(_)) {
-                    owed.push(command);
-                }
-            }
-            if self.renewed_at.elapsed() >= self.config.lease_renew {
-                self.renew().await?;
-            }
+            self.replay_to(tail, &mut journal, &mut owed, stop).await?;
+            // What was finished meanwhile must not be dispatched again.
+            tail = self.bus.journal_tail(self.id).await?;
         }
         owed.extend(self.shard.owed());
         tracing::info!(
@@ -132,6 +141,47 @@ impl Owner {
         );
         self.emit(owed);
         Ok(journal)
+    }
+
+    /// Folds up to `tail`, keeping the ends of runs whose documents may not be kept yet.
+    async fn replay_to(
+        &mut self,
+        tail: u64,
+        journal: &mut Journal,
+        owed: &mut Vec<Command>,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
+        let mut renewals = interval(self.config.lease_renew);
+        while self.folded_to < tail {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(Stop::Lost("stopped while the log was replayed")),
+                _ = renewals.tick() => self.renew().await?,
+                entry = journal.next() => {
+                    let Some(entry) = entry else { return Err(Stop::Lost("the log ended")) };
+                    let entry = entry?;
+                    let kept = entry.seq <= self.held.lease.kept_to;
+                    let ends = self.fold(entry).await?.into_iter().filter(|command| {
+                        matches!(command, Command::FinishRun(_) | Command::BroadcastCancel { .. })
+                    });
+                    if kept {
+                        self.forget_kept(ends);
+                    } else {
+                        owed.extend(ends);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The owner before has seen these documents kept.
+    fn forget_kept(&mut self, ends: impl Iterator<Item = Command>) {
+        for end in ends {
+            if let Command::FinishRun(document) = end {
+                self.finishing.remove(&document.run_id);
+            }
+        }
     }
 
     async fn serve(
@@ -229,7 +279,7 @@ impl Owner {
                     return Err(Stop::Lost("another coordinator has opened a newer epoch"));
                 }
             }
-            Err(error) => self.set_aside(seq, subject, payload, &error).await?,
+            Err(error) => self.set_aside(seq, subject, payload, &error),
         }
         self.folded_to = self.folded_to.max(seq);
         Ok(commands)
@@ -249,44 +299,54 @@ impl Owner {
         self.instruments.active_runs(difference(before, self.shard.len()));
         for command in commands.iter() {
             if let Command::FinishRun(document) = command {
-                self.finishing.insert(run.clone(), first_seq);
-                self.timers.forget(&run);
+                self.finishing.insert(run.clone(), Span { first_seq, last_seq: seq });
                 self.instruments.run_ended(document.state.as_str());
             }
         }
     }
 
-    async fn set_aside(
-        &mut self,
-        seq: u64,
-        subject: String,
-        payload: bytes::Bytes,
-        error: &Error,
-    ) -> Result<(), Stop> {
+    fn set_aside(&mut self, seq: u64, subject: String, payload: bytes::Bytes, error: &Error) {
         // The owner before has done so with everything that it has folded.
         if seq <= self.held.lease.folded_to {
-            return Ok(());
+            return;
         }
         tracing::error!(shard = self.id, seq, subject, %error, "unreadable record set aside in the dead letters");
         self.instruments.dead_letter();
-        let letter = DeadLetter {
+        if let Some(run) = decode::run_of(&payload).filter(|run| self.shard.first_seq(run).is_some()) {
+            self.emitter.give_up(run, format!("record {seq} of it cannot be read: {error}"));
+        }
+        self.emitter.set_aside(DeadLetter {
             to: subjects::dead_record(self.id),
             stream: subjects::log(self.id),
             seq,
             subject,
             reason: error.to_string(),
             payload,
-        };
-        Ok(self.bus.set_aside(letter).await?)
+        });
     }
 
     fn emit(&mut self, commands: Vec<Command>) {
         for command in commands {
             self.instruments.command(emitter::name(&command));
             match command {
-                Command::ArmTimer { run, at_ms, timer } => self.timers.arm(run, at_ms, timer),
-                command => self.emitter.emit(command),
+                Command::ArmTimer { run, at_ms, timer } => self.arm(run, at_ms, timer),
+                command => {
+                    if let Command::FinishRun(document) = &command {
+                        self.timers.forget(&document.run_id);
+                    }
+                    self.emitter.emit(command);
+                }
             }
+        }
+    }
+
+    /// A timer that is due by this process's clock and not by the broker's is
+    /// armed again by the fold: fired at once, it would come around without end.
+    fn arm(&mut self, run: RunId, at_ms: u64, timer: Timer) {
+        if !self.finishing.contains_key(&run) {
+            let now_ms = self.now_ms();
+            let at_ms = if at_ms > now_ms { at_ms } else { now_ms.saturating_add(TIMER_AGAIN_MS) };
+            self.timers.arm(run, at_ms, timer);
         }
     }
 
@@ -309,10 +369,7 @@ impl Owner {
     async fn renew(&mut self) -> Result<(), Stop> {
         // Others count from when it was written, which may be long before its answer is here.
         let began = Instant::now();
-        let mut lease = self.held.lease.clone();
-        lease.beat += 1;
-        lease.replay_from = self.replay_from();
-        lease.folded_to = self.folded_to.max(lease.folded_to);
+        let lease = self.checkpoint();
         match self.bus.write_lease(self.id, &lease, self.held.revision).await {
             Ok(Some(revision)) => {
                 self.held = Held { lease, revision };
@@ -330,7 +387,7 @@ impl Owner {
     }
 
     /// A renewal whose outcome was unknown may have been written after all.
-    async fn conflict(&mut self, wanted: &planfleet_bus::Lease) -> Result<(), Stop> {
+    async fn conflict(&mut self, wanted: &Lease) -> Result<(), Stop> {
         match self.bus.lease(self.id).await? {
             Some(held) if held.lease.epoch == wanted.epoch && held.lease.owner == wanted.owner => {
                 // When that was nobody can tell: the next renewal says that it is still ours.
@@ -344,8 +401,29 @@ impl Owner {
     /// Where a replay has to start: at the first record of the oldest run that
     /// is active or whose document is not kept yet.
     fn replay_from(&self) -> u64 {
-        let oldest = self.shard.oldest_seq().into_iter().chain(self.finishing.values().copied()).min();
+        let oldest = self
+            .shard
+            .oldest_seq()
+            .into_iter()
+            .chain(self.finishing.values().map(|span| span.first_seq))
+            .min();
         oldest.unwrap_or(self.folded_to + 1)
+    }
+
+    /// The documents of all runs that ended up to here are kept.
+    fn kept_to(&self) -> u64 {
+        let unkept = self.finishing.values().map(|span| span.last_seq).min();
+        unkept.map_or(self.folded_to, |seq| seq - 1).max(self.held.lease.kept_to)
+    }
+
+    /// The lease's next writing, which is the checkpoint as well.
+    fn checkpoint(&self) -> Lease {
+        let mut lease = self.held.lease.clone();
+        lease.beat += 1;
+        lease.replay_from = self.replay_from();
+        lease.kept_to = self.kept_to();
+        lease.folded_to = self.folded_to.max(lease.folded_to);
+        lease
     }
 
     async fn trim(&mut self) {
@@ -370,11 +448,7 @@ impl Owner {
             }
         };
         let _ = tokio::time::timeout(left, flushed).await;
-        let mut lease = self.held.lease.clone();
-        lease.owner = String::new();
-        lease.beat += 1;
-        lease.replay_from = self.replay_from();
-        lease.folded_to = self.folded_to.max(lease.folded_to);
+        let lease = Lease { owner: String::new(), ..self.checkpoint() };
         match self.bus.write_lease(self.id, &lease, self.held.revision).await {
             Ok(Some(_)) => Ending::HandedOver,
             Ok(None) => Ending::Lost("somebody else has written the lease"),

@@ -6,8 +6,15 @@ use planfleet_bus::{
     broker::{Headers, LiveMessage},
     client::Question,
 };
-use planfleet_core::shard::Shard;
+use planfleet_core::{document::RunDocument, shard::Shard};
 use serde_json::Value;
+
+/// An answer is one message, which the broker limits to a megabyte: a document
+/// that is larger goes without outputs, and a much larger one without steps.
+const ANSWER_BYTES_MAX: usize = 768 * 1024;
+
+/// Runs of one list: an owner has other things to do.
+const LIST_MAX: usize = 200;
 
 /// Answers one question, if it is one and somebody waits for the answer.
 pub(crate) async fn answer(bus: &Bus, shard: &Shard, now_ms: u64, asked: LiveMessage) {
@@ -17,15 +24,11 @@ pub(crate) async fn answer(bus: &Bus, shard: &Shard, now_ms: u64, asked: LiveMes
         return;
     };
     let answer = match question {
-        Question::Run { run } => {
-            shard.document(&run, now_ms).map_or(Value::Null, |document| to_json(&document))
+        Question::Run { run } => shard.document(&run, now_ms).map_or(Value::Null, fitted),
+        Question::List { limit } => {
+            let runs = shard.active().take(limit.min(LIST_MAX)).filter_map(|run| shard.document(run, now_ms));
+            runs.map(outline).collect()
         }
-        Question::List { limit } => shard
-            .active()
-            .take(limit)
-            .filter_map(|run| shard.document(run, now_ms))
-            .map(|d| outline(&d))
-            .collect(),
     };
     if let Err(error) =
         bus.broker().publish_live(reply, Headers::new(), Bytes::from(answer.to_string())).await
@@ -34,15 +37,25 @@ pub(crate) async fn answer(bus: &Bus, shard: &Shard, now_ms: u64, asked: LiveMes
     }
 }
 
-fn to_json(document: &planfleet_core::document::RunDocument) -> Value {
-    serde_json::to_value(document).unwrap_or_default()
+/// As much of a document as one message carries.
+fn fitted(mut document: RunDocument) -> Value {
+    let whole = to_json(&document);
+    if whole.to_string().len() <= ANSWER_BYTES_MAX {
+        return whole;
+    }
+    document.steps.iter_mut().for_each(|step| step.output = None);
+    document.answer = None;
+    let without_outputs = to_json(&document);
+    if without_outputs.to_string().len() <= ANSWER_BYTES_MAX { without_outputs } else { outline(document) }
 }
 
 /// A document without its steps: lists are long.
-fn outline(document: &planfleet_core::document::RunDocument) -> Value {
-    let mut value = to_json(document);
-    if let Some(steps) = value.get_mut("steps") {
-        *steps = Value::Array(Vec::new());
-    }
-    value
+fn outline(mut document: RunDocument) -> Value {
+    document.steps.clear();
+    document.answer = None;
+    to_json(&document)
+}
+
+fn to_json(document: &RunDocument) -> Value {
+    serde_json::to_value(document).unwrap_or_default()
 }

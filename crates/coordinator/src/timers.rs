@@ -38,6 +38,9 @@ impl Timers {
             }
             if let Some(armed) = self.by_run.get_mut(&run) {
                 armed.retain(|armed| *armed != (at_ms, timer));
+                if armed.is_empty() {
+                    self.by_run.remove(&run);
+                }
             }
             due.push((run, timer));
         }

@@ -120,7 +120,8 @@ impl Json {
     /// # Errors
     /// When it is not.
     pub fn from_text(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str::<serde::de::IgnoredAny>(text)?;
+        // Read whole: nesting and numbers that a reader would refuse are refused here.
+        serde_json::from_str::<Value>(text)?;
         Ok(Self(text.into()))
     }
 

@@ -158,7 +158,7 @@ pub struct AttemptReport {
     pub model: Option<String>,
     /// Usage by account.
     pub usage: Vec<(Account, Usage)>,
-    /// When the executor began, in milliseconds since the Unix epoch.
+    /// When the executor began, in milliseconds since the Unix epoch; 0 when nobody did.
     pub started_ms: u64,
     /// When it ended.
     pub ended_ms: u64,

@@ -159,11 +159,7 @@ impl Run {
                 self.end(RunState::Cancelled, Some(format!("cancelled: {reason}")), at_ms, out);
                 Ok(())
             }
-            (_, Fact::TimerFired(Timer::Deadline)) if self.deadline_at_ms().is_none() => Err(Why::Illegal),
-            (_, Fact::TimerFired(Timer::Deadline)) => {
-                self.end(RunState::Expired, Some("deadline: the run's time is up".to_owned()), at_ms, out);
-                Ok(())
-            }
+            (_, Fact::TimerFired(Timer::Deadline)) => self.deadline(at_ms, out),
             (_, Fact::TimerFired(Timer::Retry { step, attempt })) => self.retry_step(step, attempt, out),
             (_, Fact::StepSucceeded(success)) => self.step_succeeded(*success, at_ms, out),
             (_, Fact::StepFailed(failed)) => self.step_failed(*failed, at_ms, out),
@@ -200,6 +196,17 @@ impl Run {
         if let Some(at_ms) = self.deadline_at_ms() {
             out.push(Command::ArmTimer { run: self.id.clone(), at_ms, timer: Timer::Deadline });
         }
+    }
+
+    /// Time is the record's own: a timer that was fired too early is armed again.
+    fn deadline(&mut self, at_ms: u64, out: &mut Vec<Command>) -> Result<(), Why> {
+        let due_ms = self.deadline_at_ms().ok_or(Why::Illegal)?;
+        if at_ms < due_ms {
+            self.arm_deadline(out);
+            return Ok(());
+        }
+        self.end(RunState::Expired, Some("deadline: the run's time is up".to_owned()), at_ms, out);
+        Ok(())
     }
 
     fn deadline_at_ms(&self) -> Option<u64> {

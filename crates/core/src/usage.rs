@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub type NanoUsd = u64;
 
 /// What model calls used. Token counts are the provider's own figures.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// How many model calls were made, failed ones included.
     pub calls: u64,

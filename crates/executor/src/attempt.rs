@@ -99,7 +99,22 @@ async fn record(
     outcome: Result<Value, Failure>,
     attempt: AttemptReport,
 ) -> Settled {
-    let fact = match outcome {
+    let fact = fact(outcome, attempt.clone());
+    let Err(error) = shared.bus.append(&order.run, &fact).await else { return Settled::Done };
+    if !error.is_permanent() {
+        tracing::warn!(%error, "outcome not recorded; handing the step back");
+        return Settled::GiveBack;
+    }
+    // The same output would be refused again: the planner is told instead.
+    let failure = Failure::new(FailureClass::ToolError, format!("the output cannot be recorded: {error}"));
+    match shared.bus.append(&order.run, &self::fact(Err(failure), attempt)).await {
+        Ok(()) => Settled::Done,
+        Err(_) => Settled::GiveBack,
+    }
+}
+
+fn fact(outcome: Result<Value, Failure>, attempt: AttemptReport) -> Fact {
+    match outcome {
         Ok(output) => {
             Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output: Json::from_value(&output) }))
         }
@@ -108,13 +123,6 @@ async fn record(
             // The message may quote the model's words, which are in the record and not in logs.
             tracing::info!(class = %failure.class, "step failed");
             Fact::StepFailed(Box::new(StepFailed { attempt, failure }))
-        }
-    };
-    match shared.bus.append(&order.run, &fact).await {
-        Ok(()) => Settled::Done,
-        Err(error) => {
-            tracing::warn!(%error, "outcome not recorded; handing the step back");
-            Settled::GiveBack
         }
     }
 }

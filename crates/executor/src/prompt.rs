@@ -29,7 +29,9 @@ fn user(order: &StepOrder, small_model: bool) -> String {
         lines.push(format!("Expected output: {}", order.spec.expected_output.trim()));
     }
     if !small_model {
-        lines.extend(order.spec.success_criteria.iter().map(|criterion| format!("The result must meet: {criterion}")));
+        lines.extend(
+            order.spec.success_criteria.iter().map(|criterion| format!("The result must meet: {criterion}")),
+        );
     }
     lines.join("\n")
 }
@@ -39,7 +41,9 @@ fn user(order: &StepOrder, small_model: bool) -> String {
 fn render(input: &ResolvedInput, small_model: bool) -> String {
     let (text, of_plan) = match &input.value {
         ResolvedValue::Literal(text) => (text.clone(), true),
-        ResolvedValue::Json(json) | ResolvedValue::Item(json) => (json::plain_text(&json.value()), small_model),
+        ResolvedValue::Json(json) | ResolvedValue::Item(json) => {
+            (json::plain_text(&json.value()), small_model)
+        }
         ResolvedValue::Index(index) => (index.to_string(), true),
     };
     let short = !text.contains('\n') && text.chars().count() <= INLINE_CHARS_MAX;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::dialect::Structured;
 use crate::error::Error;
 
 /// Sees the text of a streamed answer, piece by piece.
@@ -37,6 +38,9 @@ pub struct ChatRequest {
     pub tools: Vec<ToolDefinition>,
     pub tool_choice: ToolChoice,
     pub response_format: Option<JsonSchemaFormat>,
+    /// How the format is asked for; the dialect's own way when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub structured: Option<Structured>,
     pub max_output_tokens: Option<u32>,
     pub temperature: Option<f32>,
     pub seed: Option<u64>,

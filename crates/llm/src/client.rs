@@ -51,21 +51,16 @@ impl OpenAiChat {
     }
 
     async fn whole(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
-        let body = self.transport.whole(self.post(request, false)).await?;
-        decode(&body)
+        let started = Instant::now();
+        let reply = self.transport.begin_whole(self.post(request, false)).await?;
+        let response = read(reply, started, &mut |_| {}).await?;
+        Ok(ChatResponse { time_to_first_chunk: None, ..response })
     }
 
     async fn streamed(&self, request: &ChatRequest, sink: &mut TextSink<'_>) -> Result<ChatResponse, Error> {
         let started = Instant::now();
         let reply = self.transport.begin(self.post(request, true)).await?;
-        if reply.is_event_stream() {
-            return assemble(reply, started, sink).await;
-        }
-        let response = decode(&reply.whole().await?)?;
-        if !response.text.is_empty() {
-            sink(&response.text);
-        }
-        Ok(response)
+        read(reply, started, sink).await
     }
 
     fn post(&self, request: &ChatRequest, stream: bool) -> reqwest::RequestBuilder {
@@ -137,6 +132,18 @@ impl ChatModel for OpenAiChat {
         let result = self.streamed(request, sink).instrument(span.clone()).await;
         self.settle(request, &span, result)
     }
+}
+
+/// Reads an answer in the form in which it comes, which need not be the one that was asked for.
+async fn read(mut reply: Reply, started: Instant, sink: &mut TextSink<'_>) -> Result<ChatResponse, Error> {
+    if reply.is_event_stream().await? {
+        return assemble(reply, started, sink).await;
+    }
+    let response = decode(&reply.whole().await?)?;
+    if !response.text.is_empty() {
+        sink(&response.text);
+    }
+    Ok(response)
 }
 
 async fn assemble(reply: Reply, started: Instant, sink: &mut TextSink<'_>) -> Result<ChatResponse, Error> {

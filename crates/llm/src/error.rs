@@ -25,6 +25,9 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// The provider's id of the request, for its support.
     pub request_id: Option<String>,
+    /// Whether the provider may charge for the call all the same. `false` only where it cannot:
+    /// it was never reached, or it refused with an HTTP status before any output.
+    pub may_be_billed: bool,
 }
 
 /// Who must act on a failed call.
@@ -70,7 +73,28 @@ impl ErrorClass {
 
 impl Error {
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), status: None, code: None, retry_after: None, request_id: None }
+        Self {
+            class,
+            message: message.into(),
+            status: None,
+            code: None,
+            retry_after: None,
+            request_id: None,
+            may_be_billed: true,
+        }
+    }
+
+    /// Whether the server refused the way in which the answer was asked to be JSON.
+    #[must_use]
+    pub fn refuses_format(&self) -> bool {
+        let code = self.code.as_deref().unwrap_or_default();
+        self.class == ErrorClass::InvalidRequest && classify::speaks_of_format(&self.message, code)
+    }
+
+    /// Whether the server refused one schema, and may take others.
+    #[must_use]
+    pub fn refuses_schema(&self) -> bool {
+        self.class == ErrorClass::InvalidRequest && self.message.to_lowercase().contains("invalid schema")
     }
 
     pub(crate) fn invalid_response(message: impl Into<String>) -> Self {

@@ -2,13 +2,15 @@
 //! and their errors carry the class that decides who acts next.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use planfleet_core::failure::{Failure, FailureClass};
 use planfleet_core::usage;
 use tokio::sync::Semaphore;
 
-use crate::chat::{ChatModel, ChatRequest, ChatResponse, StopReason, TextSink};
-use crate::dialect::Dialect;
+use crate::chat::{self, ChatModel, ChatRequest, ChatResponse, StopReason, TextSink};
+use crate::dialect::{Dialect, Structured};
 use crate::error::{Error, ErrorClass};
 use crate::price::{self, Price};
 use crate::retry::{Attempted, Retrying};
@@ -23,6 +25,8 @@ pub struct ModelHandle {
     max_output_tokens: Option<u32>,
     temperature: Option<f32>,
     in_flight: Arc<Semaphore>,
+    /// The server has refused `response_format`.
+    schema_in_prompt: Arc<AtomicBool>,
     retrying: Retrying,
 }
 
@@ -43,12 +47,14 @@ pub struct HandleSettings {
     pub concurrency_max: usize,
 }
 
-/// What a call brought and what it used, failed tries included.
+/// What a call brought and what it used.
 #[derive(Debug)]
 pub struct Called {
     /// The answer, or why there is none.
     pub result: Result<ChatResponse, Failure>,
-    /// Tokens as the provider counts them, and their price.
+    /// All tries are counted. The tokens are those of the answer, as failed tries report none.
+    /// The cost is `None` where it is not known: without a price, without the provider's figures,
+    /// or after a failed try that may have been billed.
     pub usage: usage::Usage,
 }
 
@@ -64,6 +70,7 @@ impl ModelHandle {
             max_output_tokens: settings.max_output_tokens,
             temperature: settings.temperature,
             in_flight: Arc::new(Semaphore::new(settings.concurrency_max.max(1))),
+            schema_in_prompt: Arc::default(),
             retrying: Retrying::default(),
         }
     }
@@ -82,34 +89,64 @@ impl ModelHandle {
 
     /// Calls the model. Refusals, content filters and answers that were cut off are failures.
     pub async fn call(&self, request: ChatRequest) -> Called {
-        let request = self.complete(request);
-        let _turn = self.in_flight.acquire().await;
-        let attempted = self.retrying.chat(&*self.chat, &request).await;
+        let mut request = self.complete(request);
+        let mut attempted = self.retrying.chat(&InTurn(self), &request).await;
+        if self.weaken(&mut request, &attempted.result) {
+            attempted = self.retrying.chat(&InTurn(self), &request).await.after(&attempted);
+        }
         self.account(&request, attempted)
     }
 
     /// Calls the model and hands its text on as it comes.
     pub async fn call_streaming(&self, request: ChatRequest, sink: &mut TextSink<'_>) -> Called {
-        let request = self.complete(request);
-        let _turn = self.in_flight.acquire().await;
-        let attempted = self.retrying.chat_stream(&*self.chat, &request, sink).await;
+        let mut request = self.complete(request);
+        let mut handed_on = false;
+        let mut watched = |text: &str| {
+            handed_on = true;
+            sink(text);
+        };
+        let mut attempted = self.retrying.chat_stream(&InTurn(self), &request, &mut watched).await;
+        if !handed_on && self.weaken(&mut request, &attempted.result) {
+            attempted = self.retrying.chat_stream(&InTurn(self), &request, sink).await.after(&attempted);
+        }
         self.account(&request, attempted)
     }
 
     fn complete(&self, mut request: ChatRequest) -> ChatRequest {
         request.max_output_tokens = request.max_output_tokens.or(self.max_output_tokens);
         request.temperature = request.temperature.or(self.temperature);
+        if self.schema_in_prompt.load(Ordering::Relaxed) {
+            request.structured = Some(Structured::Prompt);
+        }
         request
     }
 
+    /// Makes the request one that the server may take, if it refused the way in which JSON was
+    /// asked for, and keeps to that from then on unless only this schema was at fault. Says
+    /// whether it did.
+    fn weaken(&self, request: &mut ChatRequest, result: &Result<ChatResponse, Error>) -> bool {
+        let Err(error) = result else { return false };
+        let way = request.structured.unwrap_or(self.dialect.structured);
+        if request.response_format.is_none() || way == Structured::Prompt || !error.refuses_format() {
+            return false;
+        }
+        request.structured = Some(Structured::Prompt);
+        if !error.refuses_schema() && !self.schema_in_prompt.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                model = self.name,
+                "the server refuses response_format; schemas go in the prompt from now on \
+                 (structured = \"prompt\" spares the first try)"
+            );
+        }
+        true
+    }
+
     fn account(&self, request: &ChatRequest, attempted: Attempted<ChatResponse>) -> Called {
-        let calls = u64::from(attempted.calls);
-        let mut usage = usage::Usage { calls, ..usage::Usage::NONE };
+        let usage = self.usage(&attempted);
         let result = match attempted.result {
             Ok(response) => {
-                self.charge(&response, &mut usage);
                 // Small models seldom stop by themselves: free text that ends at the limit is all there is.
-                let may_be_cut = self.dialect.positional_plan && request.response_format.is_none();
+                let may_be_cut = self.dialect.small_model && request.response_format.is_none();
                 accept(response, may_be_cut)
             }
             Err(error) => Err(failure(&error)),
@@ -117,15 +154,44 @@ impl ModelHandle {
         Called { result, usage }
     }
 
-    fn charge(&self, response: &ChatResponse, usage: &mut usage::Usage) {
-        let Some(used) = &response.usage else {
-            usage.nano_usd = None;
-            return;
+    fn usage(&self, attempted: &Attempted<ChatResponse>) -> usage::Usage {
+        let used = match &attempted.result {
+            Ok(response) => response.usage,
+            Err(_) => Some(chat::Usage::default()),
         };
-        usage.input_tokens = used.input_tokens;
-        usage.output_tokens = used.output_tokens;
-        usage.cached_tokens = used.cached_tokens;
-        usage.nano_usd = self.price.as_ref().map(|price| price::cost(used, price));
+        let known = used.filter(|_| !attempted.failed_may_be_billed);
+        let nano_usd = self.price.as_ref().and_then(|price| match known {
+            Some(used) => Some(price::cost(&used, price)),
+            None => price.is_free().then_some(0),
+        });
+        let used = used.unwrap_or_default();
+        usage::Usage {
+            calls: u64::from(attempted.calls),
+            input_tokens: used.input_tokens,
+            output_tokens: used.output_tokens,
+            cached_tokens: used.cached_tokens,
+            nano_usd,
+        }
+    }
+}
+
+/// Takes one of the handle's turns for each try, so that the waits between tries hold none.
+struct InTurn<'a>(&'a ModelHandle);
+
+#[async_trait]
+impl ChatModel for InTurn<'_> {
+    async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
+        let _turn = self.0.in_flight.acquire().await;
+        self.0.chat.chat(request).await
+    }
+
+    async fn chat_stream(
+        &self,
+        request: &ChatRequest,
+        sink: &mut TextSink<'_>,
+    ) -> Result<ChatResponse, Error> {
+        let _turn = self.0.in_flight.acquire().await;
+        self.0.chat.chat_stream(request, sink).await
     }
 }
 

@@ -17,6 +17,14 @@ pub struct Price {
     pub output: u64,
 }
 
+impl Price {
+    /// Whether any call costs nothing, whatever it used.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.input == 0 && self.cached_input == 0 && self.output == 0
+    }
+}
+
 /// The cost of a call in nano-USD, rounded up once at the end so that a cap is never passed by
 /// rounding. Saturates at `u64::MAX` (18 billion USD).
 pub fn cost(usage: &Usage, price: &Price) -> u64 {

@@ -37,6 +37,20 @@ impl Default for Retrying {
 pub struct Attempted<T> {
     pub result: Result<T, Error>,
     pub calls: u32,
+    /// Whether a call that failed, the last one or one before it, may have been billed: what all
+    /// of them cost is not known then.
+    pub failed_may_be_billed: bool,
+}
+
+impl<T> Attempted<T> {
+    /// This one, with the calls that came before it.
+    pub(crate) fn after<U>(self, earlier: &Attempted<U>) -> Self {
+        Self {
+            result: self.result,
+            calls: self.calls + earlier.calls,
+            failed_may_be_billed: self.failed_may_be_billed || earlier.failed_may_be_billed,
+        }
+    }
 }
 
 impl Retrying {
@@ -78,18 +92,20 @@ impl Retrying {
 struct Course<'a> {
     policy: &'a Retrying,
     calls: u32,
+    failed_may_be_billed: bool,
     waited: Duration,
 }
 
 impl<'a> Course<'a> {
     fn new(policy: &'a Retrying) -> Self {
-        Self { policy, calls: 0, waited: Duration::ZERO }
+        Self { policy, calls: 0, failed_may_be_billed: false, waited: Duration::ZERO }
     }
 
     /// Counts a call and says how long to wait before the next one, or `None` if it was the last.
     fn next_wait<T>(&mut self, result: &Result<T, Error>) -> Option<Duration> {
         self.calls += 1;
         let error = result.as_ref().err()?;
+        self.failed_may_be_billed |= error.may_be_billed;
         if error.class != ErrorClass::Transient || self.calls > self.policy.retries_max {
             return None;
         }
@@ -108,7 +124,7 @@ impl<'a> Course<'a> {
     }
 
     fn end<T>(self, result: Result<T, Error>) -> Attempted<T> {
-        Attempted { result, calls: self.calls }
+        Attempted { result, calls: self.calls, failed_may_be_billed: self.failed_may_be_billed }
     }
 }
 

@@ -77,9 +77,9 @@ impl Transport {
         self.send(request, self.timeouts.first_byte).await
     }
 
-    /// Sends a request whose answer takes as long as the model writes, and reads it whole.
-    pub(crate) async fn whole(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, Error> {
-        self.send(request, self.timeouts.total).await?.whole().await
+    /// Sends a request whose answer begins when the model has written all of it.
+    pub(crate) async fn begin_whole(&self, request: reqwest::RequestBuilder) -> Result<Reply, Error> {
+        self.send(request, self.timeouts.total).await
     }
 
     /// Sends a request and returns its answer if the status is a success.
@@ -109,6 +109,11 @@ impl Deadlines {
         Self { first_byte_at: now + first_byte, ends_at: now + timeouts.total, idle: timeouts.idle }
     }
 
+    /// The same clock for an answer that begins when all of it is written.
+    fn of_whole(self) -> Self {
+        Self { first_byte_at: self.ends_at, ..self }
+    }
+
     async fn first<F: Future>(&self, wait: F) -> Result<F::Output, Error> {
         self.by(self.first_byte_at, "no answer began in time", wait).await
     }
@@ -128,11 +133,13 @@ impl Deadlines {
 
 fn sending_failed(error: &reqwest::Error) -> Error {
     let cause = chain(error);
-    if error.is_builder() {
-        return Error::new(ErrorClass::InvalidRequest, format!("cannot build the request: {cause}"));
-    }
-    let what = if error.is_connect() { "cannot connect" } else { "the connection failed" };
-    Error::new(ErrorClass::Transient, format!("{what}: {cause}"))
+    let (class, what) = match error {
+        error if error.is_builder() => (ErrorClass::InvalidRequest, "cannot build the request"),
+        error if error.is_connect() => (ErrorClass::Transient, "cannot connect"),
+        _ => (ErrorClass::Transient, "the connection failed"),
+    };
+    let sent = !error.is_builder() && !error.is_connect();
+    Error { may_be_billed: sent, ..Error::new(class, format!("{what}: {cause}")) }
 }
 
 /// The causes below reqwest's own sentence, which says little and repeats the address.

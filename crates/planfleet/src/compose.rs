@@ -1,6 +1,6 @@
 //! The composition root: settings in, running roles out.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use planfleet_api::{
     Api,
@@ -14,7 +14,7 @@ use planfleet_coordinator::Coordinator;
 use planfleet_core::{id::ShardId, tool::ToolCatalog};
 use planfleet_executor::Executor;
 use planfleet_llm::{
-    Dialect, Endpoint, ModelHandle, OpenAiChat, Price, Secret, Timeouts, handle::HandleSettings,
+    Dialect, Endpoint, ModelHandle, OpenAiChat, Price, Secret, Structured, Timeouts, handle::HandleSettings,
 };
 use planfleet_planner::Planner;
 use planfleet_proto::subjects::PLAN_POOL;
@@ -38,11 +38,18 @@ pub(crate) struct Models {
 }
 
 /// The models that the settings name for each role. A role that nothing is
-/// configured for has none; its work then fails and says so.
+/// configured for has none; its work then fails and says so. Roles of one model
+/// share its handle, and so its connections and its bound on calls in flight.
 pub(crate) fn models(settings: &Settings) -> Result<Models, Failure> {
-    let role = |role| match settings.role(role) {
-        Ok((name, model)) => handle(name, model).map(Some),
-        Err(_) => Ok(None),
+    let mut made = BTreeMap::<&str, ModelHandle>::new();
+    let mut role = |role| -> Result<_, Failure> {
+        let Ok((name, model)) = settings.role(role) else { return Ok(None) };
+        let handle = match made.get(name) {
+            Some(handle) => handle.clone(),
+            None => handle(name, model)?,
+        };
+        made.insert(name, handle.clone());
+        Ok(Some(handle))
     };
     Ok(Models {
         planner: role(config::Role::Planner)?,
@@ -86,7 +93,14 @@ pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, 
         ))
     })?;
     dialect.extra_body.extend(settings.extra_body.clone());
-    dialect.positional_plan |= name == crate::embedded::LOCAL_MODEL;
+    dialect.small_model = settings.small_model;
+    if let Some(structured) = settings.structured {
+        dialect.structured = match structured {
+            config::Structured::JsonSchema => Structured::JsonSchema,
+            config::Structured::JsonObject => Structured::JsonObject,
+            config::Structured::Prompt => Structured::Prompt,
+        };
+    }
     let key = SecretSource { model: name }
         .resolve(settings, &|variable| ProcessEnv.get(variable))
         .map_err(Failure::usage)?;

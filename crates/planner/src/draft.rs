@@ -157,8 +157,7 @@ impl<'a> Writer<'a> {
         };
         let (sink, steps) = mpsc::unbounded_channel();
         let call = stream(model, request, sink);
-        let (called, published) =
-            join(call, self.publish_early(steps, model.dialect().small_model)).await;
+        let (called, published) = join(call, self.publish_early(steps, model.dialect().small_model)).await;
         self.usage.add(&called.usage);
         self.published = published;
         let text = called.result?.text;

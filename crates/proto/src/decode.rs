@@ -101,6 +101,12 @@ pub fn entry(bytes: &[u8], at_ms: u64) -> Result<Entry> {
     Ok(Entry::Run(Box::new(Record { run, at_ms, fact: self::fact(fact)? })))
 }
 
+/// The run that a record is about, where at least that can be read.
+#[must_use]
+pub fn run_of(bytes: &[u8]) -> Option<RunId> {
+    wire::Record::decode(bytes).ok()?.run_id.parse().ok()
+}
+
 fn fact(fact: wire::record::Fact) -> Result<Fact> {
     use wire::record::Fact as W;
     Ok(match fact {

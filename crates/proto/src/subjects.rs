@@ -1,5 +1,5 @@
 //! Every stream, subject, consumer and bucket on the broker. Nobody else
-//! spells one.
+//! spells one. Streams number shards in decimal, run ids in hexadecimal.
 
 use planfleet_core::{
     id::{RunId, ShardId, StepId},
@@ -17,6 +17,10 @@ pub const DEAD_LETTERS: &str = "PF_DLQ";
 pub const SHARDS: &str = "pf_shards";
 /// Live coordinators.
 pub const MEMBERS: &str = "pf_members";
+/// Runs whose work is not wanted any more, for workers that were away when it was said.
+pub const CANCELS: &str = "pf_cancel";
+/// The key among [`SHARDS`] that says how many shards there are.
+pub const SHARD_COUNT: &str = "count";
 /// Bodies above [`crate::INLINE_BYTES_MAX`].
 pub const BLOBS: &str = "pf_blobs";
 
@@ -105,6 +109,48 @@ pub fn planning(priority: Priority, tenant: &str, run: &RunId, revision: u32, at
     format!("pf.steps.{PLAN_POOL}.{}.{tenant}.{run}.r{revision}.{attempt}", priority.token())
 }
 
+/// Work as its subject names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Work {
+    /// The run.
+    pub run: RunId,
+    /// What is to be done for it.
+    pub what: WorkKind,
+    /// The attempt, from 1.
+    pub attempt: u32,
+}
+
+/// What is to be done for a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkKind {
+    /// A step or an item of one.
+    Step(StepId),
+    /// The planning of a revision.
+    Planning(u32),
+}
+
+/// The work that a subject of the queue names: what is known of a message even
+/// where its body cannot be read.
+#[must_use]
+pub fn work(subject: &str) -> Option<Work> {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    let ["pf", "steps", _pool, _priority, _tenant, run, what, attempt] = tokens.as_slice() else {
+        return None;
+    };
+    let what = match what.strip_prefix('r') {
+        Some(revision) => WorkKind::Planning(revision.parse().ok()?),
+        None => WorkKind::Step(step_of(what)?),
+    };
+    Some(Work { run: run.parse().ok()?, what, attempt: attempt.parse().ok()? })
+}
+
+fn step_of(token: &str) -> Option<StepId> {
+    match token.split_once('-') {
+        Some((step, item)) => Some(StepId::item(step.parse().ok()?, item.parse().ok()?)),
+        None => Some(StepId::plain(token.parse().ok()?)),
+    }
+}
+
 /// The subjects of ended runs.
 pub const DONE_FILTER: &str = "pf.done.>";
 
@@ -159,6 +205,17 @@ pub fn reads(shard: ShardId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_subject_says_what_work_it_is() {
+        let run = RunId::new(3, "abc").unwrap();
+        let item = step("p", Priority::Low, "t", &run, StepId::item(7, 2), 4);
+        let what = WorkKind::Step(StepId::item(7, 2));
+        assert_eq!(work(&item), Some(Work { run: run.clone(), what, attempt: 4 }));
+        let replan = planning(Priority::Low, "t", &run, 2, 3);
+        assert_eq!(work(&replan), Some(Work { run, what: WorkKind::Planning(2), attempt: 3 }));
+        assert_eq!(work("pf.steps.p.1.t.03-abc.x.1"), None);
+    }
 
     #[test]
     fn an_attempt_has_one_name() {

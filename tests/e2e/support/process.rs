@@ -60,8 +60,7 @@ impl Process {
 
     /// `kill -TERM`.
     pub(crate) fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.pid());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        signal("TERM", self.pid());
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -123,6 +122,16 @@ impl Outcome {
         assert!(!line.is_empty() && !line.contains('\n'), "not one line: {self:#?}");
         line
     }
+}
+
+/// `kill -9` of a process that is not ours to wait for.
+pub(crate) fn kill(pid: u32) {
+    signal("KILL", pid);
+}
+
+fn signal(name: &str, pid: u32) {
+    let kill = format!("kill -{name} {pid}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
 /// All processes that a process has started, and those that they have.

@@ -26,7 +26,7 @@ use tokio::{sync::watch, time::Instant};
 
 use self::{bucket::Bucket, live::Live, stream::Stream};
 use super::{
-    Broker, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry,
     OBJECT_BYTES_MAX, Outgoing, Published, StreamSpec, StreamState,
 };
 
@@ -167,8 +167,8 @@ impl Broker for MemoryBroker {
         self.inner.change(&spec.stream, |stream| stream.ensure_consumer(spec))
     }
 
-    async fn ensure_bucket(&self, bucket: &str, _replicas: usize) -> Result<(), Error> {
-        self.inner.state().buckets.entry(bucket.to_owned()).or_default();
+    async fn ensure_bucket(&self, spec: &BucketSpec) -> Result<(), Error> {
+        self.inner.state().buckets.entry(spec.name.clone()).or_default();
         Ok(())
     }
 

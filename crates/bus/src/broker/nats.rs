@@ -27,8 +27,8 @@ use futures::stream::BoxStream;
 
 use self::{connection::Link, objects::Objects};
 use super::{
-    Broker, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry, Outgoing,
-    Published, StreamSpec, StreamState,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry,
+    Outgoing, Published, StreamSpec, StreamState,
 };
 
 /// How to reach a NATS server.
@@ -67,6 +67,9 @@ pub struct NatsBroker {
     /// Pulls, log readers and acks. A connection of its own, because one task does
     /// all I/O of a connection: a flood of deliveries must not delay a lease renewal.
     consuming: Arc<Link>,
+    /// Leases and membership. A connection of its own, because publishes wait for
+    /// their turn in a window: a renewal must not stand behind thousands of dispatches.
+    control: Arc<Link>,
     objects: Arc<Objects>,
     publish_give_up: Duration,
 }
@@ -78,6 +81,7 @@ impl NatsBroker {
         let consuming = Arc::new(Link::open(&options, "consume").await?);
         Ok(Self {
             objects: Arc::new(Objects::new(sending.clone())),
+            control: Arc::new(Link::open(&options, "control").await?),
             sending,
             consuming,
             publish_give_up: options.publish_give_up,
@@ -99,8 +103,8 @@ impl Broker for NatsBroker {
         streams::ensure_consumer(&self.sending, spec).await
     }
 
-    async fn ensure_bucket(&self, bucket: &str, replicas: usize) -> Result<(), Error> {
-        kv::ensure(&self.sending, bucket, replicas).await
+    async fn ensure_bucket(&self, spec: &BucketSpec) -> Result<(), Error> {
+        kv::ensure(&self.control, spec).await
     }
 
     async fn ensure_objects(&self, bucket: &str, replicas: usize) -> Result<(), Error> {
@@ -146,7 +150,7 @@ impl Broker for NatsBroker {
     }
 
     async fn kv_get(&self, bucket: &str, key: &str) -> Result<Option<KvEntry>, Error> {
-        kv::get(&self.sending, bucket, key).await
+        kv::get(&self.control, bucket, key).await
     }
 
     async fn kv_cas(
@@ -156,15 +160,15 @@ impl Broker for NatsBroker {
         value: Bytes,
         expected: u64,
     ) -> Result<CasOutcome, Error> {
-        kv::compare_and_set(&self.sending, bucket, key, value, expected).await
+        kv::compare_and_set(&self.control, bucket, key, value, expected).await
     }
 
     async fn kv_delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
-        kv::delete(&self.sending, bucket, key).await
+        kv::delete(&self.control, bucket, key).await
     }
 
     async fn kv_all(&self, bucket: &str) -> Result<BTreeMap<String, KvEntry>, Error> {
-        kv::all(&self.sending, bucket).await
+        kv::all(&self.control, bucket).await
     }
 
     async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {

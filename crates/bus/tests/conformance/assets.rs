@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use planfleet_bus::broker::{Error, StreamKind};
 
-use crate::{AnyBroker, consumer, stream, work_queue};
+use crate::{AnyBroker, bucket_spec, consumer, stream, work_queue};
 
 const ACK_WAIT: Duration = Duration::from_secs(30);
 
@@ -28,7 +28,7 @@ async fn everything_may_be_ensured_twice(broker: AnyBroker) {
             broker.verify_stream(&spec).await.expect("the same stream");
         }
         work_queue(&broker, ACK_WAIT).await;
-        broker.ensure_bucket("b", 1).await.expect("a bucket");
+        broker.ensure_bucket(&bucket_spec("b")).await.expect("a bucket");
         broker.ensure_objects("o", 1).await.expect("an object bucket");
     }
 }
@@ -36,7 +36,7 @@ async fn everything_may_be_ensured_twice(broker: AnyBroker) {
 async fn many_may_ensure_at_once(broker: AnyBroker) {
     let all = (0..10).map(async |_| {
         work_queue(&broker, ACK_WAIT).await;
-        broker.ensure_bucket("b", 1).await.expect("a bucket");
+        broker.ensure_bucket(&bucket_spec("b")).await.expect("a bucket");
         broker.ensure_objects("o", 1).await.expect("an object bucket");
     });
     futures::future::join_all(all).await;

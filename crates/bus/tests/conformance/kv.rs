@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use planfleet_bus::broker::{CasOutcome, Error};
 
-use crate::AnyBroker;
+use crate::{AnyBroker, bucket_spec};
 
 crate::conformance! {
     a_key_is_created_once,
@@ -16,7 +16,7 @@ crate::conformance! {
 }
 
 async fn bucket(broker: &AnyBroker) {
-    broker.ensure_bucket("b", 1).await.expect("a bucket");
+    broker.ensure_bucket(&bucket_spec("b")).await.expect("a bucket");
 }
 
 async fn cas(broker: &AnyBroker, key: &str, value: &'static str, expected: u64) -> CasOutcome {

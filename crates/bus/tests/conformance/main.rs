@@ -26,7 +26,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use planfleet_bus::broker::{
-    Broker, ConsumerSpec, Delivery, Error, Outgoing, Published, StreamKind, StreamSpec,
+    Broker, BucketSpec, ConsumerSpec, Delivery, Error, Outgoing, Published, StreamKind, StreamSpec,
 };
 
 /// Makes a test on each broker of every case.
@@ -74,6 +74,10 @@ fn stream(name: &str, subjects: &str, kind: StreamKind) -> StreamSpec {
         max_age: None,
         replicas: 1,
     }
+}
+
+fn bucket_spec(name: &str) -> BucketSpec {
+    BucketSpec { name: name.to_owned(), max_age: None, replicas: 1 }
 }
 
 fn consumer(name: &str, filter: &str, ack_wait: Duration) -> ConsumerSpec {

@@ -5,7 +5,15 @@ use planfleet_bus::{Lease, lease::Held};
 use super::new_bus;
 
 fn lease(epoch: u64, owner: &str) -> Lease {
-    Lease { epoch, owner: owner.to_owned(), replay_from: 5, folded_to: 9, logic_version: 1, beat: 0 }
+    Lease {
+        epoch,
+        owner: owner.to_owned(),
+        replay_from: 5,
+        kept_to: 7,
+        folded_to: 9,
+        logic_version: 1,
+        beat: 0,
+    }
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use planfleet_bus::broker::{
-    Broker, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry, Outgoing,
-    Published, StreamSpec, StreamState, memory::MemoryBroker,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry,
+    Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
 };
 
 pub(crate) struct Spy {
@@ -71,8 +71,8 @@ impl Broker for Spy {
     async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<(), Error> {
         self.broker.ensure_consumer(spec).await
     }
-    async fn ensure_bucket(&self, bucket: &str, replicas: usize) -> Result<(), Error> {
-        self.broker.ensure_bucket(bucket, replicas).await
+    async fn ensure_bucket(&self, spec: &BucketSpec) -> Result<(), Error> {
+        self.broker.ensure_bucket(spec).await
     }
     async fn ensure_objects(&self, bucket: &str, replicas: usize) -> Result<(), Error> {
         self.broker.ensure_objects(bucket, replicas).await

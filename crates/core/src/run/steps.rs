@@ -215,10 +215,12 @@ impl Run {
             return Err(Why::Repeated);
         }
         work.model.clone_from(&report.model);
-        work.started_ms = Some(report.started_ms);
-        work.ended_ms = Some(report.ended_ms);
-        let first = times.first_step_started.get_or_insert(report.started_ms);
-        *first = report.started_ms.min(*first);
+        if report.started_ms > 0 {
+            work.started_ms = Some(report.started_ms);
+            work.ended_ms = Some(report.ended_ms);
+            let first = times.first_step_started.get_or_insert(report.started_ms);
+            *first = report.started_ms.min(*first);
+        }
         Ok(work)
     }
 

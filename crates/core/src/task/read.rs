@@ -13,7 +13,7 @@ use crate::{
     usage::NanoUsd,
 };
 
-/// A task's deadline is at most 30 days away: longer than any log keeps its records.
+/// A task's deadline is at most 30 days away: a day less than logs keep their records.
 const DEADLINE_S_MAX: u64 = 30 * 24 * 3600;
 
 /// Replans cost planner calls; a run that needs more than this is not converging.
@@ -73,7 +73,9 @@ fn task(fields: &mut Fields) -> Task {
         budget: fields.budget(),
         deadline_s: fields.within("deadline_s", "whole seconds", 1, DEADLINE_S_MAX),
         max_replans: fields.within("max_replans", "a whole number", 0, REPLANS_MAX),
-        review: fields.take("review", "on_failure or never").unwrap_or_default(),
+        review: fields
+            .take("review", "on_failure or never (after_each_step is not there yet)")
+            .unwrap_or_default(),
         priority: fields.take("priority", "high, normal or low").unwrap_or_default(),
         tenant: fields.name("tenant"),
         labels: fields.take("labels", "an object of texts").unwrap_or_default(),

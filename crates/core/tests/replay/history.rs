@@ -212,7 +212,7 @@ impl History {
             hosts: Vec::new(),
             pools: Vec::new(),
             budget: Budget { nano_usd: None, tokens: self.dice.one_in(8).then_some(30) },
-            deadline_ms: self.dice.one_in(3).then_some(60_000),
+            deadline_ms: self.dice.one_in(3).then_some(6_000),
             replans_max: 3,
             steps_max: 100,
             items_max: 10,

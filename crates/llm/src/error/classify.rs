@@ -50,6 +50,16 @@ const MODEL_MISSING: [&str; 2] = ["model_not_found", "not_found_error"];
 const TRANSIENT: [&str; 7] =
     ["rate_limit", "overloaded", "api_error", "server_error", "slow_down", "timeout_error", "engine_busy"];
 
+/// How servers name what a request for JSON needs of them: DeepSeek, LM Studio, vLLM, llama.cpp.
+const FORMAT: [&str; 6] = [
+    "response_format",
+    "response format",
+    "json_schema",
+    "structured output",
+    "structured_output",
+    "grammar",
+];
+
 /// An error as a server words it, before it is classified.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerError {
@@ -148,6 +158,11 @@ impl ServerError {
     fn worded(&self, words: &[&str]) -> bool {
         holds(&self.message, words)
     }
+}
+
+/// Whether an error is about the way in which JSON was asked for.
+pub(super) fn speaks_of_format(message: &str, code: &str) -> bool {
+    holds(message, &FORMAT) || holds(code, &FORMAT)
 }
 
 fn holds(text: &str, words: &[&str]) -> bool {

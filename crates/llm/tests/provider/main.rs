@@ -4,6 +4,8 @@
 
 mod answers;
 mod faults;
+mod forms;
+mod handles;
 mod simulator;
 mod spans;
 

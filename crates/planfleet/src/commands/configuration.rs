@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use planfleet_runtime::config::{DEFAULT_TOML, Settings};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use crate::{
     cli::{Cli, ConfigCommand, Format},

@@ -86,7 +86,9 @@ async fn until_ended(client: &Client, run: &RunId, view: &mut View) -> Result<Va
                 view.show(&document);
             }
             Ok(Found::Unknown) => {
-                let unknown = || Failure::unreachable(format!("no coordinator has taken up run {run}; is one running?"));
+                let unknown = || {
+                    Failure::unreachable(format!("no coordinator has taken up run {run}; is one running?"))
+                };
                 wait_out(&mut trouble_since).ok_or_else(unknown)?;
             }
             Err(error) => wait_out(&mut trouble_since).ok_or_else(|| Failure::from(error))?,
@@ -169,7 +171,11 @@ impl View {
         let prefix = format!("{id}[");
         let items: Vec<&&Value> =
             all.iter().filter(|s| s["id"].as_str().is_some_and(|i| i.starts_with(&prefix))).collect();
-        let heard = self.running.iter().find(|(key, _)| **key == id || key.starts_with(&prefix)).map(|(_, heard)| heard);
+        let heard = self
+            .running
+            .iter()
+            .find(|(key, _)| **key == id || key.starts_with(&prefix))
+            .map(|(_, heard)| heard);
         let state = match step["state"].as_str().unwrap_or_default() {
             "running" if heard.is_none() => "queued",
             state => state,
@@ -239,8 +245,8 @@ fn count(list: &Value) -> usize {
 }
 
 fn new_line(screen: &MultiProgress) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let style =
+        ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
     let bar = screen.add(ProgressBar::new_spinner().with_style(style));
     bar.enable_steady_tick(Duration::from_millis(120));
     bar

@@ -70,7 +70,8 @@ fn faults(plan: &Plan, settings: &Settings) -> Result<Vec<Fault>, Failure> {
 }
 
 async fn preview(cli: &Cli, args: &PlanArgs, mut settings: Settings) -> Result<ExitCode, Failure> {
-    let source = submit::read(args.goal.as_deref(), args.file.as_deref(), &args.inputs, settings.limits.task_bytes)?;
+    let source =
+        submit::read(args.goal.as_deref(), args.file.as_deref(), &args.inputs, settings.limits.task_bytes)?;
     let catalog = compose::registry(&settings)?.catalog();
     let submission = submit::freeze(source, &settings, &catalog)?;
     if let Some(plan) = &submission.plan {

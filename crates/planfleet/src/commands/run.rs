@@ -9,7 +9,7 @@ use planfleet_core::{
     task::Submission,
 };
 use planfleet_runtime::config::{ModelSettings, Settings};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use tracing::Instrument as _;
 
 use super::{connect, follow, report};
@@ -80,7 +80,9 @@ fn warn_of_unpriced(cli: &Cli, settings: &Settings, submission: &Submission) {
         settings.models.iter().filter(|(_, model)| unpriced(model)).map(|(name, _)| name.as_str()).collect();
     if submission.envelope.budget.nano_usd.is_some() && !names.is_empty() && !cli.quiet {
         let names = names.join(", ");
-        output::note(&format!("budget.usd cannot be kept where {names} is used: set its price, or use budget.tokens"));
+        output::note(&format!(
+            "budget.usd cannot be kept where {names} is used: set its price, or use budget.tokens"
+        ));
     }
 }
 

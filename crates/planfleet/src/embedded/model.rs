@@ -15,7 +15,7 @@ use planfleet_runtime::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, ChildStderr, Command},
+    process::{Child, ChildStderr, ChildStdin, Command},
     time::timeout,
 };
 
@@ -47,8 +47,12 @@ const SLOT_CONTEXT: usize = 4_096;
 /// A running model.
 pub(crate) struct LocalModel {
     child: Child,
+    /// Its end is the order to stop. Not left in `child`, which closes it when it is waited for.
+    alive: Option<ChildStdin>,
     base_url: String,
     alias: String,
+    /// Whether it is the model that `make setup` installs, and not the user's own.
+    pinned: bool,
     complaints: Complaints,
 }
 
@@ -140,26 +144,32 @@ impl LocalModel {
             .kill_on_drop(true)
             .spawn()
             .map_err(trouble)?;
-        let complaints = child.stderr.take().map(|stderr| Complaints::listen(stderr, &Tasks::new("local model")));
+        let complaints =
+            child.stderr.take().map(|stderr| Complaints::listen(stderr, &Tasks::new("local model")));
         let ready = timeout(START_TIMEOUT, ready_line(&mut child)).await;
         let alias = installed.alias;
+        let pinned = installed.gguf.ends_with(GGUF);
         match (ready, complaints) {
-            (Ok(Some(base_url)), Some(complaints)) => Ok(Some(Self { child, base_url, alias, complaints })),
+            (Ok(Some(base_url)), Some(complaints)) => {
+                Ok(Some(Self { child, base_url, alias, pinned, complaints }))
+            }
             (Ok(_), complaints) => {
                 // Its last words may still be on their way.
                 let _ = timeout(LAST_WORDS, child.wait()).await;
                 let why = complaints.map(|complaints| complaints.last()).unwrap_or_default();
                 Err(Failure::unexpected(format!("the local model did not start: {why}")))
             }
-            (Err(_), _) => {
-                Err(Failure::unexpected(format!("the local model did not start within {} s", START_TIMEOUT.as_secs())))
-            }
+            (Err(_), _) => Err(Failure::unexpected(format!(
+                "the local model did not start within {} s",
+                START_TIMEOUT.as_secs()
+            ))),
         }
     }
 
     /// Waits until it has ended by itself, and says what it wrote last.
     pub(crate) async fn ended(&mut self) -> String {
-        let status = self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let status =
+            self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
         format!("the local model has ended ({status}): {}", self.complaints.last())
     }
 
@@ -175,7 +185,9 @@ impl LocalModel {
             dialect: "llama.cpp".to_owned(),
             base_url: self.base_url.clone(),
             model: self.alias.clone(),
-            max_output_tokens: Some(256),
+            max_output_tokens: self.pinned.then_some(256),
+            temperature: Some(0.0),
+            small_model: self.pinned,
             price: Price {
                 input_usd_per_million: free,
                 cached_input_usd_per_million: free,
@@ -191,7 +203,7 @@ impl LocalModel {
 
     /// Stops it: it ends when its standard input closes.
     pub(crate) async fn stop(mut self) {
-        drop(self.child.stdin.take());
+        drop(self.alive.take());
         if timeout(Duration::from_secs(2), self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }

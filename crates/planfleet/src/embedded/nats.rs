@@ -10,7 +10,7 @@ use std::{
 use planfleet_runtime::config::{Env as _, ProcessEnv};
 use serde_json::Value;
 use tokio::{
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     time::{Instant, sleep, timeout},
 };
 
@@ -37,6 +37,8 @@ wait $child"#;
 /// A running server.
 pub(crate) struct NatsServer {
     child: Child,
+    /// Its end is the order to stop. Not left in `child`, which closes it when it is waited for.
+    alive: Option<ChildStdin>,
     url: String,
     log: PathBuf,
 }
@@ -52,7 +54,7 @@ impl NatsServer {
         let config = folder.join("nats-server.conf");
         std::fs::write(&config, configuration(folder, sync_interval)).map_err(trouble)?;
         let script = format!("exec 3<&0\n{KEEPER}");
-        let child = Command::new("sh")
+        let mut child = Command::new("sh")
             .args(["-c", &script])
             .arg(&program)
             .args(["-c".as_ref(), config.as_os_str(), "--ports_file_dir".as_ref(), ports.as_os_str()])
@@ -64,7 +66,8 @@ impl NatsServer {
             .kill_on_drop(true)
             .spawn()
             .map_err(trouble)?;
-        let mut server = Self { child, url: String::new(), log: folder.join(LOG) };
+        let alive = child.stdin.take();
+        let mut server = Self { child, alive, url: String::new(), log: folder.join(LOG) };
         server.url = server.wait_for_port(&ports).await?;
         tracing::info!(url = server.url, program = %program.display(), "own nats-server started");
         Ok(server)
@@ -93,13 +96,14 @@ impl NatsServer {
 
     /// Waits until the server has ended by itself, and says what it wrote last.
     pub(crate) async fn ended(&mut self) -> String {
-        let status = self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let status =
+            self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
         format!("nats-server has ended ({status}): {}", last_line(&self.log))
     }
 
     /// Stops the server and waits until it has written what it has in memory.
     pub(crate) async fn stop(mut self) {
-        drop(self.child.stdin.take());
+        drop(self.alive.take());
         if timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
             tracing::warn!("nats-server did not stop in time and is killed");
             let _ = self.child.kill().await;

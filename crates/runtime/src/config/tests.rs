@@ -257,8 +257,7 @@ fn a_models_way_to_json_is_its_dialects_unless_it_is_said() {
 #[test]
 fn openai_variables_make_a_model_when_none_is_configured() {
     let url = "http://me:hunter2@127.0.0.1:9/v1?key=hunter2";
-    let local =
-        story("").env("OPENAI_BASE_URL", url).env("OPENAI_MODEL", "tiny").load().unwrap();
+    let local = story("").env("OPENAI_BASE_URL", url).env("OPENAI_MODEL", "tiny").load().unwrap();
     let (name, model) = local.role(Role::Planner).unwrap();
     assert_eq!((name, model.model.as_str()), ("openai", "tiny"));
     assert_eq!((model.dialect.as_str(), model.api_key_env.as_str()), ("generic", ""));
@@ -296,7 +295,9 @@ fn what_is_shown_hides_secrets() {
     for hidden in ["hunter2", "JWT", "token = 5"] {
         assert!(!text.contains(hidden), "{hidden} is in\n{text}");
     }
-    for shown in ["api_key_env = \"KEY\"", "max_output_tokens = 9", "\"nats://a:1/x,nats://b\"", "\"http://c/v1\""] {
+    for shown in
+        ["api_key_env = \"KEY\"", "max_output_tokens = 9", "\"nats://a:1/x,nats://b\"", "\"http://c/v1\""]
+    {
         assert!(text.contains(shown), "{shown} is not in\n{text}");
     }
 }

@@ -26,7 +26,7 @@ use super::{
     publish::{store, too_large},
     streams,
 };
-use crate::broker::{CasOutcome, Error, Headers, KvEntry, LogEntry};
+use crate::broker::{BucketSpec, CasOutcome, Error, Headers, KvEntry, LogEntry};
 
 /// The header that makes a message a tombstone.
 const OPERATION: &str = "KV-Operation";
@@ -35,13 +35,14 @@ const OPERATION: &str = "KV-Operation";
 const BATCH: usize = 256;
 
 /// Creates the bucket unless one of its name is there.
-pub(super) async fn ensure(link: &Link, bucket: &str, replicas: usize) -> Result<(), Error> {
+pub(super) async fn ensure(link: &Link, spec: &BucketSpec) -> Result<(), Error> {
     let config = Config {
-        name: stream_of(bucket),
-        subjects: vec![format!("$KV.{bucket}.>")],
+        name: stream_of(&spec.name),
+        subjects: vec![format!("$KV.{}.>", spec.name)],
         max_messages_per_subject: 1,
         storage: StorageType::File,
-        num_replicas: replicas,
+        num_replicas: spec.replicas,
+        max_age: spec.max_age.unwrap_or_default(),
         discard: DiscardPolicy::New,
         allow_rollup: true,
         deny_delete: true,

@@ -15,7 +15,7 @@ pub fn encode(request: &ChatRequest, dialect: &Dialect, stream: bool) -> Value {
     body.insert("messages".to_owned(), messages(request, dialect));
     insert_limits(&mut body, request, dialect);
     insert_tools(&mut body, request, dialect);
-    insert_format(&mut body, request.response_format.as_ref(), dialect);
+    insert_format(&mut body, request, dialect);
     body.extend(dialect.extra_body.clone());
     insert_stream(&mut body, dialect, stream);
     Value::Object(body)
@@ -24,7 +24,7 @@ pub fn encode(request: &ChatRequest, dialect: &Dialect, stream: bool) -> Value {
 fn messages(request: &ChatRequest, dialect: &Dialect) -> Value {
     let mut messages: Vec<Value> = request.messages.iter().map(message).collect();
     if let Some(format) = &request.response_format
-        && dialect.structured != Structured::JsonSchema
+        && structured(request, dialect) != Structured::JsonSchema
     {
         put_schema_in_prompt(&mut messages, format);
     }
@@ -145,9 +145,13 @@ fn tool_choice(choice: &ToolChoice) -> Value {
     }
 }
 
-fn insert_format(body: &mut Map<String, Value>, format: Option<&JsonSchemaFormat>, dialect: &Dialect) {
-    let Some(format) = format else { return };
-    let value = match dialect.structured {
+fn structured(request: &ChatRequest, dialect: &Dialect) -> Structured {
+    request.structured.unwrap_or(dialect.structured)
+}
+
+fn insert_format(body: &mut Map<String, Value>, request: &ChatRequest, dialect: &Dialect) {
+    let Some(format) = &request.response_format else { return };
+    let value = match structured(request, dialect) {
         Structured::JsonSchema => json_schema(format, dialect.strict),
         Structured::JsonObject => json!({"type": "json_object"}),
         Structured::Prompt => return,

@@ -67,10 +67,11 @@ fn many_runs_at_once_each_get_their_own_answer() {
         Fleet::new(vec![Rule::text("odd").step("one-or-so"), Rule::text("even").step("two-or-so")]);
     fleet.rig.set("nats.shards=4");
     let _serving = [fleet.serve("coordinator,executor"), fleet.serve("coordinator,executor")];
+    let names = ["one-or-so", "two-or-so"];
     let task = |number: usize| {
         json!({
             "plan": plan([step(1, "Odd or even?").uses("number", 0, "/number")]),
-            "inputs": {"number": ["one-or-so", "two-or-so"][number - 1]}, "custom_id": format!("case-{number}"),
+            "inputs": {"number": names[number - 1]}, "custom_id": format!("case-{number}"),
         })
     };
     let runs: Vec<(usize, String)> =

@@ -18,7 +18,7 @@ mod timers;
 use std::{sync::Arc, time::Duration};
 
 use planfleet_bus::Bus;
-use planfleet_runtime::tasks::Tasks;
+use planfleet_runtime::{clock, tasks::Tasks};
 use tokio_util::sync::CancellationToken;
 
 use self::{instruments::Instruments, membership::Membership};
@@ -53,7 +53,7 @@ impl Config {
             lease_renew: Duration::from_millis(400),
             lease_stale: Duration::from_secs(3),
             member_beat: Duration::from_secs(1),
-            now_ms,
+            now_ms: clock::unix_ms,
         }
     }
 }
@@ -100,9 +100,4 @@ impl Coordinator {
         }
         membership.leave().await;
     }
-}
-
-fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,6 @@
 //! One attempt, from delivery to record.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use planfleet_bus::{
     Job, Settled,
@@ -17,6 +17,7 @@ use planfleet_core::{
     usage::{Account, Usage},
 };
 use planfleet_proto::decode;
+use planfleet_runtime::clock;
 use serde_json::Value;
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
@@ -66,7 +67,7 @@ fn span(order: &StepOrder) -> Span {
 }
 
 async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
-    let (started, started_ms) = (Instant::now(), now_ms());
+    let (started, started_ms) = (Instant::now(), clock::unix_ms());
     if job.deliveries > 1 {
         shared.instruments.redelivery(&shared.config.pool.name);
     }
@@ -85,7 +86,7 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
         model: spent.model,
         usage: spent.usage,
         started_ms,
-        ended_ms: now_ms(),
+        ended_ms: clock::unix_ms(),
     };
     let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "succeeded");
     shared.instruments.attempt(&shared.config.pool.name, name, started.elapsed());
@@ -149,7 +150,7 @@ async fn bounded(
 fn time_limit(shared: &Shared, order: &StepOrder) -> Result<(Duration, FailureClass), Failure> {
     let own = shared.config.step_timeout;
     let Some(deadline) = order.deadline_at_ms else { return Ok((own, FailureClass::Timeout)) };
-    match deadline.saturating_sub(now_ms()) {
+    match deadline.saturating_sub(clock::unix_ms()) {
         0 => Err(Failure::new(FailureClass::Deadline, "the run's time is up")),
         left if Duration::from_millis(left) <= own => {
             Ok((Duration::from_millis(left), FailureClass::Deadline))
@@ -191,9 +192,4 @@ pub(crate) fn invalid_output(unmet: &[Unmet], output: &Value) -> Failure {
         ..Failure::new(FailureClass::InvalidOutput, message)
     };
     failure.with_seen(&planfleet_core::json::plain_text(output))
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@ use planfleet_core::{
     json,
     usage::Account,
 };
-use planfleet_llm::{ChatRequest, JsonSchemaFormat, Message};
+use planfleet_llm::{ChatRequest, JsonSchemaFormat, Message, fence::unclosable};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,7 +15,6 @@ use crate::{
     Shared,
     attempt::{self, Spent},
     model_step::json_answer,
-    prompt::fenced,
 };
 
 /// How much of an output a judge reads.
@@ -73,7 +72,7 @@ async fn ask(
             "the plan asks for a judge and none is configured: set roles.judge",
         ));
     };
-    let output = fenced(&trim_chars(&json::plain_text(output), OUTPUT_CHARS_MAX), "output");
+    let output = unclosable(&trim_chars(&json::plain_text(output), OUTPUT_CHARS_MAX), "output");
     let text = format!(
         "Step: {}\nCriterion: {question}\n<output>\n{output}\n</output>",
         order.spec.description.trim()

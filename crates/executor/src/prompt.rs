@@ -5,7 +5,7 @@ use planfleet_core::{
     command::{ResolvedInput, ResolvedValue, StepOrder},
     json,
 };
-use planfleet_llm::Message;
+use planfleet_llm::{Message, fence::unclosable};
 
 /// Values up to this length without a line break stand on one line with their
 /// name; longer ones are fenced, so that the model sees where data ends.
@@ -50,20 +50,7 @@ fn render(input: &ResolvedInput, small_model: bool) -> String {
     if of_plan && short {
         return format!("{}: {text}", input.name);
     }
-    format!("<input name={:?}>\n{}\n</input>", input.name, fenced(&text, "input"))
-}
-
-/// A document that contains the closing tag, however it is written, cannot end its own fence.
-pub(crate) fn fenced(text: &str, tag: &str) -> String {
-    let mut parts = text.split("</");
-    let mut shown = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let name = part.trim_start().get(..tag.len());
-        let closes = name.is_some_and(|name| name.eq_ignore_ascii_case(tag));
-        shown.push_str(if closes { "<\\/" } else { "</" });
-        shown.push_str(part);
-    }
-    shown
+    format!("<input name={:?}>\n{}\n</input>", input.name, unclosable(&text, "input"))
 }
 
 #[cfg(test)]

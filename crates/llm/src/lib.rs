@@ -13,6 +13,7 @@ pub mod chat;
 pub mod client;
 pub mod dialect;
 pub mod error;
+pub mod fence;
 pub mod handle;
 pub mod price;
 pub mod retry;

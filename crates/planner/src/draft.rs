@@ -1,7 +1,5 @@
 //! One planning job, from delivery to the sealed draft.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use futures::future::join;
 use planfleet_bus::{Job, Settled, trace};
 use planfleet_core::{
@@ -18,6 +16,7 @@ use planfleet_core::{
 };
 use planfleet_llm::{Called, ChatRequest, JsonSchemaFormat, Message, ModelHandle};
 use planfleet_proto::decode;
+use planfleet_runtime::clock;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
@@ -100,7 +99,7 @@ impl<'a> Writer<'a> {
             tools: order.submission.envelope.narrow(&shared.tools),
             draft: Draft { take, ..order.draft },
             usage: Usage::NONE,
-            started_ms: now_ms(),
+            started_ms: clock::unix_ms(),
             published: 0,
         }
     }
@@ -285,9 +284,4 @@ async fn stream(model: &ModelHandle, request: ChatRequest, steps: mpsc::Unbounde
 fn unsound(faults: &[Fault]) -> Failure {
     let message = format!("the plan still has faults after a repair:\n{}", lint::describe(faults));
     Failure::new(FailureClass::InvalidOutput, message)
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

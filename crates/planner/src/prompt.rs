@@ -11,7 +11,7 @@ use planfleet_core::{
     task::Submission,
     tool::ToolCatalog,
 };
-use planfleet_llm::Message;
+use planfleet_llm::{Message, fence::unclosable};
 use serde_json::json;
 
 /// Grows whenever the fixed part changes what plans look like.
@@ -160,15 +160,7 @@ fn step(standing: &StepStanding) -> String {
     text
 }
 
-/// Data cannot end its own fence, however it writes the closing tag.
+/// Data cannot end its own fence.
 fn fenced(text: &str) -> String {
-    let mut parts = text.split("</");
-    let mut shown = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let name = part.trim_start().get(..4);
-        let closes = name.is_some_and(|name| name.eq_ignore_ascii_case("data"));
-        shown.push_str(if closes { "<\\/" } else { "</" });
-        shown.push_str(part);
-    }
-    shown
+    unclosable(text, "data")
 }

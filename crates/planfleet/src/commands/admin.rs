@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use planfleet_bus::Bus;
 use planfleet_proto::subjects;
-use planfleet_runtime::config::{ProcessEnv, Settings};
+use planfleet_runtime::config::{ProcessEnv, Settings, shown_url};
 use serde_json::{Value, json};
 
 use super::{broker_url, connect};
@@ -79,12 +79,17 @@ async fn models(settings: &Settings) -> Vec<Value> {
         };
         findings.push(match listed {
             Ok(served) if served.is_empty() || served.contains(&model.model) => {
-                finding(&what, "ok", model.base_url.clone())
+                finding(&what, "ok", shown_url(&model.base_url))
             }
             Ok(served) => finding(
                 &what,
                 "warning",
-                format!("{} does not list {:?}; it lists {}", model.base_url, model.model, served.join(", ")),
+                format!(
+                    "{} does not list {:?}; it lists {}",
+                    shown_url(&model.base_url),
+                    model.model,
+                    served.join(", ")
+                ),
             ),
             Err(error) => finding(&what, "bad", error),
         });
@@ -93,7 +98,7 @@ async fn models(settings: &Settings) -> Vec<Value> {
 }
 
 async fn broker(settings: &Settings) -> Vec<Value> {
-    let url = broker_url(settings);
+    let url = shown_url(&broker_url(settings));
     let bus = match connect(settings).await {
         Ok(bus) => bus,
         Err(failure) => return vec![finding("broker", "bad", format!("{url}: {failure}"))],

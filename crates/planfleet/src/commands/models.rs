@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use planfleet_llm::{ChatModel as _, ChatRequest, Message};
-use planfleet_runtime::config::{ModelSettings, Role, Settings};
+use planfleet_runtime::config::{ModelSettings, Role, Settings, shown_url};
 use serde_json::{Value, json};
 
 use crate::{
@@ -50,7 +50,7 @@ fn list(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
 fn entry(name: &str, model: &ModelSettings, settings: &Settings) -> Value {
     let has = |role: &Role| settings.role(*role).is_ok_and(|(of_role, _)| of_role == name);
     let roles: Vec<&str> = Role::ALL.iter().filter(|role| has(role)).map(|role| role.key()).collect();
-    json!({"name": name, "model": model.model, "base_url": model.base_url, "dialect": model.dialect, "roles": roles})
+    json!({"name": name, "model": model.model, "base_url": shown_url(&model.base_url), "dialect": model.dialect, "roles": roles})
 }
 
 fn roles_text(model: &Value) -> String {

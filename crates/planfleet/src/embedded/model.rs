@@ -151,7 +151,8 @@ impl LocalModel {
         let pinned = installed.gguf.ends_with(GGUF);
         match (ready, complaints) {
             (Ok(Some(base_url)), Some(complaints)) => {
-                Ok(Some(Self { child, base_url, alias, pinned, complaints }))
+                let alive = child.stdin.take();
+                Ok(Some(Self { child, alive, base_url, alias, pinned, complaints }))
             }
             (Ok(_), complaints) => {
                 // Its last words may still be on their way.

@@ -16,7 +16,8 @@ feedback plan -f examples/feedback/task.json
 feedback run --local -f examples/feedback/task.json -o json >"$result"
 python3 examples/report.py "$result" examples/feedback/labels.json
 
-if [ -n "${OPENAI_API_KEY:-}${OPENAI_BASE_URL:-}" ] || [ -f planfleet.toml ]; then
+configured=$("$planfleet" models list -o json)
+if [ "$configured" != "[]" ] || [ -n "${PLANFLEET_GGUF:-}" ]; then
   heading "2. A goal of your own model's planning"
   "$planfleet" --set tools.roots=examples/healing run --local -f examples/healing/task.json
 else

@@ -135,6 +135,15 @@ fn nothing_of_anybody_s_machine_is_in_the_project() {
     }
 }
 
+#[test]
+fn the_pinned_model_server_is_the_one_that_is_looked_for() {
+    let pins = text(Path::new("scripts/requirements-model.txt")).unwrap();
+    let pin = pins.lines().find_map(|line| line.strip_prefix("xllamacpp==")).unwrap();
+    let version = pin.split_whitespace().next().unwrap();
+    let program = text(Path::new("crates/planfleet/src/embedded/model.rs")).unwrap();
+    assert!(program.contains(&format!("\"xllamacpp-{version}\"")), "embedded/model.rs looks for another version");
+}
+
 /// Production lines: without the tests at the end of a file.
 fn production_lines(source: &str) -> usize {
     source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count()

@@ -69,8 +69,9 @@ pub struct Topology {
 const PROCESSES_PER_POOL: i64 = 64;
 
 impl Bus {
-    /// Makes or checks everything that planfleet keeps on the broker. May be
-    /// called by any number of processes at once, any number of times.
+    /// Makes everything that planfleet keeps on the broker, or checks that its
+    /// streams are there. May be called by any number of processes at once, any
+    /// number of times.
     ///
     /// # Errors
     /// When the broker cannot be reached, or what is there differs.

@@ -82,6 +82,14 @@ impl Keeper {
 
     async fn take(&self, old: Lease, revision: u64) -> Result<Option<Held>, planfleet_bus::Error> {
         let silent = old.owner.clone();
+        if old.epoch > 0 && old.logic_version != LOGIC_VERSION {
+            tracing::warn!(
+                shard = self.shard,
+                theirs = old.logic_version,
+                ours = LOGIC_VERSION,
+                "the log was folded by another version, which may have decided otherwise"
+            );
+        }
         let lease = Lease {
             epoch: old.epoch + 1,
             owner: self.config.name.clone(),

@@ -95,7 +95,7 @@ fn a_model_that_does_not_answer_fails_its_test() {
 #[test]
 fn the_doctor_is_content_with_a_fleet_and_not_without() {
     let fleet = Fleet::new(Vec::new());
-    let _serving = fleet.serve("coordinator,planner,executor");
+    let serving = fleet.serve("coordinator,planner,executor");
     fleet.wait_for_an_owner();
     let found = fleet.rig.planfleet(&["admin", "doctor", "-o", "json"]).code(0).json();
     let state = |what: &str| {
@@ -104,8 +104,8 @@ fn the_doctor_is_content_with_a_fleet_and_not_without() {
     };
     assert_eq!([state("nats-server"), state("broker"), state("shard 00")], ["ok", "ok", "ok"]);
 
-    let mut rig = fleet.rig;
-    drop(fleet.broker);
+    let Fleet { broker, mut rig } = fleet;
+    drop((serving, broker));
     rig.set("nats.url=nats://127.0.0.1:1");
     let found = rig.planfleet(&["admin", "doctor", "-o", "json"]).code(1).json();
     let broker = found.as_array().unwrap().iter().find(|finding| finding["what"] == "broker").unwrap();

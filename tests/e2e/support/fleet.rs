@@ -7,8 +7,9 @@ use super::{Broker, Outcome, Process, Rig, until};
 
 /// A rig and a broker that everything in it uses.
 pub(crate) struct Fleet {
-    pub(crate) rig: Rig,
+    /// Before the rig, so that the server has ended when its home is removed.
     pub(crate) broker: Broker,
+    pub(crate) rig: Rig,
 }
 
 impl Fleet {

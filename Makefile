@@ -17,7 +17,6 @@ run: setup build ## Do a real job from start to end
 
 test: setup ## Run every test, on real nats-servers and the real local model
 	cargo nextest run --locked --workspace
-	cargo test --locked --workspace --doc --quiet
 
 verify: ## Check format, lints, generated code and the rules of the house; writes nothing
 	cargo fmt --all --check

@@ -141,7 +141,10 @@ fn the_pinned_model_server_is_the_one_that_is_looked_for() {
     let pin = pins.lines().find_map(|line| line.strip_prefix("xllamacpp==")).unwrap();
     let version = pin.split_whitespace().next().unwrap();
     let program = text(Path::new("crates/planfleet/src/embedded/model.rs")).unwrap();
-    assert!(program.contains(&format!("\"xllamacpp-{version}\"")), "embedded/model.rs looks for another version");
+    assert!(
+        program.contains(&format!("\"xllamacpp-{version}\"")),
+        "embedded/model.rs looks for another version"
+    );
 }
 
 /// Production lines: without the tests at the end of a file.

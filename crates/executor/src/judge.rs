@@ -84,7 +84,6 @@ async fn ask(
             schema: schema(),
             strict: true,
         }),
-        temperature: Some(0.0),
         ..ChatRequest::default()
     };
     let called = judge.call(request).await;

@@ -67,7 +67,6 @@ impl<'a> Talk<'a> {
             messages: prompt::messages(order, model.dialect().small_model),
             tools: definitions(shared, order),
             response_format: response_format(order),
-            temperature: Some(0.0),
             ..ChatRequest::default()
         };
         let context = tool_step::context(order);

@@ -5,16 +5,11 @@ use planfleet_bus::{Job, Settled, trace};
 use planfleet_core::{
     command::PlanOrder,
     failure::{Failure, FailureClass},
-    plan::{
-        PlanStep,
-        lint::{self, Fault, Scope},
-        parse,
-    },
+    plan::PlanStep,
     record::{Draft, Fact, PlanSealed},
-    tool::ToolCatalog,
     usage::Usage,
 };
-use planfleet_llm::{Called, ChatRequest, JsonSchemaFormat, Message, ModelHandle};
+use planfleet_llm::{Called, ChatRequest, ModelHandle};
 use planfleet_proto::decode;
 use planfleet_runtime::clock;
 use tokio::{sync::mpsc, time::timeout};
@@ -22,13 +17,10 @@ use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 use crate::{
     Shared,
-    answer::{self, Answer},
+    answer::Answer,
+    ask::{self, Ask},
     elements::Elements,
-    prompt, schema,
 };
-
-/// Takes of one delivery: the answer and its one repair.
-const TAKES_PER_DELIVERY: u32 = 2;
 
 /// Carries out one job and says how the queue shall settle it.
 pub(crate) async fn write(shared: &Shared, job: Job) -> Settled {
@@ -81,7 +73,6 @@ async fn planned(shared: &Shared, order: &PlanOrder, job: &Job) -> Settled {
 struct Writer<'a> {
     shared: &'a Shared,
     order: &'a PlanOrder,
-    tools: ToolCatalog,
     draft: Draft,
     usage: Usage,
     started_ms: u64,
@@ -92,11 +83,10 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(shared: &'a Shared, order: &'a PlanOrder, deliveries: u64) -> Self {
         let delivery = u32::try_from(deliveries).unwrap_or(u32::MAX);
-        let take = delivery.saturating_sub(1).saturating_mul(TAKES_PER_DELIVERY).saturating_add(1);
+        let take = delivery.saturating_sub(1).saturating_mul(ask::TAKES).saturating_add(1);
         Self {
             shared,
             order,
-            tools: order.submission.envelope.narrow(&shared.tools),
             draft: Draft { take, ..order.draft },
             usage: Usage::NONE,
             started_ms: clock::unix_ms(),
@@ -115,120 +105,52 @@ impl<'a> Writer<'a> {
             return Err(Failure::new(FailureClass::Quota, message));
         };
         Span::current().record("gen_ai.request.model", model.name());
-        let mut messages = self.messages(model);
-        for last in [false, true] {
-            let (text, read) = self.take(model, &messages).await?;
-            match read {
+        let (submission, situation) = (&self.order.submission, self.order.situation.as_ref());
+        let mut ask = Ask::new(submission, situation, &self.shared.tools, model.dialect().small_model);
+        let mut takes_left = ask::TAKES;
+        loop {
+            takes_left -= 1;
+            let text = self.call(model, &ask).await?;
+            match ask.read(&text) {
                 Ok(answer) => return Ok(answer),
-                Err(faults) if last => return Err(unsound(&faults)),
+                Err(faults) if takes_left == 0 => return Err(ask::unsound(&faults)),
                 Err(faults) => {
-                    tracing::info!(faults = faults.len(), "the plan is not sound; asking once more");
-                    messages.push(Message::assistant(text, Vec::new()));
-                    messages.push(prompt::mend(&lint::describe(&faults)));
+                    ask.mend(text, &faults);
                     self.draft.take += 1;
                     self.published = 0;
                 }
             }
         }
-        Err(Failure::new(FailureClass::InvalidOutput, "no sound plan"))
     }
 
-    fn messages(&self, model: &ModelHandle) -> Vec<Message> {
-        let submission = &self.order.submission;
-        match &self.order.situation {
-            Some(situation) => prompt::replan(submission, &self.tools, situation),
-            None if model.dialect().small_model => prompt::positional(submission),
-            None => prompt::plan(submission, &self.tools),
-        }
-    }
-
-    /// One call of the model, and what its answer says.
-    async fn take(
-        &mut self,
-        model: &ModelHandle,
-        messages: &[Message],
-    ) -> Result<(String, Result<Answer, Vec<Fault>>), Failure> {
-        let request = ChatRequest {
-            messages: messages.to_vec(),
-            response_format: Some(self.format(model)),
-            temperature: Some(0.0),
-            ..ChatRequest::default()
-        };
+    /// One call of the model, whose sound steps are published while it still writes.
+    async fn call(&mut self, model: &ModelHandle, ask: &Ask<'_>) -> Result<String, Failure> {
         let (sink, steps) = mpsc::unbounded_channel();
-        let call = stream(model, request, sink);
-        let (called, published) = join(call, self.publish_early(steps, model.dialect().small_model)).await;
+        let (called, published) =
+            join(stream(model, ask.request(), sink), self.publish_early(steps, ask)).await;
         self.usage.add(&called.usage);
         self.published = published;
-        let text = called.result?.text;
-        let read = self.read(&text, model.dialect().small_model);
-        Ok((text, read))
-    }
-
-    fn format(&self, model: &ModelHandle) -> JsonSchemaFormat {
-        let positional = model.dialect().small_model;
-        let (name, schema) = match &self.order.situation {
-            Some(_) => ("replan", schema::replan()),
-            None if positional => ("plan", schema::positional()),
-            None => ("plan", schema::plan()),
-        };
-        JsonSchemaFormat { name: name.to_owned(), schema, strict: true }
-    }
-
-    fn read(&self, text: &str, positional: bool) -> Result<Answer, Vec<Fault>> {
-        let scope = self.scope();
-        match &self.order.situation {
-            Some(situation) => answer::replan(text, situation, &scope),
-            None if positional => answer::positional(text, &self.order.submission, &scope),
-            None => answer::plan(text, &scope),
-        }
-    }
-
-    fn scope(&self) -> Scope<'_> {
-        let envelope = &self.order.submission.envelope;
-        Scope {
-            tools: &self.tools,
-            inputs: Some(&self.order.submission.task.inputs),
-            pools: &envelope.pools,
-            steps_max: envelope.steps_max as usize,
-        }
+        Ok(called.result?.text)
     }
 
     /// Publishes steps of a first plan as they come, as long as they are sound.
     /// Revisions are committed as a whole and wait for their end.
-    async fn publish_early(&self, mut steps: mpsc::UnboundedReceiver<String>, positional: bool) -> u32 {
+    async fn publish_early(&self, mut steps: mpsc::UnboundedReceiver<String>, ask: &Ask<'_>) -> u32 {
         let mut sound: Vec<PlanStep> = Vec::new();
         let mut going = self.order.situation.is_none();
         while let Some(text) = steps.recv().await {
-            going = going && self.publish_one(&text, positional, &mut sound).await;
+            going = going && self.publish_one(&text, ask, &mut sound).await;
         }
         u32::try_from(sound.len()).unwrap_or(u32::MAX)
     }
 
-    async fn publish_one(&self, text: &str, positional: bool, sound: &mut Vec<PlanStep>) -> bool {
-        let step = planfleet_core::json::parse_strict(text).ok().and_then(|value| parse::step(value).ok());
-        let Some(mut step) = step else { return false };
-        if positional {
-            answer::complete(&mut step, &self.order.submission);
-        }
-        if !self.is_sound(&step, sound) {
-            return false;
-        }
+    async fn publish_one(&self, text: &str, ask: &Ask<'_>, sound: &mut Vec<PlanStep>) -> bool {
+        let Some(step) = ask.read_step(text, sound) else { return false };
         let published = self.append_step(&step).await.is_ok();
         if published {
             sound.push(step);
         }
         published
-    }
-
-    /// Sound beside the steps before it, as far as one can tell without those after it.
-    fn is_sound(&self, step: &PlanStep, before: &[PlanStep]) -> bool {
-        let existing = lint::Existing {
-            kept: before.iter().map(|step| step.id).collect(),
-            highest_id: before.iter().map(|step| step.id).max().unwrap_or(0),
-        };
-        let plan = planfleet_core::plan::Plan { steps: vec![step.clone()], final_step: step.id };
-        before.len() < self.order.submission.envelope.steps_max as usize
-            && lint::full(&plan, &existing, &self.scope()).is_empty()
     }
 
     async fn append_step(&self, step: &PlanStep) -> Result<(), planfleet_bus::Error> {
@@ -279,9 +201,4 @@ async fn stream(model: &ModelHandle, request: ChatRequest, steps: mpsc::Unbounde
         }
     };
     model.call_streaming(request, &mut sink).await
-}
-
-fn unsound(faults: &[Fault]) -> Failure {
-    let message = format!("the plan still has faults after a repair:\n{}", lint::describe(faults));
-    Failure::new(FailureClass::InvalidOutput, message)
 }

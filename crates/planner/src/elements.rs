@@ -53,12 +53,6 @@ impl Elements {
         complete
     }
 
-    /// The whole text so far.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
     fn step(&mut self, byte: u8) -> Option<String> {
         if self.in_string {
             self.in_string(byte);

@@ -12,6 +12,7 @@ pub mod preview;
 pub mod prompt;
 pub mod schema;
 
+mod ask;
 mod draft;
 mod instruments;
 

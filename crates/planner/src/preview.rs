@@ -1,19 +1,14 @@
 //! Planning without running: what `planfleet plan` shows.
 
 use planfleet_core::{
-    failure::{Failure, FailureClass},
-    plan::{
-        Plan,
-        lint::{self, Scope},
-    },
-    record::Decision,
-    task::Submission,
-    tool::ToolCatalog,
-    usage::Usage,
+    failure::Failure, plan::Plan, record::Decision, task::Submission, tool::ToolCatalog, usage::Usage,
 };
-use planfleet_llm::{ChatRequest, JsonSchemaFormat, Message, ModelHandle};
+use planfleet_llm::ModelHandle;
 
-use crate::{answer, prompt, schema};
+use crate::{
+    answer::Answer,
+    ask::{self, Ask},
+};
 
 /// Asks the model for a plan, with one repair, and runs nothing.
 ///
@@ -24,49 +19,29 @@ pub async fn plan(
     submission: &Submission,
     tools: &ToolCatalog,
 ) -> Result<(Plan, Usage), Failure> {
-    let tools = submission.envelope.narrow(tools);
-    let envelope = &submission.envelope;
-    let scope = Scope {
-        tools: &tools,
-        inputs: Some(&submission.task.inputs),
-        pools: &envelope.pools,
-        steps_max: envelope.steps_max as usize,
-    };
-    let positional = model.dialect().small_model;
-    let mut messages =
-        if positional { prompt::positional(submission) } else { prompt::plan(submission, &tools) };
-    let schema = if positional { schema::positional() } else { schema::plan() };
+    let mut ask = Ask::new(submission, None, tools, model.dialect().small_model);
     let mut usage = Usage::NONE;
-    let mut faults = Vec::new();
-    for _ in 0..2 {
-        let request = ChatRequest {
-            messages: messages.clone(),
-            response_format: Some(JsonSchemaFormat {
-                name: "plan".to_owned(),
-                schema: schema.clone(),
-                strict: true,
-            }),
-            temperature: Some(0.0),
-            ..ChatRequest::default()
-        };
-        let called = model.call(request).await;
+    let mut takes_left = ask::TAKES;
+    loop {
+        takes_left -= 1;
+        let called = model.call(ask.request()).await;
         usage.add(&called.usage);
         let text = called.result?.text;
-        let read = if positional {
-            answer::positional(&text, submission, &scope)
-        } else {
-            answer::plan(&text, &scope)
-        };
-        match read {
-            Ok(answer::Answer { decision: Decision::Plan { final_step }, steps, .. }) => {
-                return Ok((Plan { steps, final_step }, usage));
-            }
-            Ok(_) => break,
-            Err(found) => faults = found,
+        match ask.read(&text) {
+            Ok(answer) => return Ok((whole(answer), usage)),
+            Err(faults) if takes_left == 0 => return Err(ask::unsound(&faults)),
+            Err(faults) => ask.mend(text, &faults),
         }
-        messages.push(Message::assistant(text, Vec::new()));
-        messages.push(prompt::mend(&lint::describe(&faults)));
     }
-    let message = format!("the plan still has faults after a repair:\n{}", lint::describe(&faults));
-    Err(Failure::new(FailureClass::InvalidOutput, message))
+}
+
+/// A first plan's answer is a plan; its last step is final unless it says otherwise.
+fn whole(answer: Answer) -> Plan {
+    let last = answer.steps.last().map_or(0, |step| step.id);
+    let final_step = match answer.decision {
+        Decision::Plan { final_step } => final_step,
+        Decision::Revise { final_step, .. } => final_step.unwrap_or(last),
+        Decision::Finish { .. } | Decision::GiveUp => last,
+    };
+    Plan { steps: answer.steps, final_step }
 }

@@ -14,9 +14,6 @@ use planfleet_core::{
 use planfleet_llm::{Message, fence::unclosable};
 use serde_json::json;
 
-/// Grows whenever the fixed part changes what plans look like.
-pub const VERSION: u32 = 1;
-
 /// How much of a task input a planner reads: it plans by names and shapes, and
 /// steps refer to the whole.
 const INPUT_CHARS_MAX: usize = 2_000;

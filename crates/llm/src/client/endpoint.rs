@@ -59,10 +59,10 @@ impl Endpoint {
             format!("model endpoint `{}` at {}: {}", self.name, self.shown_url(), error.message);
         match error.class {
             ErrorClass::Unauthorized if self.api_key.is_none() => {
-                message.push_str(" (no API key is set for this endpoint: set its api_key_env)");
+                message.push_str(&format!(" (no API key is set: set models.{}.api_key_env)", self.name));
             }
             ErrorClass::Unauthorized => {
-                message.push_str(" (check the key in the environment variable that its api_key_env names)");
+                message.push_str(&format!(" (check the key that models.{}.api_key_env names)", self.name));
             }
             ErrorClass::NotFound => message.push_str(&format!(
                 " (is model `{model}` served there, and does base_url end in the API's version, \

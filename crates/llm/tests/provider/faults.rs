@@ -126,8 +126,7 @@ async fn errors_say_what_to_check_and_never_show_the_key() {
             error.message,
             format!(
                 "model endpoint `fast` at {}: the server answered 401: Incorrect API key \
-                 provided: [redacted] (check the key in the environment variable that its \
-                 api_key_env names)",
+                 provided: [redacted] (check the key that models.fast.api_key_env names)",
                 simulator.base_url()
             )
         );

@@ -92,7 +92,6 @@ async fn ask(name: &str, settings: &ModelSettings) -> Result<Value, Failure> {
     let request = ChatRequest {
         messages: vec![Message::user("Answer with the one word: ready")],
         max_output_tokens: Some(TEST_TOKENS),
-        temperature: Some(0.0),
         ..ChatRequest::default()
     };
     let started = Instant::now();

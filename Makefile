@@ -18,9 +18,10 @@ run: setup build ## Do a real job from start to end
 test: setup ## Run every test, on real nats-servers and the real local model
 	cargo nextest run --locked --workspace
 
-verify: ## Check format, lints, generated code and the rules of the house; writes nothing
+verify: ## Check format, lints, docs, generated code and the rules of the house; writes nothing
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	cargo nextest run --locked -p planfleet-proto --test generated
 	cargo nextest run --locked -p planfleet --test tidy
 

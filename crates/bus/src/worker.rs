@@ -3,8 +3,10 @@
 //!
 //! Planners and executors run one each; what they do with a job is theirs.
 
+mod cancels;
+
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     future::Future,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
@@ -26,6 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::cancels::Cancels;
 use crate::{
     Bus, DeadLetter, Error,
     broker::{self, Delivery, Settle},
@@ -38,10 +41,6 @@ const PULL_EXPIRES: Duration = Duration::from_secs(1);
 
 /// Wait after a pull that failed: the broker is restarting or electing.
 const PULL_RETRY: Duration = Duration::from_millis(250);
-
-/// Cancelled runs that a worker remembers, for steps that were pulled just
-/// after the order came. Older ones only cost a wasted attempt.
-const CANCELLED_REMEMBERED_MAX: usize = 10_000;
 
 /// One job.
 #[derive(Debug, Clone)]
@@ -343,63 +342,4 @@ async fn give_back(subject: &str, settle: &dyn Settle) {
 /// A poisoned lock only means that another job panicked between two map operations.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Which runs were cancelled, and whom to tell.
-#[derive(Clone, Default)]
-struct Cancels(Arc<Mutex<CancelState>>);
-
-#[derive(Default)]
-struct CancelState {
-    tokens: BTreeMap<String, (CancellationToken, usize)>,
-    recent: VecDeque<String>,
-}
-
-impl Cancels {
-    async fn listen(&self, mut orders: futures::stream::BoxStream<'static, broker::LiveMessage>) {
-        while let Some(order) = orders.next().await {
-            if let Some(run) = order.subject.rsplit('.').next() {
-                self.cancel(run);
-            }
-        }
-    }
-
-    fn cancel(&self, run: &str) {
-        let mut state = lock(&self.0);
-        if let Some((token, _)) = state.tokens.get(run) {
-            token.cancel();
-        }
-        state.recent.push_back(run.to_owned());
-        if state.recent.len() > CANCELLED_REMEMBERED_MAX {
-            state.recent.pop_front();
-        }
-    }
-
-    fn token(&self, subject: &str) -> CancellationToken {
-        let Some(run) = run_of(subject) else { return CancellationToken::new() };
-        let mut state = lock(&self.0);
-        let known = state.recent.iter().any(|cancelled| cancelled == run);
-        let (token, count) = state.tokens.entry(run.to_owned()).or_default();
-        *count += 1;
-        if known {
-            token.cancel();
-        }
-        token.clone()
-    }
-
-    fn done(&self, subject: &str) {
-        let Some(run) = run_of(subject) else { return };
-        let mut state = lock(&self.0);
-        if let Some((_, count)) = state.tokens.get_mut(run) {
-            *count -= 1;
-            if *count == 0 {
-                state.tokens.remove(run);
-            }
-        }
-    }
-}
-
-/// The run in `pf.steps.<pool>.<priority>.<tenant>.<run>.<step>.<attempt>`.
-fn run_of(subject: &str) -> Option<&str> {
-    subject.split('.').nth(5)
 }

@@ -5,12 +5,13 @@
 //! **Invariant:** nothing is emitted once the lease has not been renewed for
 //! most of its staleness: another may own the shard by then.
 
+mod checkpoint;
+mod replay;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
-use planfleet_bus::{
-    Bus, DeadLetter, Error, JournalEntry, Lease, broker::LiveMessage, lease::Held, live::News,
-};
+use planfleet_bus::{Bus, DeadLetter, Error, JournalEntry, broker::LiveMessage, lease::Held, live::News};
 use planfleet_core::{
     command::Command,
     id::{RunId, ShardId},
@@ -21,7 +22,7 @@ use planfleet_proto::{
     decode::{self, Entry},
     subjects,
 };
-use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -32,10 +33,6 @@ use crate::{
     reads,
     timers::Timers,
 };
-
-/// A log is trimmed when this many entries can go: each purge costs the broker
-/// a pass over its index.
-const TRIM_ENTRIES_MIN: u64 = 50_000;
 
 /// Entries folded before anything else gets its turn: large enough to amortise,
 /// small enough that renewals come in time.
@@ -114,74 +111,6 @@ impl Owner {
         };
         self.instruments.active_runs(-i64::try_from(self.shard.len()).unwrap_or(i64::MAX));
         ending
-    }
-
-    /// Opens the epoch and folds everything there is in silence, then emits what is owed.
-    async fn replay(&mut self, stop: &CancellationToken) -> Result<Journal, Stop> {
-        self.bus.open_epoch(self.id, &self.held.lease).await?;
-        let from = self.held.lease.replay_from.max(1);
-        let mut journal = self.bus.read_journal(self.id, from).await?;
-        let mut owed = Vec::new();
-        let started = Instant::now();
-        let mut tail = self.bus.journal_tail(self.id).await?;
-        while self.folded_to < tail {
-            self.replay_to(tail, &mut journal, &mut owed, stop).await?;
-            // What was finished meanwhile must not be dispatched again.
-            tail = self.bus.journal_tail(self.id).await?;
-        }
-        owed.extend(self.shard.owed());
-        tracing::info!(
-            shard = self.id,
-            from,
-            tail,
-            active = self.shard.len(),
-            owed = owed.len(),
-            took_ms = started.elapsed().as_millis(),
-            "log replayed"
-        );
-        self.emit(owed);
-        Ok(journal)
-    }
-
-    /// Folds up to `tail`, keeping the ends of runs whose documents may not be kept yet.
-    async fn replay_to(
-        &mut self,
-        tail: u64,
-        journal: &mut Journal,
-        owed: &mut Vec<Command>,
-        stop: &CancellationToken,
-    ) -> Result<(), Stop> {
-        let mut renewals = interval(self.config.lease_renew);
-        while self.folded_to < tail {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(Stop::Lost("stopped while the log was replayed")),
-                _ = renewals.tick() => self.renew().await?,
-                entry = journal.next() => {
-                    let Some(entry) = entry else { return Err(Stop::Lost("the log ended")) };
-                    let entry = entry?;
-                    let kept = entry.seq <= self.held.lease.kept_to;
-                    let ends = self.fold(entry).await?.into_iter().filter(|command| {
-                        matches!(command, Command::FinishRun(_) | Command::BroadcastCancel { .. })
-                    });
-                    if kept {
-                        self.forget_kept(ends);
-                    } else {
-                        owed.extend(ends);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The owner before has seen these documents kept.
-    fn forget_kept(&mut self, ends: impl Iterator<Item = Command>) {
-        for end in ends {
-            if let Command::FinishRun(document) = end {
-                self.finishing.remove(&document.run_id);
-            }
-        }
     }
 
     async fn serve(
@@ -358,102 +287,6 @@ impl Owner {
 
     fn now_ms(&self) -> u64 {
         (self.config.now_ms)()
-    }
-
-    /// How long commands may be carried out on the last renewal.
-    fn emission_left(&self) -> Duration {
-        (self.config.lease_stale * 2 / 3).saturating_sub(self.renewed_at.elapsed())
-    }
-
-    /// Renews the lease and, with it, the checkpoint.
-    async fn renew(&mut self) -> Result<(), Stop> {
-        // Others count from when it was written, which may be long before its answer is here.
-        let began = Instant::now();
-        let lease = self.checkpoint();
-        match self.bus.write_lease(self.id, &lease, self.held.revision).await {
-            Ok(Some(revision)) => {
-                self.held = Held { lease, revision };
-                self.renewed_at = began;
-                self.trim().await;
-                Ok(())
-            }
-            Ok(None) => self.conflict(&lease).await,
-            Err(error) if !self.emission_left().is_zero() => {
-                tracing::warn!(shard = self.id, %error, "lease not renewed; trying again");
-                Ok(())
-            }
-            Err(_) => Err(Stop::Lost("the lease could not be renewed in time")),
-        }
-    }
-
-    /// A renewal whose outcome was unknown may have been written after all.
-    async fn conflict(&mut self, wanted: &Lease) -> Result<(), Stop> {
-        match self.bus.lease(self.id).await? {
-            Some(held) if held.lease.epoch == wanted.epoch && held.lease.owner == wanted.owner => {
-                // When that was nobody can tell: the next renewal says that it is still ours.
-                self.held = held;
-                Ok(())
-            }
-            _ => Err(Stop::Lost("somebody else has written the lease")),
-        }
-    }
-
-    /// Where a replay has to start: at the first record of the oldest run that
-    /// is active or whose document is not kept yet.
-    fn replay_from(&self) -> u64 {
-        let oldest = self
-            .shard
-            .oldest_seq()
-            .into_iter()
-            .chain(self.finishing.values().map(|span| span.first_seq))
-            .min();
-        oldest.unwrap_or(self.folded_to + 1)
-    }
-
-    /// The documents of all runs that ended up to here are kept.
-    fn kept_to(&self) -> u64 {
-        let unkept = self.finishing.values().map(|span| span.last_seq).min();
-        unkept.map_or(self.folded_to, |seq| seq - 1).max(self.held.lease.kept_to)
-    }
-
-    /// The lease's next writing, which is the checkpoint as well.
-    fn checkpoint(&self) -> Lease {
-        let mut lease = self.held.lease.clone();
-        lease.beat += 1;
-        lease.replay_from = self.replay_from();
-        lease.kept_to = self.kept_to();
-        lease.folded_to = self.folded_to.max(lease.folded_to);
-        lease
-    }
-
-    async fn trim(&mut self) {
-        let from = self.held.lease.replay_from;
-        if from.saturating_sub(self.trimmed_to) < TRIM_ENTRIES_MIN {
-            return;
-        }
-        match self.bus.trim_journal(self.id, from).await {
-            Ok(()) => self.trimmed_to = from,
-            Err(error) => tracing::warn!(shard = self.id, %error, "log not trimmed"),
-        }
-    }
-
-    /// Finishes what is in flight and gives the lease back, so that another takes it at once.
-    async fn hand_over(&mut self) -> Ending {
-        let left = self.emission_left().min(self.config.lease_stale / 2);
-        let flushed = async {
-            while !self.emitter.is_idle() {
-                if let Some(run) = self.emitter.next().await {
-                    self.finishing.remove(&run);
-                }
-            }
-        };
-        let _ = tokio::time::timeout(left, flushed).await;
-        let lease = Lease { owner: String::new(), ..self.checkpoint() };
-        match self.bus.write_lease(self.id, &lease, self.held.revision).await {
-            Ok(Some(_)) => Ending::HandedOver,
-            Ok(None) => Ending::Lost("somebody else has written the lease"),
-            Err(_) => Ending::Lost("the lease could not be handed back; it will run out"),
-        }
     }
 }
 

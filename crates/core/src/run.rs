@@ -3,8 +3,10 @@
 //! A run is planning its first revision, executing, replanning, or ended.
 //! Finished steps unlock those that wait for them the moment they finish; there
 //! are no waves. Start reading at [`Run::apply`]; [`steps`] starts and settles
-//! work, [`drafts`] takes what planners write, [`ending`] decides when it is over.
+//! work, [`drafts`] takes what planners write,
+//! [`commits`] makes revisions of it, [`ending`] decides when it is over.
 
+mod commits;
 mod drafts;
 mod ending;
 mod orders;

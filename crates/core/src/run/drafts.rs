@@ -11,16 +11,14 @@ use super::{
 };
 use crate::{
     command::Command,
-    document::{RevisionNote, RunState},
+    document::RunState,
     failure::{Failure, FailureClass},
     plan::{
         Plan, PlanStep,
-        lint::{self, Code, Existing, Fault},
-        order,
-        revision::{self, Change},
+        lint::{self, Existing},
     },
     policy::{self, Action},
-    record::{Decision, Draft, PlanSealed},
+    record::{Draft, PlanSealed},
     usage::{Account, Usage},
 };
 
@@ -32,9 +30,9 @@ pub(super) struct Drafting {
     /// The failed steps that it is about.
     pub(super) frontier: Vec<u32>,
     /// The draft's steps so far.
-    staged: BTreeMap<u32, Arc<PlanStep>>,
+    pub(super) staged: BTreeMap<u32, Arc<PlanStep>>,
     /// A sealed draft some of whose steps are still to come.
-    sealed: Option<Box<PlanSealed>>,
+    pub(super) sealed: Option<Box<PlanSealed>>,
     /// Steps that abandoned drafts of the first plan have started. Their results
     /// are taken all the same; only those of the draft just before may be gone on
     /// with, those of older ones are [`StepState::Dropped`].
@@ -177,7 +175,7 @@ impl Run {
     }
 
     /// The planner is out: the run ends for what it wanted mended, or for want of a plan.
-    fn planning_came_to_nothing(&mut self, failure: &Failure, at_ms: u64, out: &mut Vec<Command>) {
+    pub(super) fn planning_came_to_nothing(&mut self, failure: &Failure, at_ms: u64, out: &mut Vec<Command>) {
         let reason = match self.first_failure() {
             Some(step_failure) => format!("{step_failure}\nreplanning failed: {failure}"),
             None => format!("planning failed: {failure}"),
@@ -224,7 +222,7 @@ impl Run {
         self.phase = Phase::Replanning(Drafting::new(draft, frontier));
     }
 
-    fn drafting(&mut self) -> Option<&mut Drafting> {
+    pub(super) fn drafting(&mut self) -> Option<&mut Drafting> {
         match &mut self.phase {
             Phase::Planning(drafting) | Phase::Replanning(drafting) => Some(drafting),
             Phase::Executing | Phase::Ended => None,
@@ -280,7 +278,7 @@ impl Run {
 
     /// Starts a step of the first plan, or goes on with an equal one of the draft
     /// just before whose own dependencies were taken over as well.
-    fn take_up(&mut self, spec: Arc<PlanStep>, out: &mut Vec<Command>) {
+    pub(super) fn take_up(&mut self, spec: Arc<PlanStep>, out: &mut Vec<Command>) {
         let old = self.drafting().and_then(|drafting| drafting.abandoned.remove(&spec.id));
         let attempts_before = old.as_ref().map_or(0, Step::attempts);
         match old {
@@ -319,125 +317,4 @@ impl Run {
             drafting.taken_over.insert(id);
         }
     }
-
-    /// Commits a draft, once all of its steps are here.
-    fn seal(&mut self, sealed: Box<PlanSealed>, at_ms: u64, out: &mut Vec<Command>) {
-        let Some(drafting) = self.drafting() else {
-            return;
-        };
-        if drafting.staged.len() < sealed.steps as usize {
-            drafting.sealed = Some(sealed);
-            return;
-        }
-        // Records come in any order; what counts is that there is one without forward references.
-        let steps =
-            order::by_dependency(drafting.staged.values().map(|step| step.as_ref().clone()).collect());
-        let frontier = drafting.frontier.clone();
-        let first = matches!(self.phase, Phase::Planning(_));
-        let committed = match &sealed.decision {
-            Decision::Plan { final_step } if first => self.commit_first(*final_step, steps, &sealed, out),
-            Decision::Revise { drop, final_step } if !first => {
-                let change = Change { drop, final_step: *final_step, steps: &steps };
-                self.commit_revision(&frontier, &change, &sealed, out)
-            }
-            Decision::Plan { .. } => Err(vec![misplaced("a first plan cannot answer a replan")]),
-            Decision::Revise { .. } => Err(vec![misplaced("there is no plan to revise yet")]),
-            Decision::Finish { answer } => {
-                self.note(self.revision + 1, &sealed.reason, Vec::new(), Vec::new(), &sealed.usage);
-                self.finish_early(answer.clone(), &sealed.reason, at_ms, out);
-                Ok(())
-            }
-            Decision::GiveUp => {
-                self.note(self.revision + 1, &sealed.reason, Vec::new(), Vec::new(), &sealed.usage);
-                self.give_up(&sealed.reason, at_ms, out);
-                Ok(())
-            }
-        };
-        match committed {
-            Ok(()) => self.after_result(at_ms, out),
-            Err(faults) => {
-                let message = format!("the plan is not sound:\n{}", lint::describe(&faults));
-                let failure = Failure::new(FailureClass::InvalidOutput, message);
-                self.planning_came_to_nothing(&failure, at_ms, out);
-            }
-        }
-    }
-
-    fn commit_first(
-        &mut self,
-        final_step: u32,
-        steps: Vec<PlanStep>,
-        sealed: &PlanSealed,
-        out: &mut Vec<Command>,
-    ) -> Result<(), Vec<Fault>> {
-        let plan = Plan { steps, final_step };
-        let faults =
-            lint::structure(&plan, &Existing::default(), self.submission.envelope.steps_max as usize);
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let added = plan.steps.iter().map(|step| step.id).collect();
-        self.note(1, &sealed.reason, added, Vec::new(), &sealed.usage);
-        for step in plan.steps {
-            // A step whose record came before those it depends on was not started yet.
-            if !self.steps.contains_key(&step.id) {
-                self.take_up(Arc::new(step), out);
-            }
-        }
-        self.phase = Phase::Executing;
-        self.revision = 1;
-        self.final_step = final_step;
-        self.start_ready(self.steps.keys().copied().collect(), out);
-        Ok(())
-    }
-
-    fn commit_revision(
-        &mut self,
-        frontier: &[u32],
-        change: &Change<'_>,
-        sealed: &PlanSealed,
-        out: &mut Vec<Command>,
-    ) -> Result<(), Vec<Fault>> {
-        let revised = revision::revise(&self.situation(frontier), change, self.steps_left())?;
-        self.phase = Phase::Executing;
-        self.revision += 1;
-        self.final_step = revised.final_step;
-        for id in &revised.dropped {
-            self.drop_step(*id);
-        }
-        let added = change.steps.iter().map(|step| step.id).collect();
-        let dropped = revised.dropped.iter().copied().collect();
-        self.note(self.revision, &sealed.reason, added, dropped, &sealed.usage);
-        for step in change.steps {
-            self.add_step(Step::new(Arc::new(step.clone()), self.revision, 0), out);
-        }
-        Ok(())
-    }
-
-    fn drop_step(&mut self, id: u32) {
-        self.failed.remove(&id);
-        let Some(step) = self.steps.get_mut(&id) else {
-            return;
-        };
-        match step.state {
-            StepState::Waiting | StepState::Active => self.unfinished -= 1,
-            StepState::Failed => {}
-            StepState::Succeeded | StepState::Dropped => return,
-        }
-        step.state = StepState::Dropped;
-    }
-
-    /// How many steps may still be added.
-    fn steps_left(&self) -> usize {
-        (self.submission.envelope.steps_max as usize).saturating_sub(self.steps.len())
-    }
-
-    fn note(&mut self, revision: u32, reason: &str, added: Vec<u32>, dropped: Vec<u32>, usage: &Usage) {
-        let reason = reason.to_owned();
-        self.revisions.push(RevisionNote { revision, reason, added, dropped, nano_usd: usage.nano_usd });
-    }
-}
-
-fn misplaced(message: &str) -> Fault {
-    Fault::new(Code::Malformed, None, message)
 }

@@ -23,6 +23,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks while waiting for news that may have been missed.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// The states of a run that is over.
+const ENDS: [&str; 4] = ["succeeded", "failed", "cancelled", "expired"];
+
 /// A question to the owner of a shard.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
@@ -72,11 +75,21 @@ impl Client {
         let run = self.name(submission.task.tenant(), key);
         // A run that has ended is forgotten by its shard and would start anew; of
         // one that is active a second record would outlive it in the log.
-        if key.is_some() && !matches!(self.find(&run).await, Ok(Found::Unknown) | Err(Error::NoOwner(_))) {
+        if key.is_some() && self.is_known(&run).await? {
             return Ok(run);
         }
         self.bus.append(&run, &Fact::TaskSubmitted(Box::new(submission))).await?;
         Ok(run)
+    }
+
+    /// Whether a run exists for sure. One that its shard's owner cannot be asked
+    /// about is submitted again: the fold ignores what it knows.
+    async fn is_known(&self, run: &RunId) -> Result<bool, Error> {
+        match self.find(run).await {
+            Ok(Found::Active(_) | Found::Ended(_)) => Ok(true),
+            Ok(Found::Unknown) | Err(Error::NoOwner(_)) => Ok(false),
+            Err(_) => Ok(self.bus.ended(run).await?.is_some()),
+        }
     }
 
     /// The run id of a key, or a new one. Its shard is drawn from the id itself.
@@ -104,7 +117,9 @@ impl Client {
     pub async fn find(&self, run: &RunId) -> Result<Found, Error> {
         let asked = self.ask(run.shard(), &Question::Run { run: run.clone() }).await;
         if let Ok(Some(document)) = asked {
-            return Ok(Found::Active(document));
+            // The owner answers for a run until its document is kept.
+            let ended = document["state"].as_str().is_some_and(|state| ENDS.contains(&state));
+            return Ok(if ended { Found::Ended(document) } else { Found::Active(document) });
         }
         match self.bus.ended(run).await? {
             Some(ended) => Ok(Found::Ended(ended.document)),

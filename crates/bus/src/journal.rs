@@ -15,6 +15,13 @@ use crate::{
     broker::{self, Headers, LogEntry, Published},
 };
 
+/// The broker's own header for names that it takes once within two minutes: a
+/// submit that is repeated because its ack was lost is one record.
+const MESSAGE_ID: &str = "Nats-Msg-Id";
+
+/// The header that names a record's run: a body by reference may be out of reach.
+pub(crate) const RUN: &str = "Pf-Run";
+
 /// Between two tries to fetch a body by reference.
 const BODY_RETRY: Duration = Duration::from_millis(250);
 
@@ -27,6 +34,8 @@ pub struct JournalEntry {
     pub at_ms: u64,
     /// The subject it came on.
     pub subject: String,
+    /// The run it is about, where that can be told without reading it whole.
+    pub run: Option<RunId>,
     /// What it says, or why it cannot be read.
     pub content: Result<decode::Entry, Error>,
     /// Its bytes as they are in the log.
@@ -41,8 +50,11 @@ impl Bus {
     /// in the log all the same, and appending it again does no harm.
     pub async fn append(&self, run: &RunId, fact: &Fact) -> Result<(), Error> {
         let subject = subjects::record(run.shard(), encode::kind(fact));
-        let name = matches!(fact, Fact::TaskSubmitted(_)).then(|| run.as_str());
-        let published = self.publish_named(subject, encode::record(run.as_str(), fact), name).await?;
+        let mut headers = Headers::from([(RUN.to_owned(), run.to_string())]);
+        if matches!(fact, Fact::TaskSubmitted(_)) {
+            headers.insert(MESSAGE_ID.to_owned(), run.to_string());
+        }
+        let published = self.publish_with(subject, encode::record(run.as_str(), fact), headers).await?;
         debug_assert!(matches!(published, Published::Stored(_)), "a log refuses nothing");
         Ok(())
     }
@@ -83,7 +95,8 @@ impl Bus {
                 content => break content,
             }
         };
-        JournalEntry { seq, at_ms, subject, content, payload }
+        let run = headers.get(RUN).and_then(|run| run.parse().ok()).or_else(|| decode::run_of(&payload));
+        JournalEntry { seq, at_ms, subject, run, content, payload }
     }
 
     async fn read_entry(

@@ -34,9 +34,6 @@ pub use self::{
 };
 use crate::broker::{Broker, Headers, Outgoing, Published};
 
-/// The broker's own header for names that it takes once.
-const MESSAGE_ID: &str = "Nats-Msg-Id";
-
 /// What can go wrong on the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -109,19 +106,18 @@ impl Bus {
 
     /// Publishes under a name, with the current trace context, large bodies by reference.
     async fn publish(&self, subject: String, payload: Vec<u8>) -> Result<Published, Error> {
-        self.publish_named(subject, payload, None).await
+        self.publish_with(subject, payload, Headers::new()).await
     }
 
-    /// Likewise, under a name that the broker takes once within its window of two
-    /// minutes: a submit that is repeated because its ack was lost is one record.
-    async fn publish_named(
+    /// Likewise, with headers of its own.
+    async fn publish_with(
         &self,
         subject: String,
         payload: Vec<u8>,
-        name: Option<&str>,
+        own: Headers,
     ) -> Result<Published, Error> {
         let mut headers = trace::current();
-        headers.extend(name.map(|name| (MESSAGE_ID.to_owned(), name.to_owned())));
+        headers.extend(own);
         let payload = blobs::check_in(&*self.broker, Bytes::from(payload), &mut headers).await?;
         Ok(self.broker.publish(Outgoing { subject, headers, payload }).await?)
     }
@@ -153,10 +149,12 @@ impl Bus {
     /// # Errors
     /// When the broker cannot be reached.
     pub async fn broadcast_cancel(&self, run: &RunId) -> Result<(), Error> {
-        // Kept for workers that are away just now; that it is there already is as good.
-        self.broker.kv_cas(subjects::CANCELS, run.as_str(), Bytes::new(), 0).await?;
-        let subject = subjects::cancel(run);
-        Ok(self.broker.publish_live(subject, Headers::new(), Bytes::new()).await?)
+        let told = self.broker.publish_live(subjects::cancel(run), Headers::new(), Bytes::new()).await;
+        // Kept for workers that are away just now; who is there has been told already.
+        if let Err(error) = self.broker.kv_cas(subjects::CANCELS, run.as_str(), Bytes::new(), 0).await {
+            tracing::warn!(%run, %error, "a cancel is not kept for workers that are away");
+        }
+        Ok(told?)
     }
 
     /// Appends the record of a takeover.

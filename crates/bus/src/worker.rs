@@ -109,7 +109,12 @@ impl Worker {
         let cancels = self.cancels.clone();
         let listened = self.bus.broker().subscribe(subjects::CANCEL_FILTER).await?;
         match self.bus.broker().kv_all(subjects::CANCELS).await {
-            Ok(kept) => kept.keys().for_each(|run| cancels.cancel(run)),
+            Ok(kept) => {
+                let mut kept: Vec<_> = kept.into_iter().collect();
+                // Oldest first: those are forgotten first.
+                kept.sort_by_key(|(_, entry)| entry.revision);
+                kept.iter().for_each(|(run, _)| cancels.cancel(run));
+            }
             Err(error) => tracing::warn!(%error, "cancels from before this start are not known"),
         }
         jobs.spawn(async move { cancels.listen(listened).await });

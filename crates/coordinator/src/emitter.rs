@@ -1,7 +1,7 @@
 //! Carries out commands: one match. Every command has a name that the broker
 //! takes once, so carrying one out again after an unknown outcome is harmless.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use planfleet_bus::{
@@ -143,7 +143,8 @@ async fn keep_without_outputs(bus: &Bus, document: &RunDocument) -> Option<RunId
     small.steps.iter_mut().for_each(|step| step.output = None);
     let note = "its outputs are larger than a document may be, and are not kept";
     small.reason = Some(small.reason.map_or_else(|| note.to_owned(), |reason| format!("{reason}\n{note}")));
-    while let Err(error) = try_once(bus, &Command::FinishRun(Box::new(small.clone()))).await {
+    let small = Arc::new(small);
+    while let Err(error) = try_once(bus, &Command::FinishRun(Arc::clone(&small))).await {
         if error.is_permanent() {
             tracing::error!(run = %small.run_id, %error, "document not kept");
             break;
@@ -151,7 +152,7 @@ async fn keep_without_outputs(bus: &Bus, document: &RunDocument) -> Option<RunId
         tracing::warn!(run = %small.run_id, %error, "document not kept; trying again");
         sleep(RETRY).await;
     }
-    Some(small.run_id)
+    Some(small.run_id.clone())
 }
 
 async fn try_once(bus: &Bus, command: &Command) -> Result<Option<RunId>, planfleet_bus::Error> {

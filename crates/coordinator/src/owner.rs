@@ -14,14 +14,12 @@ use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use planfleet_bus::{Bus, DeadLetter, Error, JournalEntry, broker::LiveMessage, lease::Held, live::News};
 use planfleet_core::{
     command::Command,
+    document::RunDocument,
     id::{RunId, ShardId},
     record::{Fact, Record, Timer},
     shard::Shard,
 };
-use planfleet_proto::{
-    decode::{self, Entry},
-    subjects,
-};
+use planfleet_proto::{decode::Entry, subjects};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +37,7 @@ use crate::{
 const FOLD_BATCH: usize = 512;
 
 /// The wait for a timer that is due when it is armed.
-const TIMER_AGAIN_MS: u64 = 250;
+const TIMER_AGAIN_MS: u64 = 1_000;
 
 /// How driving a shard ended.
 #[derive(Debug)]
@@ -62,16 +60,19 @@ pub(crate) struct Owner {
     timers: Timers,
     emitter: Emitter,
     /// Runs whose documents are not kept yet.
-    finishing: BTreeMap<RunId, Span>,
+    finishing: BTreeMap<RunId, Finishing>,
     folded_to: u64,
     trimmed_to: u64,
 }
 
-/// Where a run's records begin and end in the log.
-#[derive(Debug, Clone, Copy)]
-struct Span {
+/// A run that has ended and whose document is not kept yet.
+#[derive(Debug, Clone)]
+struct Finishing {
+    /// Where its records begin in the log.
     first_seq: u64,
+    /// Where they end.
     last_seq: u64,
+    document: Arc<RunDocument>,
 }
 
 type Journal = BoxStream<'static, Result<JournalEntry, Error>>;
@@ -103,6 +104,7 @@ impl Owner {
     pub(crate) async fn drive(mut self, membership: &Membership, stop: &CancellationToken) -> Ending {
         let ending = match self.replay(stop).await {
             Ok(journal) => self.serve(journal, membership, stop).await,
+            Err(Stop::Asked) => self.hand_over().await,
             Err(Stop::Lost(why)) => Ending::Lost(why),
             Err(Stop::Broker(error)) => {
                 tracing::warn!(shard = self.id, %error, "cannot read the log");
@@ -129,7 +131,7 @@ impl Owner {
             match turn {
                 Ok(Turn::Go) => {}
                 Ok(Turn::Renewed) if membership.prefers_self(self.id) => {}
-                Ok(Turn::Renewed | Turn::Stop) => return self.hand_over().await,
+                Ok(Turn::Renewed | Turn::Stop) | Err(Stop::Asked) => return self.hand_over().await,
                 Err(Stop::Lost(why)) => return Ending::Lost(why),
                 Err(Stop::Broker(error)) => {
                     tracing::warn!(shard = self.id, %error, "broker trouble; going on");
@@ -156,6 +158,8 @@ impl Owner {
             () = stop.cancelled() => return Ok(Turn::Stop),
             _ = renewals.tick() => {
                 self.renew().await?;
+                // A slow renewal must not make the next one due at once, and nothing else.
+                renewals.reset();
                 return Ok(Turn::Renewed);
             }
             finished = self.emitter.next(), if !self.emitter.is_idle() => {
@@ -164,7 +168,7 @@ impl Owner {
                 }
             }
             () = sleep(timer_wait) => self.fire_due(),
-            Some(question) = asked.next() => reads::answer(&self.bus, &self.shard, self.now_ms(), question).await,
+            Some(question) = asked.next() => self.answer(question).await,
             entry = journal.next(), if !self.emitter.is_full() => {
                 let Some(entry) = entry else { return Err(Stop::Lost("the log ended")) };
                 self.fold_batch(entry?, journal).await?;
@@ -193,7 +197,7 @@ impl Owner {
 
     /// Folds one entry. What cannot be read is set aside and stops nobody.
     async fn fold(&mut self, entry: JournalEntry) -> Result<Vec<Command>, Stop> {
-        let JournalEntry { seq, subject, content, payload, .. } = entry;
+        let JournalEntry { seq, subject, run, content, payload, .. } = entry;
         let mut commands = Vec::new();
         match content {
             Ok(Entry::Run(record)) => self.fold_record(seq, *record, &mut commands),
@@ -208,7 +212,7 @@ impl Owner {
                     return Err(Stop::Lost("another coordinator has opened a newer epoch"));
                 }
             }
-            Err(error) => self.set_aside(seq, subject, payload, &error),
+            Err(error) => self.set_aside(seq, subject, run, payload, &error),
         }
         self.folded_to = self.folded_to.max(seq);
         Ok(commands)
@@ -228,22 +232,31 @@ impl Owner {
         self.instruments.active_runs(difference(before, self.shard.len()));
         for command in commands.iter() {
             if let Command::FinishRun(document) = command {
-                self.finishing.insert(run.clone(), Span { first_seq, last_seq: seq });
+                let document = Arc::clone(document);
                 self.instruments.run_ended(document.state.as_str());
+                self.finishing.insert(run.clone(), Finishing { first_seq, last_seq: seq, document });
             }
         }
     }
 
-    fn set_aside(&mut self, seq: u64, subject: String, payload: bytes::Bytes, error: &Error) {
-        // The owner before has done so with everything that it has folded.
+    fn set_aside(
+        &mut self,
+        seq: u64,
+        subject: String,
+        run: Option<RunId>,
+        payload: bytes::Bytes,
+        error: &Error,
+    ) {
+        // A run must not wait for what nobody can read; asking again for its end changes nothing.
+        if let Some(run) = run.filter(|run| self.shard.first_seq(run).is_some()) {
+            self.emitter.give_up(run, format!("record {seq} of it cannot be read: {error}"));
+        }
+        // The owner before has set aside what is unreadable of all that it has folded.
         if seq <= self.held.lease.folded_to {
             return;
         }
         tracing::error!(shard = self.id, seq, subject, %error, "unreadable record set aside in the dead letters");
         self.instruments.dead_letter();
-        if let Some(run) = decode::run_of(&payload).filter(|run| self.shard.first_seq(run).is_some()) {
-            self.emitter.give_up(run, format!("record {seq} of it cannot be read: {error}"));
-        }
         self.emitter.set_aside(DeadLetter {
             to: subjects::dead_record(self.id),
             stream: subjects::log(self.id),
@@ -279,6 +292,19 @@ impl Owner {
         }
     }
 
+    /// Answers from memory; a run whose document is on its way is answered with that.
+    async fn answer(&mut self, question: LiveMessage) {
+        let now_ms = self.now_ms();
+        let (shard, finishing) = (&self.shard, &self.finishing);
+        let document = |run: &RunId| match finishing.get(run) {
+            Some(ended) => Some(ended.document.as_ref().clone()),
+            None => shard.document(run, now_ms),
+        };
+        if let Some((reply, answer)) = reads::answer(shard, document, question) {
+            reads::send(&self.bus, reply, &answer).await;
+        }
+    }
+
     fn fire_due(&mut self) {
         for (run, timer) in self.timers.due(self.now_ms()) {
             self.emitter.fire(run, timer);
@@ -299,6 +325,8 @@ enum Turn {
 
 /// Why driving cannot go on.
 enum Stop {
+    /// The process stops.
+    Asked,
     Lost(&'static str),
     Broker(Error),
 }

@@ -6,7 +6,7 @@ use planfleet_bus::{
     broker::{Headers, LiveMessage},
     client::Question,
 };
-use planfleet_core::{document::RunDocument, shard::Shard};
+use planfleet_core::{document::RunDocument, id::RunId, shard::Shard};
 use serde_json::Value;
 
 /// An answer is one message, which the broker limits to a megabyte: a document
@@ -16,20 +16,28 @@ const ANSWER_BYTES_MAX: usize = 768 * 1024;
 /// Runs of one list: an owner has other things to do.
 const LIST_MAX: usize = 200;
 
-/// Answers one question, if it is one and somebody waits for the answer.
-pub(crate) async fn answer(bus: &Bus, shard: &Shard, now_ms: u64, asked: LiveMessage) {
-    let Some(reply) = asked.reply else { return };
+/// The answer to one question, if it is one and somebody waits for it, and where it goes.
+pub(crate) fn answer(
+    shard: &Shard,
+    document: impl Fn(&RunId) -> Option<RunDocument>,
+    asked: LiveMessage,
+) -> Option<(String, Value)> {
+    let reply = asked.reply?;
     let Ok(question) = serde_json::from_slice::<Question>(&asked.payload) else {
         tracing::debug!(subject = asked.subject, "a question that is none");
-        return;
+        return None;
     };
     let answer = match question {
-        Question::Run { run } => shard.document(&run, now_ms).map_or(Value::Null, fitted),
+        Question::Run { run } => document(&run).map_or(Value::Null, fitted),
         Question::List { limit } => {
-            let runs = shard.active().take(limit.min(LIST_MAX)).filter_map(|run| shard.document(run, now_ms));
-            runs.map(outline).collect()
+            shard.active().take(limit.min(LIST_MAX)).filter_map(document).map(outline).collect()
         }
     };
+    Some((reply, answer))
+}
+
+/// Sends an answer. Whoever asked asks again if it is lost.
+pub(crate) async fn send(bus: &Bus, reply: String, answer: &Value) {
     if let Err(error) =
         bus.broker().publish_live(reply, Headers::new(), Bytes::from(answer.to_string())).await
     {

@@ -35,7 +35,7 @@ pub enum Command {
         run: RunId,
     },
     /// Keep the run's document; the run is forgotten.
-    FinishRun(Box<RunDocument>),
+    FinishRun(Arc<RunDocument>),
 }
 
 /// Planning work: everything that a planner needs, and nothing else of the run.

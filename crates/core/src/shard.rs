@@ -1,6 +1,9 @@
 //! A shard: the runs of one log, and the fold over it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use crate::{
     command::Command,
@@ -10,6 +13,13 @@ use crate::{
     run::{Ignored, Run, Why},
 };
 
+/// A repeated submit comes within the half minute for which a publisher tries
+/// again; this leaves ample room for a slow broker.
+const ENDED_REMEMBERED_MS: u64 = 600_000;
+
+/// Bound on memory, whatever the rate at which runs end.
+const ENDED_REMEMBERED_MAX: usize = 100_000;
+
 /// The runs of one log.
 #[derive(Debug, Default)]
 pub struct Shard {
@@ -17,6 +27,10 @@ pub struct Shard {
     /// Active runs by the sequence of their first record: the oldest is what a
     /// replay has to start from.
     by_seq: BTreeMap<u64, RunId>,
+    /// Runs that have ended lately, which a repeated submit must not start again.
+    ended: BTreeSet<RunId>,
+    /// The same by when they ended.
+    ended_at: VecDeque<(u64, RunId)>,
 }
 
 #[derive(Debug)]
@@ -33,17 +47,23 @@ impl Shard {
     /// When the record changes nothing; that is normal, and to be counted.
     pub fn apply(&mut self, seq: u64, record: Record, out: &mut Vec<Command>) -> Result<(), Ignored> {
         let Record { run: id, at_ms, fact } = record;
+        self.forget_ended(at_ms);
         match (self.runs.get_mut(&id), fact) {
             (Some(entry), fact) => {
                 let outcome = entry.run.apply(fact, at_ms, out);
                 if entry.run.ended() {
-                    self.forget(&id);
+                    self.forget(&id, at_ms);
                 }
                 outcome
             }
+            (None, Fact::TaskSubmitted(_)) if self.ended.contains(&id) => {
+                Err(Ignored { record: "TaskSubmitted", state: "Ended", why: Why::Repeated })
+            }
             (None, Fact::TaskSubmitted(submission)) => {
                 let run = Run::start(id.clone(), Arc::from(submission), at_ms, out);
-                if !run.ended() {
+                if run.ended() {
+                    self.remember(id, at_ms);
+                } else {
                     self.by_seq.insert(seq, id.clone());
                     self.runs.insert(id, Entry { run, first_seq: seq });
                 }
@@ -53,9 +73,28 @@ impl Shard {
         }
     }
 
-    fn forget(&mut self, id: &RunId) {
+    fn forget(&mut self, id: &RunId, at_ms: u64) {
         if let Some(entry) = self.runs.remove(id) {
             self.by_seq.remove(&entry.first_seq);
+        }
+        self.remember(id.clone(), at_ms);
+    }
+
+    fn remember(&mut self, id: RunId, at_ms: u64) {
+        if self.ended.insert(id.clone()) {
+            self.ended_at.push_back((at_ms, id));
+        }
+    }
+
+    fn forget_ended(&mut self, now_ms: u64) {
+        let too_many = |ended: &VecDeque<_>| ended.len() > ENDED_REMEMBERED_MAX;
+        while let Some((at_ms, _)) = self.ended_at.front() {
+            if at_ms.saturating_add(ENDED_REMEMBERED_MS) > now_ms && !too_many(&self.ended_at) {
+                break;
+            }
+            if let Some((_, id)) = self.ended_at.pop_front() {
+                self.ended.remove(&id);
+            }
         }
     }
 

@@ -86,7 +86,7 @@ fn run_to_its_end(steps: Vec<PlanStep>, output: impl Fn(StepId) -> String) -> Ou
                 Command::DispatchStep(order) => dispatched.push(order.step),
                 Command::FinishRun(document) => {
                     assert_eq!(next, dispatched.len(), "nothing is left open");
-                    return Outcome { dispatched, document: *document };
+                    return Outcome { dispatched, document: (*document).clone() };
                 }
                 other => unreachable!("{other:?}"),
             }

@@ -58,14 +58,14 @@ impl Owner {
             .shard
             .oldest_seq()
             .into_iter()
-            .chain(self.finishing.values().map(|span| span.first_seq))
+            .chain(self.finishing.values().map(|ended| ended.first_seq))
             .min();
         oldest.unwrap_or(self.folded_to + 1)
     }
 
     /// The documents of all runs that ended up to here are kept.
     fn kept_to(&self) -> u64 {
-        let unkept = self.finishing.values().map(|span| span.last_seq).min();
+        let unkept = self.finishing.values().map(|ended| ended.last_seq).min();
         unkept.map_or(self.folded_to, |seq| seq - 1).max(self.held.lease.kept_to)
     }
 

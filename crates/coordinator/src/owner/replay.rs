@@ -3,10 +3,14 @@
 
 use futures::StreamExt as _;
 use planfleet_core::command::Command;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, Interval, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Journal, Owner, Stop};
+
+/// Looks at the tail before commands are emitted. Each round is shorter than the
+/// one before, as only what came meanwhile is left.
+const ROUNDS_MAX: u32 = 4;
 
 impl Owner {
     /// Opens the epoch and folds everything there is in silence, then emits what is owed.
@@ -16,10 +20,15 @@ impl Owner {
         let mut journal = self.bus.read_journal(self.id, from).await?;
         let mut owed = Vec::new();
         let started = Instant::now();
+        let mut renewals = interval_at(Instant::now() + self.config.lease_renew, self.config.lease_renew);
         let mut tail = self.bus.journal_tail(self.id).await?;
-        while self.folded_to < tail {
-            self.replay_to(tail, &mut journal, &mut owed, stop).await?;
-            // What was finished meanwhile must not be dispatched again.
+        // What was finished while the log was read must not be dispatched again, so
+        // the tail is looked at anew; a log that keeps growing is caught up with later.
+        for _ in 0..ROUNDS_MAX {
+            if self.folded_to >= tail {
+                break;
+            }
+            self.replay_to(tail, &mut journal, &mut owed, &mut renewals, stop).await?;
             tail = self.bus.journal_tail(self.id).await?;
         }
         owed.extend(self.shard.owed());
@@ -42,14 +51,17 @@ impl Owner {
         tail: u64,
         journal: &mut Journal,
         owed: &mut Vec<Command>,
+        renewals: &mut Interval,
         stop: &CancellationToken,
     ) -> Result<(), Stop> {
-        let mut renewals = interval(self.config.lease_renew);
         while self.folded_to < tail {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(Stop::Lost("stopped while the log was replayed")),
-                _ = renewals.tick() => self.renew().await?,
+                () = stop.cancelled() => return Err(Stop::Asked),
+                _ = renewals.tick() => {
+                    self.renew().await?;
+                    renewals.reset();
+                }
                 entry = journal.next() => {
                     let Some(entry) = entry else { return Err(Stop::Lost("the log ended")) };
                     let entry = entry?;

@@ -43,7 +43,7 @@ async fn a_deadline_that_passed_while_nobody_was_there_is_noticed_at_once() {
     let began = Instant::now();
     let _b = fleet.start_alone("b").await;
     assert_eq!(fleet.ended(&run).await["state"], "expired");
-    assert!(began.elapsed() < EXACT + Duration::from_millis(250), "{:?}", began.elapsed());
+    assert!(began.elapsed() < EXACT + Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! When a run is over, and what is kept of it.
 
+use std::sync::Arc;
+
 use super::{
     Phase, Run,
     step::{Step, StepState, Work},
@@ -105,7 +107,7 @@ impl Run {
         if busy {
             out.push(Command::BroadcastCancel { run: self.id.clone() });
         }
-        out.push(Command::FinishRun(Box::new(document)));
+        out.push(Command::FinishRun(Arc::new(document)));
     }
 
     /// The run as it stands.

@@ -57,7 +57,12 @@ pub(super) async fn dev(
     };
     let _ = std::fs::remove_file(&address);
     health.cancel();
-    fleet.stop().await;
+    // Without its broker or a role there is nothing left to drain.
+    if failed.is_some() {
+        fleet.abandon().await;
+    } else {
+        fleet.stop().await;
+    }
     failed.map_or(Ok(ExitCode::SUCCESS), |failure| Err(Failure::unexpected(failure)))
 }
 

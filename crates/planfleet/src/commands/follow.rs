@@ -29,6 +29,9 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 /// How long the fleet may be out of reach before following ends.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a submit may wait behind a shard's backlog before anything is known of it.
+const BACKLOG_PATIENCE: Duration = Duration::from_secs(600);
+
 /// Steps with a line of their own on a terminal.
 const LINES_MAX: usize = 30;
 
@@ -74,7 +77,7 @@ async fn elapsed(within: Option<Duration>) {
 
 async fn until_ended(client: &Client, run: &RunId, view: &mut View) -> Result<Value, Failure> {
     let mut news = client.watch(run).await?;
-    let mut trouble_since: Option<Instant> = None;
+    let (mut trouble_since, mut unknown_since) = (None, None);
     loop {
         match client.find(run).await {
             Ok(Found::Ended(document)) => {
@@ -89,9 +92,9 @@ async fn until_ended(client: &Client, run: &RunId, view: &mut View) -> Result<Va
                 let unknown = || {
                     Failure::unreachable(format!("no coordinator has taken up run {run}; is one running?"))
                 };
-                wait_out(&mut trouble_since).ok_or_else(unknown)?;
+                wait_out(&mut unknown_since, BACKLOG_PATIENCE).ok_or_else(unknown)?;
             }
-            Err(error) => wait_out(&mut trouble_since).ok_or_else(|| Failure::from(error))?,
+            Err(error) => wait_out(&mut trouble_since, PATIENCE).ok_or_else(|| Failure::from(error))?,
         }
         if let Ok(Some(piece)) = timeout(LOOK_MAX, news.next()).await {
             view.hint(&piece);
@@ -106,9 +109,9 @@ async fn until_ended(client: &Client, run: &RunId, view: &mut View) -> Result<Va
 
 /// A coordinator that is being taken over, or a broker that elects, is waited
 /// for; `None` when patience is at its end.
-fn wait_out(since: &mut Option<Instant>) -> Option<()> {
+fn wait_out(since: &mut Option<Instant>, patience: Duration) -> Option<()> {
     let since = since.get_or_insert_with(Instant::now);
-    (since.elapsed() < PATIENCE).then_some(())
+    (since.elapsed() < patience).then_some(())
 }
 
 /// What a person sees of a run that goes on.

@@ -10,6 +10,7 @@ use planfleet_core::{
 };
 use planfleet_runtime::config::{ModelSettings, Settings};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::{connect, follow, report};
@@ -118,8 +119,12 @@ fn detached(cli: &Cli, run: &RunId) -> Result<(), Failure> {
 /// A local run ends with its process: it is cancelled, and what there is of it is printed.
 async fn end_local(cli: &Cli, client: &Client, run: &RunId, code: Code) -> Result<ExitCode, Failure> {
     let why = if code == Code::TimedOut { "the time given is over" } else { "interrupted" };
-    client.cancel(run, why).await?;
-    if let Some(document) = client.wait(run, CANCEL_PATIENCE).await? {
+    let ended = async {
+        client.cancel(run, why).await.ok()?;
+        client.wait(run, CANCEL_PATIENCE).await.ok()?
+    };
+    // Whatever comes of it, this is how the command ends.
+    if let Ok(Some(document)) = timeout(CANCEL_PATIENCE * 2, ended).await {
         report::print(cli, &document)?;
     }
     Err(Failure::new(code, format!("{why}; a local run ends with its process")))

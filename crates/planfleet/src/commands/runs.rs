@@ -18,6 +18,9 @@ use crate::{
 /// Longer than another coordinator takes to own the shard of one that has died.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
 
+/// How long a run may take from its submit to its owner's knowledge.
+const FOLD_MAX: Duration = Duration::from_secs(2);
+
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) async fn runs(cli: &Cli, command: &RunsCommand, settings: &Settings) -> Result<ExitCode, Failure> {
@@ -63,6 +66,8 @@ async fn look(client: &Client, id: &RunId) -> Result<Found, Failure> {
     loop {
         match client.find(id).await {
             Err(BusError::NoOwner(_)) if started.elapsed() < TAKEOVER_MAX => sleep(LOOK_EVERY).await,
+            // Submitted just now, its record may not have been folded yet.
+            Ok(Found::Unknown) if started.elapsed() < FOLD_MAX => sleep(LOOK_EVERY).await,
             found => return Ok(found?),
         }
     }

@@ -15,6 +15,7 @@
 mod bad_input;
 mod commands;
 mod crashes;
+mod deploy;
 mod dev;
 mod endings;
 mod execution;

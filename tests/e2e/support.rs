@@ -19,7 +19,7 @@ pub(crate) use self::{
     broker::Broker,
     fleet::Fleet,
     home::Home,
-    installed::local_model,
+    installed::{local_model, nats_server},
     process::{Outcome, Process, alive, descendants, kill},
     receiver::{Receiver, Span},
     rig::Rig,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The nats-server program.
-pub(super) fn nats_server() -> PathBuf {
+pub(crate) fn nats_server() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin");
     let folders = std::iter::once(beside).chain(std::env::split_paths(&path));

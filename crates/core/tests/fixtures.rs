@@ -2,7 +2,7 @@
 //! starts the moment the last of those it waits for has ended, so that a plan
 //! takes exactly as long as its critical path.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot read its fixtures has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::{
     cmp::Reverse,

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-/// The largest object, as design section 12 has it.
-pub const OBJECT_BYTES_MAX: usize = 64 << 20;
+/// The largest object: a body by reference is one.
+pub const OBJECT_BYTES_MAX: usize = planfleet_proto::BLOB_BYTES_MAX;
 
 /// Message headers. Few per message, so an ordered map keeps encodings stable.
 pub type Headers = BTreeMap<String, String>;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt as _, future::join_all};
 use planfleet_core::{
+    document::RunState,
     id::{RunId, ShardId},
     record::Fact,
     task::Submission,
@@ -22,9 +23,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Between two looks while waiting for news that may have been missed.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-
-/// The states of a run that is over.
-const ENDS: [&str; 4] = ["succeeded", "failed", "cancelled", "expired"];
 
 /// A question to the owner of a shard.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -118,7 +116,7 @@ impl Client {
         let asked = self.ask(run.shard(), &Question::Run { run: run.clone() }).await;
         if let Ok(Some(document)) = asked {
             // The owner answers for a run until its document is kept.
-            let ended = document["state"].as_str().is_some_and(|state| ENDS.contains(&state));
+            let ended = RunState::deserialize(&document["state"]).is_ok_and(RunState::is_end);
             return Ok(if ended { Found::Ended(document) } else { Found::Active(document) });
         }
         match self.bus.ended(run).await? {

@@ -51,8 +51,6 @@ pub struct Models {
 
 /// The executor of one process and pool.
 pub struct Executor {
-    bus: Bus,
-    config: Config,
     shared: Arc<Shared>,
 }
 
@@ -69,14 +67,8 @@ impl Executor {
     /// An executor with these models and tools.
     #[must_use]
     pub fn build(bus: Bus, config: Config, models: Models, tools: Arc<Registry>) -> Self {
-        let shared = Arc::new(Shared {
-            bus: bus.clone(),
-            config: config.clone(),
-            models,
-            tools,
-            instruments: Instruments::new(),
-        });
-        Self { bus, config, shared }
+        let shared = Arc::new(Shared { bus, config, models, tools, instruments: Instruments::new() });
+        Self { shared }
     }
 
     /// Works until `stop`, then drains.
@@ -84,12 +76,13 @@ impl Executor {
     /// # Errors
     /// When the broker is out of reach at the start; later it is waited for.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let worker = Worker::new(self.bus, self.config.pool.clone());
         let shared = self.shared;
+        let worker = Worker::new(shared.bus.clone(), shared.config.pool.clone());
+        let grace = shared.config.grace;
         let handler = move |job| {
             let shared = Arc::clone(&shared);
             async move { attempt::carry_out(&shared, job).await }
         };
-        worker.run(stop, self.config.grace, handler).await
+        worker.run(stop, grace, handler).await
     }
 }

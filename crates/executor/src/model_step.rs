@@ -159,8 +159,7 @@ fn response_format(order: &StepOrder) -> Option<JsonSchemaFormat> {
 }
 
 fn definitions(shared: &Shared, order: &StepOrder) -> Vec<ToolDefinition> {
-    let catalog = shared.tools.catalog();
-    let wanted = order.spec.tools.iter().filter_map(|name| catalog.get(name));
+    let wanted = order.spec.tools.iter().filter_map(|name| shared.tools.spec(name));
     wanted
         .map(|tool| ToolDefinition {
             name: tool.name.clone(),

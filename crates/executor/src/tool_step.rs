@@ -20,8 +20,7 @@ pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spen
         return Err(Failure::new(FailureClass::ToolError, "a tool step that names no tool"));
     };
     let context = context(order);
-    let catalog = shared.tools.catalog();
-    let arguments = match catalog.get(name) {
+    let arguments = match shared.tools.spec(name) {
         Some(tool) => arguments::arguments(tool, &order.inputs)?,
         // The registry's own refusal says which tools there are.
         None => serde_json::Map::new(),

@@ -153,12 +153,7 @@ fn folder(settings: &Settings, keep: bool) -> Result<Folder, Failure> {
 
 /// The folder for all data of this user.
 pub(crate) fn data_dir(settings: &Settings) -> PathBuf {
-    if !settings.data.dir.is_empty() {
-        return PathBuf::from(&settings.data.dir);
-    }
-    let home = || ProcessEnv.get("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    let base = ProcessEnv.get("XDG_DATA_HOME").map(PathBuf::from).or_else(home);
-    base.unwrap_or_else(std::env::temp_dir).join("planfleet")
+    PathBuf::from(&settings.data.dir)
 }
 
 /// Where `planfleet dev` writes how to reach it.

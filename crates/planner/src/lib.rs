@@ -40,8 +40,6 @@ pub struct Config {
 
 /// The planner of one process.
 pub struct Planner {
-    bus: Bus,
-    config: Config,
     shared: Arc<Shared>,
 }
 
@@ -59,14 +57,8 @@ impl Planner {
     /// A planner with that model and the tools that plans may name.
     #[must_use]
     pub fn build(bus: Bus, config: Config, model: Option<ModelHandle>, tools: ToolCatalog) -> Self {
-        let shared = Arc::new(Shared {
-            bus: bus.clone(),
-            config: config.clone(),
-            model,
-            tools,
-            instruments: Instruments::new(),
-        });
-        Self { bus, config, shared }
+        let shared = Arc::new(Shared { bus, config, model, tools, instruments: Instruments::new() });
+        Self { shared }
     }
 
     /// Works until `stop`, then drains.
@@ -74,12 +66,13 @@ impl Planner {
     /// # Errors
     /// When the broker is out of reach at the start; later it is waited for.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let worker = Worker::new(self.bus, self.config.pool.clone());
         let shared = self.shared;
+        let worker = Worker::new(shared.bus.clone(), shared.config.pool.clone());
+        let grace = shared.config.grace;
         let handler = move |job| {
             let shared = Arc::clone(&shared);
             async move { draft::write(&shared, job).await }
         };
-        worker.run(stop, self.config.grace, handler).await
+        worker.run(stop, grace, handler).await
     }
 }

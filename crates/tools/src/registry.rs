@@ -97,6 +97,12 @@ impl Registry {
         self.tools.iter().map(|(name, known)| (name.clone(), known.tool.spec().clone())).collect()
     }
 
+    /// One tool's contract.
+    #[must_use]
+    pub fn spec(&self, name: &str) -> Option<&ToolSpec> {
+        self.tools.get(name).map(|known| known.tool.spec())
+    }
+
     /// Calls a tool.
     ///
     /// # Errors

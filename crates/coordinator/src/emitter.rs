@@ -6,15 +6,16 @@ use std::{sync::Arc, time::Duration};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use planfleet_bus::{
     Bus, DeadLetter, Error,
-    live::{News, RUN_FINISHED},
+    live::{APPROVAL_ASKED, News, RUN_FINISHED},
     worker,
 };
 use planfleet_core::{
     command::Command,
     document::RunDocument,
     failure::{Failure, FailureClass},
-    id::RunId,
-    record::{Fact, Timer},
+    id::{RunId, StepId},
+    reason::{End, EndCode},
+    record::{Fact, Gate, Timer},
 };
 use planfleet_proto::subjects::WorkKind;
 use tokio::time::sleep;
@@ -126,7 +127,9 @@ async fn instead(bus: &Bus, command: &Command, error: &Error) -> Option<RunId> {
             (&order.run, worker::failed(what, order.draft.attempt, failure))
         }
         Command::FinishRun(document) => return keep_without_outputs(bus, document).await,
-        Command::BroadcastCancel { .. } | Command::ArmTimer { .. } => return None,
+        Command::BroadcastCancel { .. } | Command::AskApproval { .. } | Command::ArmTimer { .. } => {
+            return None;
+        }
     };
     while let Err(error) = bus.append(run, &fact).await {
         tracing::warn!(%run, %error, "cannot record a failure; trying again");
@@ -135,16 +138,24 @@ async fn instead(bus: &Bus, command: &Command, error: &Error) -> Option<RunId> {
     None
 }
 
-/// A document that is larger than a message can be keeps everything but outputs.
+/// A document that is larger than a message can be keeps everything but what a
+/// rerun needs, and failing that, everything but outputs.
 async fn keep_without_outputs(bus: &Bus, document: &RunDocument) -> Option<RunId> {
     let mut small = document.clone();
-    small.partial = true;
-    small.answer = None;
-    small.steps.iter_mut().for_each(|step| step.output = None);
-    let note = "its outputs are larger than a document may be, and are not kept";
-    small.reason = Some(small.reason.map_or_else(|| note.to_owned(), |reason| format!("{reason}\n{note}")));
+    if small.rerun.take().is_none() {
+        small.partial = true;
+        small.answer = None;
+        small.steps.iter_mut().for_each(|step| step.output = None);
+        let note = "its outputs are larger than a document may be, and are not kept";
+        let end = small.end.get_or_insert_with(|| End::new(EndCode::Completed, ""));
+        end.message =
+            if end.message.is_empty() { note.to_owned() } else { format!("{}\n{note}", end.message) };
+    }
     let small = Arc::new(small);
     while let Err(error) = try_once(bus, &Command::FinishRun(Arc::clone(&small))).await {
+        if error.is_permanent() && document.rerun.is_some() {
+            return Box::pin(keep_without_outputs(bus, &small)).await;
+        }
         if error.is_permanent() {
             tracing::error!(run = %small.run_id, %error, "document not kept");
             break;
@@ -166,6 +177,14 @@ async fn try_once(bus: &Bus, command: &Command) -> Result<Option<RunId>, planfle
             bus.tell(&document.run_id, &news).await?;
             Ok(Some(document.run_id.clone()))
         }
+        Command::AskApproval { run, gate } => {
+            let step = match gate {
+                Gate::Plan { .. } => None,
+                Gate::Step { step } => Some(StepId::plain(*step)),
+            };
+            bus.tell(run, &News { event: APPROVAL_ASKED.to_owned(), step, model: None }).await?;
+            Ok(None)
+        }
         Command::ArmTimer { .. } => Ok(None),
     }
 }
@@ -177,6 +196,7 @@ pub(crate) const fn name(command: &Command) -> &'static str {
         Command::DispatchStep(_) => "DispatchStep",
         Command::ArmTimer { .. } => "ArmTimer",
         Command::BroadcastCancel { .. } => "BroadcastCancel",
+        Command::AskApproval { .. } => "AskApproval",
         Command::FinishRun(_) => "FinishRun",
     }
 }

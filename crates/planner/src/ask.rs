@@ -91,7 +91,7 @@ impl<'a> Ask<'a> {
             kept: before.iter().map(|step| step.id).collect(),
             highest_id: before.iter().map(|step| step.id).max().unwrap_or(0),
         };
-        let plan = Plan { steps: vec![step.clone()], final_step: step.id };
+        let plan = Plan::new(vec![step.clone()], step.id);
         let sound =
             before.len() < self.scope().steps_max && lint::full(&plan, &existing, &self.scope()).is_empty();
         sound.then_some(step)

@@ -120,7 +120,7 @@ fn standing(situation: &Situation) -> String {
     for standing in &situation.steps {
         let _ = write!(text, "\n{}", step(standing));
     }
-    let frontier: Vec<String> = situation.frontier.iter().map(ToString::to_string).collect();
+    let frontier: Vec<String> = situation.frontier().iter().map(ToString::to_string).collect();
     let _ = write!(
         text,
         "\n\nFailed now: step {}. The current final step is {}. The highest id used is {}. Replans left after this one: {}.",

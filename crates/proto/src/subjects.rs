@@ -43,6 +43,8 @@ pub enum Kind {
     Failure,
     /// A run is to be cancelled.
     Cancel,
+    /// A run is to pause or go on, or a person has decided.
+    Control,
     /// A timer has fired.
     Timer,
     /// A coordinator has taken the shard over.
@@ -58,6 +60,7 @@ impl Kind {
             Self::Result => "result",
             Self::Failure => "failure",
             Self::Cancel => "cancel",
+            Self::Control => "control",
             Self::Timer => "timer",
             Self::Epoch => "epoch",
         }

@@ -5,11 +5,11 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Budget, Task};
+use super::{Budget, Review, Task};
 use crate::{
     id::check_name,
     json,
-    plan::{lint::Fault, parse},
+    plan::{TIMEOUT_S_MAX, lint::Fault, parse},
     usage::NanoUsd,
 };
 
@@ -58,7 +58,7 @@ pub fn from_value(value: Value) -> Result<Task, Vec<TaskFault>> {
     fields.finish(task)
 }
 
-const KEYS: &str = "goal, inputs, custom_id, plan, template, class, mode, tools, budget, deadline_s, max_replans, review, priority, tenant, labels";
+const KEYS: &str = "goal, inputs, custom_id, plan, template, class, mode, tools, budget, deadline_s, max_replans, review, approval, step_timeout_s, priority, tenant, labels";
 
 fn task(fields: &mut Fields) -> Task {
     let task = Task {
@@ -73,9 +73,11 @@ fn task(fields: &mut Fields) -> Task {
         budget: fields.budget(),
         deadline_s: fields.within("deadline_s", "whole seconds", 1, DEADLINE_S_MAX),
         max_replans: fields.within("max_replans", "a whole number", 0, REPLANS_MAX),
-        review: fields
-            .take("review", "on_failure or never (after_each_step is not there yet)")
+        review: fields.take("review", "on_failure, after_each_step or never").unwrap_or_default(),
+        approval: fields
+            .take("approval", "an object such as {\"plan\": true, \"tools\": [\"http_request\"]}")
             .unwrap_or_default(),
+        step_timeout_s: fields.within("step_timeout_s", "whole seconds", 1, TIMEOUT_S_MAX),
         priority: fields.take("priority", "high, normal or low").unwrap_or_default(),
         tenant: fields.name("tenant"),
         labels: fields.take("labels", "an object of texts").unwrap_or_default(),
@@ -95,6 +97,9 @@ fn sources(task: &Task, fields: &mut Fields) {
     );
     if !goal && !plan && !template {
         fields.fault("goal", "missing: a task has a goal, a plan or a template");
+    }
+    if task.review == Review::AfterEachStep && !goal {
+        fields.fault("review", "after_each_step needs a goal: the planner measures results by it");
     }
     if plan && template {
         fields.fault("template", "given besides a plan; a task has one of the two");

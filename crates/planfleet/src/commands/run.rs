@@ -69,7 +69,7 @@ async fn run_on_fleet(
 
 fn needs_model(submission: &Submission) -> bool {
     let model_step = |plan: &Plan| plan.steps.iter().any(|step| step.kind == StepKind::Model);
-    submission.plan.as_ref().is_none_or(model_step)
+    submission.plan.as_deref().is_none_or(model_step)
 }
 
 /// A cap in dollars holds only where prices are known.

@@ -124,6 +124,26 @@ pub enum EndCode {
     Cancelled,
 }
 
+impl EndCode {
+    /// Every kind, in declaration order.
+    pub const ALL: [Self; 14] = [
+        Self::Completed,
+        Self::FinishedEarly,
+        Self::GaveUp,
+        Self::Unmendable,
+        Self::NoReview,
+        Self::NoGoal,
+        Self::ReplansUsed,
+        Self::DeniedAgain,
+        Self::PlanningFailed,
+        Self::UnsoundPlan,
+        Self::Rejected,
+        Self::Budget,
+        Self::Deadline,
+        Self::Cancelled,
+    ];
+}
+
 impl End {
     /// A reason that is about no step.
     #[must_use]

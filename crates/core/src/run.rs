@@ -45,6 +45,10 @@ pub struct Run {
     phase: Phase,
     /// Why it is paused, if it is.
     paused: Option<Box<str>>,
+    /// Nobody has to approve the plan, or somebody has.
+    approved: bool,
+    /// Why somebody has rejected it, until the planner is told.
+    rejected: Option<Box<str>>,
     /// The newest revision that was sealed; 0 before the first.
     revision: u32,
     /// Every step of every revision, dropped ones included.
@@ -165,12 +169,15 @@ impl Run {
     /// The run that a submission starts, and its first commands.
     pub(crate) fn start(id: RunId, submission: Arc<Submission>, at_ms: u64, out: &mut Vec<Command>) -> Self {
         let first = Draft { revision: 1, attempt: 1, take: 0 };
+        let approved = !submission.envelope.approval.plan;
         let mut run = Self {
             id,
             submission,
             submitted_ms: at_ms,
             phase: Phase::Executing,
             paused: None,
+            approved,
+            rejected: None,
             revision: 0,
             steps: BTreeMap::new(),
             edges: Edges::default(),

@@ -196,10 +196,17 @@ impl Run {
     /// The planner is to see something, or the run ends for it.
     pub(super) fn ask_planner(&mut self, cause: Cause, turn: &mut Turn<'_>) {
         if let Some((code, why_not)) = self.no_replan() {
-            let (step, class, failure) =
-                self.first_failure().unwrap_or((0, FailureClass::Denied, String::new()));
-            let message = format!("{failure}{why_not}");
-            let end = End { step: Some(step), class: Some(class), ..End::new(code, message) };
+            let end = match (cause, self.first_failure()) {
+                (Cause::Rejected { reason }, _) => {
+                    End::new(EndCode::Rejected, format!("the plan was rejected: {reason}{why_not}"))
+                }
+                (_, Some((step, class, failure))) => End {
+                    step: Some(step),
+                    class: Some(class),
+                    ..End::new(code, format!("{failure}{why_not}"))
+                },
+                (_, None) => End::new(code, why_not),
+            };
             self.end(RunState::Failed, end, turn);
             return;
         }

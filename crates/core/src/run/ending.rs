@@ -75,7 +75,7 @@ impl Run {
         } else if self.replans >= envelope.replans_max {
             Some((EndCode::ReplansUsed, format!(" (all {} replans are used)", envelope.replans_max)))
         } else if self.denied_again {
-            let message = " (the plan asked again for what its envelope denies)".to_owned();
+            let message = " (the plan asked again for what was denied)".to_owned();
             Some((EndCode::DeniedAgain, message))
         } else {
             None

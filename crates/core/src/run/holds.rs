@@ -7,9 +7,8 @@ use super::{
 };
 use crate::{
     command::Command,
-    document::RunState,
     failure::{Failure, FailureClass},
-    reason::{Cause, End, EndCode, Wait},
+    reason::Wait,
     record::{ApprovalDecided, Gate},
     task::Review,
 };
@@ -33,7 +32,7 @@ impl Run {
             Some(Hold::Steps)
         } else if self.paused.is_some() {
             Some(Hold::Pause)
-        } else if matches!(self.phase, Phase::Approving) || (!self.sealed() && envelope.approval.plan) {
+        } else if !self.approved {
             Some(Hold::PlanApproval)
         } else if self.in_review() {
             Some(Hold::Review)
@@ -90,7 +89,8 @@ impl Run {
 
     /// A revision is there: its steps start, or wait for a person to approve it.
     pub(super) fn carry_on(&mut self, has_new_steps: bool, turn: &mut Turn<'_>) {
-        if has_new_steps && self.submission.envelope.approval.plan {
+        self.approved &= !(has_new_steps && self.submission.envelope.approval.plan);
+        if !self.approved {
             self.phase = Phase::Approving;
             let gate = Gate::Plan { revision: self.revision };
             turn.order(Command::AskApproval { run: self.id.clone(), gate });
@@ -114,6 +114,7 @@ impl Run {
             return Err(Why::Replaced);
         }
         if decided.approved {
+            self.approved = true;
             self.carry_on(false, turn);
         } else {
             self.plan_rejected(&decided.reason, turn);
@@ -122,13 +123,10 @@ impl Run {
     }
 
     fn plan_rejected(&mut self, reason: &str, turn: &mut Turn<'_>) {
-        match self.no_replan() {
-            None => self.ask_planner(Cause::Rejected { reason: reason.to_owned() }, turn),
-            Some((_, why_not)) => {
-                let message = format!("the plan was rejected: {reason}{why_not}");
-                self.end(RunState::Failed, End::new(EndCode::Rejected, message), turn);
-            }
-        }
+        // The planner is told at once, or when a pause is over; without one the run ends.
+        self.phase = Phase::Executing;
+        self.rejected = Some(reason.into());
+        self.after_result(turn);
     }
 
     pub(super) fn step_decided(

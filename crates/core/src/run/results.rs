@@ -201,7 +201,9 @@ impl Run {
 
     /// Asks the planner, if there is something that it is to see.
     fn look(&mut self, turn: &mut Turn<'_>) {
-        if !self.failed.is_empty() {
+        if let Some(reason) = self.rejected.take() {
+            self.ask_planner(Cause::Rejected { reason: reason.into() }, turn);
+        } else if !self.failed.is_empty() {
             self.ask_planner(self.failure_cause(), turn);
         } else if !self.unreviewed.is_empty() {
             if self.no_replan().is_none() {
@@ -211,6 +213,7 @@ impl Run {
                 // With all replans used there is nothing that a review could change.
                 self.unreviewed.clear();
                 self.start_all_ready(turn);
+                self.after_result(turn);
             }
         }
     }

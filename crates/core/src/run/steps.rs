@@ -228,6 +228,9 @@ impl Run {
         let Some(step) = self.steps.get_mut(&id.step) else {
             return Err(if self.phase.abandoned(id.step).is_some() { Why::Replaced } else { Why::Illegal });
         };
+        if step.spec.for_each.is_some() != id.item.is_some() {
+            return Err(Why::Illegal);
+        }
         let active = step.state == StepState::Active;
         let work = step.work.get_mut(id.item.unwrap_or(0) as usize).ok_or(Why::Replaced)?;
         let due = active && matches!(work.state, WorkState::Backoff { .. }) && work.attempt + 1 == attempt;

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::id::StepId;
+
 /// A step may take as long as its run at most: 30 days, a day less than logs keep their records.
 pub const TIMEOUT_S_MAX: u32 = 30 * 24 * 3600;
 
@@ -233,6 +235,12 @@ impl PlanStep {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// Whether `id` can name work of this step: items only where there is a list.
+    #[must_use]
+    pub const fn has(&self, id: StepId) -> bool {
+        self.id == id.step && self.for_each.is_some() == id.item.is_some()
     }
 
     /// Whether two steps ask for the same work, whatever their numbers. Used to

@@ -110,4 +110,3 @@ fn random_histories_go_on_alike_from_any_point() {
         every_prefix_goes_on_alike(&format!("seed {seed}"), &history.records, &history.straight);
     }
 }
-

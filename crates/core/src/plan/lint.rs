@@ -176,8 +176,11 @@ fn positions(plan: &Plan, existing: &Existing, faults: &mut Vec<Fault>) -> BTree
         if step.id == 0 {
             faults.push(Fault::new(Code::ReusedId, Some(0), "0 is the task itself; steps count from 1"));
         } else if taken || step.id <= existing.highest_id {
-            let lowest = existing.highest_id + 1;
-            let message = format!("id {} is taken; use ids from {lowest} on, each once", step.id);
+            let free = match existing.highest_id.checked_add(1) {
+                Some(lowest) => format!("use ids from {lowest} on, each once"),
+                None => "there are no ids left in this run".to_owned(),
+            };
+            let message = format!("id {} is taken; {free}", step.id);
             faults.push(Fault::new(Code::ReusedId, Some(step.id), message));
         }
     }

@@ -45,6 +45,9 @@ impl Run {
         let Some(step) = self.steps.get_mut(&id.step).or_else(|| self.phase.abandoned(id.step)) else {
             return Err(Why::Illegal);
         };
+        if !step.spec.has(id) {
+            return Err(Why::Illegal);
+        }
         let active = step.state == StepState::Active;
         let work = step.work_of(id.item).filter(|work| active && work.attempt == attempt);
         let Some(WorkState::Dispatched { timeout_ms: Some(due_ms) }) = work.map(|work| work.state) else {
@@ -103,12 +106,15 @@ impl Run {
         let Self { steps, phase, ledger, times, .. } = self;
         let id = report.step.step;
         let step = steps.get_mut(&id).or_else(|| phase.abandoned(id)).ok_or(Why::Illegal)?;
-        if step.spec.for_each.is_some() != report.step.item.is_some() {
+        if !step.spec.has(report.step) {
             return Err(Why::Illegal);
         }
-        let (state, attempts) = (step.state, step.attempts());
+        let state = step.state;
         let known = |newest: u32| if newest < report.attempt { Why::Illegal } else { Why::Replaced };
-        let work = step.work_of(report.step.item).ok_or_else(|| known(attempts))?;
+        if !step.has_work(report.step.item) {
+            return Err(known(step.attempts()));
+        }
+        let work = step.work_of(report.step.item).ok_or(Why::Illegal)?;
         if work.attempt != report.attempt || report.attempt == 0 {
             return Err(known(work.attempt));
         }

@@ -159,6 +159,15 @@ impl Step {
         }
     }
 
+    /// Whether there is work of that item, or of a plain step.
+    pub(super) fn has_work(&self, item: Option<u32>) -> bool {
+        match (&self.works, item) {
+            (Works::One(_), None) => true,
+            (Works::Each(each), Some(item)) => (item as usize) < each.work.len(),
+            _ => false,
+        }
+    }
+
     /// The work of an item, or of a plain step.
     pub(super) fn work_of(&mut self, item: Option<u32>) -> Option<&mut Work> {
         match (&mut self.works, item) {

@@ -135,7 +135,7 @@ impl Run {
         let Ok(inputs) = self.inputs_of(step) else {
             return;
         };
-        let Some((id, work)) = step.named_work().nth(id.item.unwrap_or(0) as usize) else {
+        let Some(work) = step.work().get(id.item.unwrap_or(0) as usize) else {
             return;
         };
         out.push(self.step_order(step, id, work, &inputs));
@@ -169,8 +169,11 @@ impl Run {
         let Some(step) = self.steps.get(&id.step) else {
             return Err(if self.phase.abandoned(id.step).is_some() { Why::Replaced } else { Why::Illegal });
         };
-        let (active, spec) = (step.state == StepState::Active, step.spec.clone());
-        let timeout_ms = self.timeout_at_ms(&spec, turn.at_ms);
+        if !step.spec.has(id) {
+            return Err(Why::Illegal);
+        }
+        let active = step.state == StepState::Active;
+        let timeout_ms = self.timeout_at_ms(&step.spec, turn.at_ms);
         let Some(work) = self.steps.get_mut(&id.step).and_then(|step| step.work_of(id.item)) else {
             return Err(Why::Replaced);
         };

@@ -187,10 +187,9 @@ impl Fields {
             tokens: inner.take("tokens", "a whole number"),
         };
         for key in inner.object.keys() {
-            inner.faults.push(TaskFault {
-                path: key.clone(),
-                message: "unknown; a budget has usd and tokens".into(),
-            });
+            inner
+                .faults
+                .push(TaskFault { path: shown(key), message: "unknown; a budget has usd and tokens".into() });
         }
         for fault in inner.faults {
             self.fault(&format!("budget.{}", fault.path), fault.message);
@@ -216,10 +215,15 @@ impl Fields {
     fn finish(mut self, task: Task) -> Result<Task, Vec<TaskFault>> {
         let unknown: Vec<String> = self.object.keys().cloned().collect();
         for key in unknown {
-            self.fault(&key, format!("unknown; a task has {KEYS}"));
+            self.fault(&shown(&key), format!("unknown; a task has {KEYS}"));
         }
         if self.faults.is_empty() { Ok(task) } else { Err(self.faults) }
     }
+}
+
+/// A key as part of a path: one that is empty would look like none.
+fn shown(key: &str) -> String {
+    if key.is_empty() { "\"\"".to_owned() } else { key.to_owned() }
 }
 
 #[cfg(test)]
@@ -232,6 +236,13 @@ mod tests {
         let faults = from_json(r#"{"goal": 3, "deadline_s": -1, "colour": "red"}"#).unwrap_err();
         let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
         assert_eq!(paths, ["goal", "deadline_s", "colour"]);
+    }
+
+    #[test]
+    fn a_key_without_characters_is_named_all_the_same() {
+        let faults = from_json(r#"{"goal": "g", "": 1, "budget": {"": 1}}"#).unwrap_err();
+        let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+        assert_eq!(paths, [r#"budget."""#, r#""""#]);
     }
 
     #[test]

@@ -543,7 +543,9 @@ fn goes_on(ended: &RunDocument, rerun: &Arc<Submission>) {
     let run: RunId = "00-rerun".parse().expect("a run id");
     let done: BTreeSet<StepId> = match &rerun.carried {
         None => BTreeSet::new(),
-        Some(_) => ended.steps.iter().filter(|entry| entry.state == "succeeded").map(|entry| entry.id.0).collect(),
+        Some(_) => {
+            ended.steps.iter().filter(|entry| entry.state == "succeeded").map(|entry| entry.id.0).collect()
+        }
     };
     let mut shard = Shard::default();
     let mut next = vec![Fact::TaskSubmitted(Box::new(rerun.as_ref().clone()))];

@@ -171,7 +171,7 @@ fn definitions(shared: &Shared, order: &StepOrder) -> Vec<ToolDefinition> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use planfleet_core::task::{Budget, Envelope, Review};
+    use planfleet_core::task::{Approval, Budget, Envelope, Review};
 
     use super::*;
 
@@ -187,6 +187,8 @@ pub(crate) mod tests {
             items_max: 10,
             attempts_max: 1,
             review: Review::OnFailure,
+            approval: Approval::default(),
+            step_timeout_ms: None,
         }
     }
 

@@ -77,6 +77,7 @@ mod tests {
             envelope: Arc::new(crate::model_step::tests::envelope()),
             traceparent: None,
             deadline_at_ms: None,
+            timeout_at_ms: None,
         };
         user(&order, small_model)
     }

@@ -27,7 +27,7 @@ use planfleet_core::{
     json::Json,
     plan::Plan,
     record::{AttemptReport, Fact, StepFailed, StepSucceeded},
-    task::{Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Budget, Envelope, Review, Submission, Task},
 };
 use planfleet_proto::subjects;
 use planfleet_runtime::tasks::Tasks;
@@ -193,13 +193,15 @@ fn envelope() -> Envelope {
         items_max: 10,
         attempts_max: 3,
         review: Review::OnFailure,
+        approval: Approval::default(),
+        step_timeout_ms: None,
     }
 }
 
 /// A task that has to be planned.
 fn goal() -> Submission {
     let task = Task { goal: Some("report".to_owned()), ..Task::default() };
-    Submission { task, envelope: Arc::new(envelope()), plan: None, traceparent: None }
+    Submission { task, envelope: Arc::new(envelope()), plan: None, traceparent: None, carried: None }
 }
 
 /// A task with its own plan: step 3 waits for 1 and 2.
@@ -210,7 +212,7 @@ fn planned() -> Submission {
         {"id": 3, "description": "c", "depends_on": [1, 2]}
     ]}))
     .expect("a plan");
-    Submission { plan: Some(plan), ..goal() }
+    Submission { plan: Some(Arc::new(plan)), ..goal() }
 }
 
 fn within(submission: Submission, deadline: Duration) -> Submission {

@@ -24,7 +24,7 @@ use planfleet_core::{
     id::StepId,
     json::Json,
     record::{AttemptReport, Fact},
-    task::{Budget, Envelope, Priority, Review},
+    task::{Approval, Budget, Envelope, Priority, Review},
     tool::Effect,
     usage::{Account, Usage},
 };
@@ -166,6 +166,8 @@ fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
         items_max: 10,
         attempts_max: 3,
         review: Review::OnFailure,
+        approval: Approval::default(),
+        step_timeout_ms: None,
     };
     StepOrder {
         run: "00-secretrun".parse().expect("a run id"),
@@ -180,6 +182,7 @@ fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
         envelope: Arc::new(envelope),
         traceparent: None,
         deadline_at_ms: None,
+        timeout_at_ms: None,
     }
 }
 

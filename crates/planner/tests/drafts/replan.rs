@@ -6,6 +6,7 @@ use planfleet_core::{
     command::{Situation, StepStanding},
     failure::{Failure, FailureClass},
     json::Json,
+    reason::Cause,
     record::Decision,
 };
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ fn situation() -> Situation {
     let waiting = standing(json!({"id": 3, "description": "Translate.", "depends_on": [2]}), "waiting");
     Situation {
         steps: vec![fetched, failed, waiting],
-        frontier: vec![2],
+        cause: Cause::Failed { steps: vec![2] },
         final_step: 3,
         highest_id: 17,
         replans_left: 2,

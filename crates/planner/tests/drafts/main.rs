@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and clippy knows test functions but not their helpers"
 )]
 
+mod causes;
 mod first;
 mod model;
 mod queue;

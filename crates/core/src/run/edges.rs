@@ -67,6 +67,6 @@ mod tests {
         }
         assert!(edges.of(a).eq([3, 4, 5]));
         assert!(edges.of(b).eq([30, 40, 50]));
-        assert!(edges.of(Dependents::EMPTY).eq([]));
+        assert!(edges.of(Dependents::EMPTY).eq([] as [u32; 0]));
     }
 }

@@ -7,6 +7,9 @@
     reason = "a test fails by panicking, and clippy knows test functions but not their helpers"
 )]
 
+mod control;
+mod documents;
+mod illegal;
 mod ownership;
 mod spy;
 mod takeover;
@@ -19,7 +22,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use planfleet_bus::{Bus, Client, Lease, Manage, Pool, Topology, broker::memory::MemoryBroker};
+use futures::{StreamExt as _, stream::BoxStream};
+use planfleet_bus::{
+    Bus, Client, Lease, Manage, Pool, Topology, broker::memory::MemoryBroker, client::Found, live::News,
+};
 use planfleet_coordinator::{Config, Coordinator};
 use planfleet_core::{
     failure::{Failure, FailureClass},
@@ -68,6 +74,13 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     };
     if tokio::time::timeout(PATIENCE, looking).await.is_err() {
         panic!("no sign of {what} within {PATIENCE:?}");
+    }
+}
+
+async fn soon_news(news: &mut BoxStream<'static, News>) -> News {
+    match tokio::time::timeout(PATIENCE, news.next()).await {
+        Ok(Some(next)) => next,
+        _ => panic!("no news within {PATIENCE:?}"),
     }
 }
 
@@ -156,6 +169,14 @@ impl Fleet {
         until(subject, async || self.is_queued(subject).await).await;
     }
 
+    /// An active run as its owner knows it.
+    async fn active(&self, run: &RunId) -> Value {
+        match self.client.find(run).await {
+            Ok(Found::Active(document)) => document,
+            other => panic!("not active: {other:?}"),
+        }
+    }
+
     /// Waits for a run's document.
     async fn ended(&self, run: &RunId) -> Value {
         self.client.wait(run, PATIENCE).await.expect("an answer").expect("an end")
@@ -216,8 +237,14 @@ fn planned() -> Submission {
 }
 
 fn within(submission: Submission, deadline: Duration) -> Submission {
-    let deadline_ms = u64::try_from(deadline.as_millis()).ok();
-    Submission { envelope: Arc::new(Envelope { deadline_ms, ..envelope() }), ..submission }
+    enveloped(submission, |envelope| envelope.deadline_ms = u64::try_from(deadline.as_millis()).ok())
+}
+
+/// The same under an envelope that is changed so.
+fn enveloped(submission: Submission, change: impl FnOnce(&mut Envelope)) -> Submission {
+    let mut envelope = envelope();
+    change(&mut envelope);
+    Submission { envelope: Arc::new(envelope), ..submission }
 }
 
 fn attempt(step: u32, attempt: u32) -> AttemptReport {

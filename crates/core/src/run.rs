@@ -8,6 +8,7 @@
 //! takes what planners write, [`commits`] makes revisions of it, [`ending`]
 //! decides when it is over. `docs/run-lifecycle.md` shows the table as a chart.
 
+mod awaits;
 mod commits;
 mod drafts;
 mod edges;

@@ -99,11 +99,13 @@ impl<'a> Ask<'a> {
 
     fn scope(&self) -> Scope<'_> {
         let envelope = &self.submission.envelope;
+        // Those that earlier revisions have dropped count as well; the coordinator knows of them.
+        let used = self.situation.map_or(0, |situation| situation.steps.len());
         Scope {
             tools: &self.tools,
             inputs: Some(&self.submission.task.inputs),
             pools: &envelope.pools,
-            steps_max: envelope.steps_max as usize,
+            steps_max: (envelope.steps_max as usize).saturating_sub(used),
         }
     }
 }

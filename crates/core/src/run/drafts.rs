@@ -53,6 +53,11 @@ impl Drafting {
         }
     }
 
+    /// A step that an abandoned draft has started.
+    pub(super) fn abandoned(&self, id: u32) -> Option<&Step> {
+        self.abandoned.get(&id)
+    }
+
     /// The draft as it was dispatched, whatever planners have made of it since.
     pub(super) const fn dispatched(&self) -> Draft {
         Draft { take: 0, ..self.draft }

@@ -73,6 +73,8 @@ pub struct Situation {
     pub final_step: u32,
     /// New ids start above this one.
     pub highest_id: u32,
+    /// How many steps may still be added.
+    pub steps_left: u32,
     /// Replans left after this one.
     pub replans_left: u32,
     /// Tokens left, where the budget names them.

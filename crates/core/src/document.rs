@@ -139,6 +139,8 @@ pub struct StepEntry {
     pub revision: u32,
     /// `waiting`, `running`, `succeeded`, `failed`, `dropped` or `cancelled`.
     pub state: &'static str,
+    /// Whether a person has to approve it and has not.
+    pub needs_approval: bool,
     /// Why it is not at work, while it is not and will be.
     pub waits_for: Option<Wait>,
     /// What it does.
@@ -245,10 +247,11 @@ impl Serialize for StepKey {
 
 impl Serialize for StepEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut step = serializer.serialize_struct("StepEntry", 15)?;
+        let mut step = serializer.serialize_struct("StepEntry", 16)?;
         step.serialize_field("id", &self.id)?;
         step.serialize_field("revision", &self.revision)?;
         step.serialize_field("state", self.state)?;
+        step.serialize_field("needs_approval", &self.needs_approval)?;
         step.serialize_field("waits_for", &self.waits_for)?;
         step.serialize_field("description", &self.description)?;
         step.serialize_field("tools", &self.tools)?;

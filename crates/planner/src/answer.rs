@@ -117,15 +117,13 @@ fn revise(
         let list = value.and_then(Value::as_array).into_iter().flatten();
         list.filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()).collect()
     };
-    let drop = droppable(ids(object.get("drop")), situation);
-    let named = object.get("final").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-    // Naming the current one again is no change: "nothing changes" is an answer of its own.
-    let final_step = named.filter(|id| *id != situation.final_step);
+    let drop = ids(object.get("drop"));
+    let final_step = object.get("final").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
     if !faults.is_empty() {
         return Err(faults);
     }
     let change = Change { drop: &drop, final_step, steps: &steps };
-    let revised = revision::revise(situation, &change, scope.steps_max).map_err(|mut structural| {
+    let revised = revision::revise(situation, &change).map_err(|mut structural| {
         structural.extend(tool_faults(&steps, scope));
         structural
     })?;
@@ -133,17 +131,6 @@ fn revise(
     let plan = Plan { steps: steps.clone(), final_step: revised.final_step };
     sound(&plan, &existing, scope)?;
     Ok(Answer { decision: Decision::Revise { drop, final_step }, steps, reason })
-}
-
-/// The steps of `named` that there are to drop: finished ones keep their results
-/// whatever a planner says.
-fn droppable(mut named: Vec<u32>, situation: &Situation) -> Vec<u32> {
-    let open = |id: &u32| {
-        let mut steps = situation.steps.iter();
-        steps.any(|standing| standing.step.id == *id && !matches!(standing.state, "succeeded" | "partial"))
-    };
-    named.retain(open);
-    named
 }
 
 /// Faults that the tools' schemas show, for a plan whose structure is broken as well.

@@ -99,13 +99,12 @@ impl<'a> Ask<'a> {
 
     fn scope(&self) -> Scope<'_> {
         let envelope = &self.submission.envelope;
-        // Those that earlier revisions have dropped count as well; the coordinator knows of them.
-        let used = self.situation.map_or(0, |situation| situation.steps.len());
+        let steps_max = self.situation.map_or(envelope.steps_max, |situation| situation.steps_left);
         Scope {
             tools: &self.tools,
             inputs: Some(&self.submission.task.inputs),
             pools: &envelope.pools,
-            steps_max: (envelope.steps_max as usize).saturating_sub(used),
+            steps_max: steps_max as usize,
         }
     }
 }

@@ -392,6 +392,7 @@ fn situation(situation: wire::Situation) -> Result<Situation> {
         cause: cause(missing("cause", situation.cause)?)?,
         final_step: situation.final_step,
         highest_id: situation.highest_id,
+        steps_left: situation.steps_left,
         replans_left: situation.replans_left,
         tokens_left: situation.tokens_left,
         nano_usd_left: situation.nano_usd_left,

@@ -667,6 +667,8 @@ pub struct Situation {
     pub highest_id: u32,
     #[prost(uint32, tag = "5")]
     pub replans_left: u32,
+    #[prost(uint32, tag = "8")]
+    pub steps_left: u32,
     #[prost(uint64, optional, tag = "6")]
     pub tokens_left: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "7")]

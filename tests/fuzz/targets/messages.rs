@@ -71,7 +71,7 @@ pub fn planned(order: &PlanOrder) {
 fn revised(situation: &Situation, steps: &[Arc<planfleet_core::plan::PlanStep>]) {
     for final_step in [None, steps.last().map(|step| step.id)] {
         let change = Change { drop: situation.frontier(), final_step, steps };
-        match revision::revise(situation, &change, plans::STEPS_MAX) {
+        match revision::revise(situation, &change) {
             Ok(revised) => {
                 let kept = revision::existing(situation, &revised.dropped).kept;
                 let output = |id: &u32| {

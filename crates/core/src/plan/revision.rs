@@ -23,6 +23,8 @@ pub struct Revised {
     pub dropped: BTreeSet<u32>,
     /// The step whose output is the answer.
     pub final_step: u32,
+    /// Whether it changes anything: after a review, the plan may be good as it is.
+    pub is_change: bool,
 }
 
 /// What the planner wants changed.
@@ -36,37 +38,30 @@ pub struct Change<'a> {
     pub steps: &'a [Arc<PlanStep>],
 }
 
-impl Change<'_> {
-    /// Whether it changes nothing: after a review, the plan may be good as it is.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.drop.is_empty() && self.final_step.is_none() && self.steps.is_empty()
-    }
-}
-
 /// Works a change out against where the run stands.
 ///
 /// # Errors
 /// Every fault of the change.
-pub fn revise(situation: &Situation, change: &Change<'_>, steps_max: usize) -> Result<Revised, Vec<Fault>> {
+pub fn revise(situation: &Situation, change: &Change<'_>) -> Result<Revised, Vec<Fault>> {
     let dropped = dropped(situation, change.drop);
     let existing = existing(situation, &dropped);
     let final_step = change.final_step.unwrap_or(situation.final_step);
     let plan = Plan { steps: change.steps.to_vec(), final_step };
-    let mut faults = lint::structure(&plan, &existing, steps_max);
+    let mut faults = lint::structure(&plan, &existing, situation.steps_left as usize);
+    let is_change = !dropped.is_empty() || final_step != situation.final_step || !change.steps.is_empty();
     if !is_open(situation, &dropped, &plan, final_step) && !faults.iter().any(is_about_final) {
         let message = format!("\"final\" is {final_step}, which has failed and will not be done");
         faults.push(Fault::new(Code::UnreachableFinal, None, message));
     }
     if repeats(situation, change, &dropped) {
-        let message = "the revision only repeats the steps that have just failed; do something else, finish, or give up";
+        let message = "the revision only repeats the steps that it replaces; do something else, finish, or give up";
         faults.push(Fault::new(Code::EqualPlan, None, message));
-    } else if matches!(situation.cause, Cause::Rejected { .. }) && change.is_empty() {
+    } else if matches!(situation.cause, Cause::Rejected { .. }) && !is_change {
         let message =
             "the plan was rejected and the revision changes nothing; do something else, finish, or give up";
         faults.push(Fault::new(Code::EqualPlan, None, message));
     }
-    if faults.is_empty() { Ok(Revised { dropped, final_step }) } else { Err(faults) }
+    if faults.is_empty() { Ok(Revised { dropped, final_step, is_change }) } else { Err(faults) }
 }
 
 fn is_about_final(fault: &Fault) -> bool {
@@ -159,6 +154,7 @@ mod tests {
             cause: Cause::Failed { steps: vec![2] },
             final_step: 3,
             highest_id: 4,
+            steps_left: 100,
             replans_left: 2,
             tokens_left: None,
             nano_usd_left: None,
@@ -166,7 +162,7 @@ mod tests {
     }
 
     fn change(drop: &[u32], final_step: Option<u32>, steps: &[Arc<PlanStep>]) -> Result<Revised, Vec<Code>> {
-        revise(&situation(), &Change { drop, final_step, steps }, 100)
+        revise(&situation(), &Change { drop, final_step, steps })
             .map_err(|faults| faults.into_iter().map(|fault| fault.code).collect())
     }
 

@@ -142,8 +142,8 @@ impl Run {
         sealed: &PlanSealed,
         turn: &mut Turn<'_>,
     ) -> Result<(), Vec<Fault>> {
-        let revised = revision::revise(&self.situation(&cause), change, self.steps_left())?;
-        if matches!(cause, Cause::Reviewed { .. }) && !change.is_empty() {
+        let revised = revision::revise(&self.situation(&cause), change)?;
+        if matches!(cause, Cause::Reviewed { .. }) && revised.is_change {
             self.replans += 1;
         }
         self.revision += 1;

@@ -181,21 +181,23 @@ impl Run {
         drafting.retry_at_ms = None;
         let draft = Draft { revision, attempt, take: 0 };
         self.enter_draft(draft)?;
-        // What has failed meanwhile goes along.
-        let failed = (!self.failed.is_empty()).then(|| self.failure_cause());
-        if let (Some(failed), Some(drafting)) = (failed, self.drafting()) {
-            drafting.cause = failed;
-        }
-        let cause = self.drafting().map(|drafting| drafting.cause.clone());
+        // What has failed meanwhile goes along; after another question it is shown next.
+        let failed = self.failure_cause();
+        let cause = self.drafting().map(|drafting| {
+            if matches!(drafting.cause, Cause::Failed { .. }) {
+                drafting.cause = failed;
+            }
+            drafting.cause.clone()
+        });
         turn.order(self.plan_order(draft, cause.as_ref()));
         Ok(())
     }
 
-    /// The planning that would have been tried again by now.
-    pub(super) fn planning_due(&mut self, at_ms: u64) -> Option<(u32, u32)> {
+    /// The planning that is to be tried again, and when.
+    pub(super) fn next_planning(&mut self) -> Option<(u32, u32, u64)> {
         let drafting = self.drafting()?;
-        let due = drafting.retry_at_ms? <= at_ms;
-        due.then_some((drafting.draft.revision, drafting.draft.attempt + 1))
+        let at_ms = drafting.retry_at_ms?;
+        Some((drafting.draft.revision, drafting.draft.attempt + 1, at_ms))
     }
 
     /// The planner is to see something, or the run ends for it.

@@ -3,13 +3,14 @@
 
 use super::{
     Phase, Run, Turn, Why,
-    step::{Door, Step, StepState, WorkState},
+    step::{Door, Step, StepState, Work, WorkState},
 };
 use crate::{
     command::Command,
     failure::{Failure, FailureClass},
+    id::StepId,
     reason::Wait,
-    record::{ApprovalDecided, Gate},
+    record::{ApprovalDecided, Gate, Timer},
     task::Review,
 };
 
@@ -164,21 +165,31 @@ impl Run {
         Ok(())
     }
 
-    /// Goes on, and makes up for the timers that have fired meanwhile.
+    /// Goes on, and makes up for the timers that have fired meanwhile. Those that
+    /// have not, by this record's time, are armed again: one that has fired too
+    /// early, by its coordinator's clock, was ignored in the pause.
     pub(super) fn resume(&mut self, turn: &mut Turn<'_>) -> Result<(), Why> {
         self.paused.take().ok_or(Why::Repeated)?;
-        let over = |at_ms: u64| at_ms <= turn.at_ms;
-        let mut due = Vec::new();
-        for (id, work) in self.active_work() {
-            if matches!(work.state, WorkState::Backoff { until_ms } if over(until_ms)) {
-                due.push((id, work.attempt + 1));
+        let backoff = |(id, work): (StepId, &Work)| match work.state {
+            WorkState::Backoff { until_ms } => Some((id, work.attempt + 1, until_ms)),
+            _ => None,
+        };
+        let waiting: Vec<_> = self.active_work().filter_map(backoff).collect();
+        for (step, attempt, until_ms) in waiting {
+            if until_ms <= turn.at_ms {
+                let _replaced = self.retry_step(step, attempt, turn);
+            } else {
+                let timer = Timer::Retry { step, attempt };
+                turn.order(Command::ArmTimer { run: self.id.clone(), at_ms: until_ms, timer });
             }
         }
-        for (id, attempt) in due {
-            let _replaced = self.retry_step(id, attempt, turn);
-        }
-        if let Some((revision, attempt)) = self.planning_due(turn.at_ms) {
-            let _replaced = self.retry_planning(revision, attempt, turn);
+        if let Some((revision, attempt, at_ms)) = self.next_planning() {
+            if at_ms <= turn.at_ms {
+                let _replaced = self.retry_planning(revision, attempt, turn);
+            } else {
+                let timer = Timer::Replan { revision, attempt };
+                turn.order(Command::ArmTimer { run: self.id.clone(), at_ms, timer });
+            }
         }
         self.start_all_ready(turn);
         self.after_result(turn);

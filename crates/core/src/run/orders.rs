@@ -94,6 +94,7 @@ impl Run {
             steps: self.steps.values().filter(of_interest).map(standing).collect(),
             final_step: self.final_step,
             highest_id: self.highest_id,
+            steps_left: u32::try_from(self.steps_left()).unwrap_or(u32::MAX),
             replans_left: self.submission.envelope.replans_max.saturating_sub(self.replans),
             tokens_left: budget.tokens.map(|max| max.saturating_sub(used.tokens())),
             nano_usd_left: budget.nano_usd.map(|max| max.saturating_sub(used.nano_usd.unwrap_or(0))),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Phase, Run,
-    step::{Step, StepState, Work, WorkState},
+    step::{Door, Step, StepState, Work, WorkState},
 };
 use crate::{
     document::{RevisionNote, RunDocument, RunState, StepEntry, StepKey, Timings},
@@ -140,6 +140,7 @@ impl Run {
             id: StepKey(StepId::plain(step.spec.id)),
             revision: step.revision,
             state: if ended && unfinished { "cancelled" } else { step.state_name() },
+            needs_approval: unfinished && matches!(step.door, Door::Shut | Door::Asked),
             waits_for: self.wait_of(step).or(retry).filter(|_| !ended),
             description: step.spec.description.clone(),
             tools: step.spec.tools.clone(),
@@ -161,6 +162,7 @@ impl Run {
             id: StepKey(id),
             revision: step.revision,
             state: if ended && work.is_open() { "cancelled" } else { work.state_name() },
+            needs_approval: false,
             waits_for: retry_of(work).filter(|_| !ended),
             description: String::new(),
             tools: step.spec.tools.clone(),

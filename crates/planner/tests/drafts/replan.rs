@@ -39,6 +39,7 @@ pub(crate) fn situation() -> Situation {
         cause: Cause::Failed { steps: vec![2] },
         final_step: 3,
         highest_id: 17,
+        steps_left: 100,
         replans_left: 2,
         tokens_left: Some(4321),
         nano_usd_left: None,

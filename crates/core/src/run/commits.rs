@@ -126,7 +126,7 @@ impl Run {
         for step in plan.steps {
             // A step whose record came before those it depends on was not taken up yet.
             if !self.steps.contains_key(&step.id) {
-                self.take_up(step);
+                self.take_up(step, turn);
             }
         }
         self.revision = 1;

@@ -280,18 +280,18 @@ impl Run {
             return;
         }
         let id = spec.id;
-        self.take_up(spec);
+        self.take_up(spec, turn);
         self.start_ready(vec![id], turn);
     }
 
     /// Adds a step of the first plan, or goes on with an equal one of the draft
     /// just before whose own dependencies were taken over as well.
-    pub(super) fn take_up(&mut self, spec: Arc<PlanStep>) {
+    pub(super) fn take_up(&mut self, spec: Arc<PlanStep>, turn: &mut Turn<'_>) {
         let old = self.drafting().and_then(|drafting| drafting.abandoned.remove(&spec.id));
         let attempts_before = old.as_ref().map_or(0, Step::attempts);
         match old {
             Some(old) if old.spec == spec && old.can_be_resumed() && self.inherits(&spec) => {
-                self.take_over(old);
+                self.take_over(old, turn);
             }
             _ => {
                 let step = self.new_step(spec, 1).after(attempts_before);
@@ -309,13 +309,18 @@ impl Run {
         spec.dependencies().iter().all(|on| drafting.taken_over.contains(on) && done(on))
     }
 
-    fn take_over(&mut self, mut old: Step) {
+    /// Goes on with a step. Its dispatch is ordered again: what an abandoned draft
+    /// has dispatched is nobody's debt, so that a coordinator that died on the way
+    /// may have left it undone.
+    fn take_over(&mut self, mut old: Step, turn: &mut Turn<'_>) {
         let (id, state) = (old.spec.id, old.state);
         old.dependents = super::edges::Dependents::EMPTY;
         old.missing = 0;
         self.add_step(old);
-        if state == StepState::Failed {
-            self.note_failure(id);
+        match state {
+            StepState::Failed => self.note_failure(id),
+            StepState::Active => self.dispatch_again(id, turn.out),
+            StepState::Waiting | StepState::Succeeded | StepState::Dropped => {}
         }
         if let Some(drafting) = self.drafting() {
             drafting.taken_over.insert(id);

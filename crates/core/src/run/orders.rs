@@ -40,6 +40,13 @@ impl Run {
         }
     }
 
+    /// The orders of a step's work that is not answered.
+    pub(super) fn dispatch_again(&self, id: u32, out: &mut Vec<Command>) {
+        if let Some(step) = self.steps.get(&id) {
+            self.owed_for(step, out);
+        }
+    }
+
     fn owed_for(&self, step: &Step, out: &mut Vec<Command>) {
         let Ok(inputs) = self.inputs_of(step) else {
             return;

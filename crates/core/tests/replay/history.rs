@@ -66,6 +66,8 @@ pub(crate) struct History {
     orders: BTreeMap<(StepId, u32), StepOrder>,
     outputs: BTreeMap<(StepId, u32), Json>,
     emitted: BTreeSet<String>,
+    /// Attempts whose results have not been taken.
+    unanswered: BTreeSet<(StepId, u32)>,
     items: u32,
     open: Open,
     /// What people have said so far.
@@ -99,6 +101,7 @@ impl History {
             orders: BTreeMap::new(),
             outputs: BTreeMap::new(),
             emitted: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
             items,
             open: Open::default(),
             paused: false,
@@ -285,6 +288,12 @@ impl History {
                 self.coming.push(Fact::RunResumeRequested);
             }
             Fact::RunResumeRequested => self.paused = false,
+            Fact::StepSucceeded(success) => {
+                self.unanswered.remove(&(success.attempt.step, success.attempt.attempt));
+            }
+            Fact::StepFailed(failed) => {
+                self.unanswered.remove(&(failed.attempt.step, failed.attempt.attempt));
+            }
             Fact::ApprovalDecided(decided) if decided.approved => {
                 self.approved.insert(decided.gate);
             }
@@ -309,8 +318,17 @@ impl History {
     fn check(&mut self, command: &Command) {
         assert!(self.ended.is_none(), "{} after the end", name(command));
         match command {
-            Command::DispatchPlan(_) | Command::DispatchStep(_) => {
+            Command::DispatchPlan(_) => {
                 assert!(self.emitted.insert(name(command)), "{} is emitted twice", name(command));
+            }
+            Command::DispatchStep(order) => {
+                // A newer draft that goes on with a step orders it again, while nobody has answered it.
+                let again = !self.emitted.insert(name(command));
+                let unanswered = self.unanswered.contains(&(order.step, order.attempt));
+                assert!(!again || unanswered, "{} is emitted twice", name(command));
+                if !again {
+                    self.check_permission(order);
+                }
             }
             Command::ArmTimer { .. }
             | Command::AskApproval { .. }
@@ -318,10 +336,7 @@ impl History {
             | Command::FinishRun(_) => {}
         }
         match command {
-            Command::DispatchStep(order) => {
-                self.check_permission(order);
-                self.check_dependencies(order);
-            }
+            Command::DispatchStep(order) => self.check_dependencies(order),
             Command::DispatchPlan(order) => {
                 assert!(!self.paused, "a planner is asked in a pause");
                 self.looking = order.situation.as_ref().map(|_| order.draft.revision);
@@ -436,6 +451,7 @@ impl History {
     }
 
     fn executor(&mut self, order: &StepOrder) {
+        self.unanswered.insert((order.step, order.attempt));
         self.orders.insert((order.step, order.attempt), order.clone());
         let attempt = AttemptReport {
             step: order.step,

@@ -22,7 +22,7 @@
 //! it tells states apart by a hash alone, and it brings a web server along,
 //! whatever features are chosen. What is needed of it is two hundred lines.
 //!
-//! `PLANFLEET_FAULTS=3` lets every case have three faults: minutes.
+//! `PLANFLEET_FAULTS=3` lets every case have three faults: it takes minutes.
 
 #![allow(
     clippy::expect_used,
@@ -180,7 +180,7 @@ fn a_streamed_plan_ends_well_whatever_happens() {
 }
 
 #[test]
-#[ignore = "found: a draft goes on with a step whose dispatch was lost with a coordinator (`Run::resume`)"]
+#[ignore = "found: a draft takes over a step in flight whose dispatch was lost with a coordinator, and nobody repeats it"]
 fn a_streamed_plan_ends_well_if_its_planner_fails() {
     let faults = &[CoordinatorCrash, CoordinatorPause, ExecutorCrash, PlannerCrash, PlannerFailure];
     explored(Case { name: "streamed, planner fails", faults, ..STREAMED }, 15_000);

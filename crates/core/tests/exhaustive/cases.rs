@@ -10,7 +10,7 @@ use planfleet_core::{
     json::Json,
     plan::{ForEach, Input, Plan, PlanStep, StepKind},
     record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Record, StepFailed, StepSucceeded, Timer},
-    task::{Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Budget, Envelope, Review, Submission, Task},
     tool::Effect,
     usage::{Account, Usage},
 };
@@ -114,13 +114,15 @@ impl Case {
         let inline = (!self.streamed).then(|| {
             let ids = 1..=u32::try_from(self.steps.len()).expect("few");
             let steps: Vec<PlanStep> = ids.map(|id| self.step(id, false)).collect();
-            Plan { final_step: steps[steps.len() - 1].id, steps }
+            let last = steps[steps.len() - 1].id;
+            Arc::new(Plan::new(steps, last))
         });
         Submission {
             task: Task { goal: Some("a small run".to_owned()), ..Task::default() },
             envelope: Arc::new(envelope()),
             plan: inline,
             traceparent: None,
+            carried: None,
         }
     }
 
@@ -175,6 +177,8 @@ fn envelope() -> Envelope {
         // The second transient failure is the planner's.
         attempts_max: 2,
         review: Review::OnFailure,
+        approval: Approval::default(),
+        step_timeout_ms: None,
     }
 }
 
@@ -196,6 +200,7 @@ fn plan_step(id: u32, wording: &str, needs: &[u32], each: Option<u32>, writes: b
         expected_output: String::new(),
         success_criteria: Vec::new(),
         tier: "default".to_owned(),
+        timeout_s: None,
     }
 }
 

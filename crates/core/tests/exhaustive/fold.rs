@@ -198,6 +198,7 @@ impl Fold {
             }
             Command::ArmTimer { timer, .. } => Cmd::Arm(*timer),
             Command::BroadcastCancel { .. } => Cmd::TellCancel,
+            Command::AskApproval { .. } => unreachable!("no case asks a person"),
             Command::FinishRun(document) => {
                 let text = serde_json::to_string(document.as_ref()).expect("a document");
                 let next = u16::try_from(self.documents.len()).expect("few documents");

@@ -1,7 +1,7 @@
 # `make help` lists what there is. Nothing but `make fix` changes a file of the project.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help setup build run test fuzz verify fix clean
+.PHONY: help setup build run test bench fuzz verify fix clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: setup ## Run every test, on real nats-servers and the real local model
 
 TARGET ?= plan
 SECONDS ?= 60
+bench: ## Measure: BENCH=core (the fold and the linter); tables in target/bench
+	cargo bench --locked -p planfleet-core --bench core --bench core_memory
+
 fuzz: ## Search for inputs that break a promise: TARGET=plan SECONDS=60 (needs cargo-fuzz)
 	@command -v cargo-fuzz >/dev/null || { echo 'cargo-fuzz is missing: cargo install --locked cargo-fuzz' >&2; exit 1; }
 	@mkdir -p tests/fuzz/found/$(TARGET)

@@ -103,7 +103,7 @@ fn freeze_task(mut task: Task, scope: &Scope, templates: FindTemplate<'_>) -> Re
         return Err(faults);
     }
     Ok(Submission {
-        task,
+        task: task.into(),
         envelope: Arc::new(envelope),
         plan: plan.map(Arc::new),
         traceparent: planfleet_bus::trace::traceparent(),

@@ -1,7 +1,7 @@
 //! Commands: orders that follow from records. Each has a name that does not
 //! depend on who emits it or how often, so that emitting it twice is harmless.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     document::RunDocument,
@@ -128,13 +128,13 @@ pub struct StepOrder {
     /// The plan revision that asked for it.
     pub revision: u32,
     /// The pool that shall do it.
-    pub pool: String,
+    pub pool: Cow<'static, str>,
     /// The step as planned.
     pub spec: Arc<PlanStep>,
     /// Its inputs, resolved.
     pub inputs: Vec<ResolvedInput>,
     /// Whose run it is.
-    pub tenant: String,
+    pub tenant: Cow<'static, str>,
     /// The run's place in line.
     pub priority: Priority,
     /// What the run may use.

@@ -1,6 +1,7 @@
 //! What is kept of a run, and what people and programs read of it.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
@@ -11,6 +12,7 @@ use crate::{
     failure::Failure,
     id::{RunId, StepId},
     json::Json,
+    plan::PlanStep,
     reason::{Cause, End, Wait},
     record::Gate,
     task::Submission,
@@ -143,16 +145,12 @@ pub struct StepEntry {
     pub needs_approval: bool,
     /// Why it is not at work, while it is not and will be.
     pub waits_for: Option<Wait>,
-    /// What it does.
-    pub description: String,
-    /// The tools it may use.
-    pub tools: Vec<String>,
-    /// The steps it waits for.
-    pub depends_on: Vec<u32>,
+    /// The step as planned.
+    pub spec: Arc<PlanStep>,
     /// How many attempts were made.
     pub attempts: u32,
     /// The pool that does it.
-    pub pool: String,
+    pub pool: Cow<'static, str>,
     /// The model that did it, if one did.
     pub model: Option<String>,
     /// Its output.
@@ -182,6 +180,14 @@ pub struct Timings {
     pub executing_ms: u64,
     /// From submit to the end.
     pub total_ms: u64,
+}
+
+impl StepEntry {
+    /// What it does; an item's step says it for all.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        if self.id.0.item.is_some() { "" } else { &self.spec.description }
+    }
 }
 
 /// Nano-USD as dollars, for people and JSON.
@@ -253,9 +259,9 @@ impl Serialize for StepEntry {
         step.serialize_field("state", self.state)?;
         step.serialize_field("needs_approval", &self.needs_approval)?;
         step.serialize_field("waits_for", &self.waits_for)?;
-        step.serialize_field("description", &self.description)?;
-        step.serialize_field("tools", &self.tools)?;
-        step.serialize_field("depends_on", &self.depends_on)?;
+        step.serialize_field("description", self.description())?;
+        step.serialize_field("tools", &self.spec.tools)?;
+        step.serialize_field("depends_on", &self.spec.dependencies())?;
         step.serialize_field("attempts", &self.attempts)?;
         step.serialize_field("pool", &self.pool)?;
         step.serialize_field("model", &self.model)?;

@@ -74,12 +74,18 @@ pub struct Run {
     times: Times,
 }
 
-/// When things happened, in milliseconds since the Unix epoch or as a sum of milliseconds.
+/// When things happened, in milliseconds since the Unix epoch, 0 before they
+/// have, or as a sum of milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
 struct Times {
-    planner_started: Option<u64>,
-    first_step_started: Option<u64>,
+    planner_started: u64,
+    first_step_started: u64,
     planning_ms: u64,
+}
+
+/// The earlier of two times, of which the first may not be known yet.
+fn earlier(known: u64, at_ms: u64) -> u64 {
+    if known == 0 { at_ms } else { known.min(at_ms) }
 }
 
 /// What one revision changed, besides the steps that say of themselves which added them.
@@ -191,7 +197,8 @@ impl Run {
             denied_in: None,
             denied_again: false,
             ledger: None,
-            revisions: Vec::new(),
+            // Most runs have one revision; the usual first growth would make room for four.
+            revisions: Vec::with_capacity(1),
             times: Times::default(),
         };
         let turn = &mut Turn { at_ms, out };

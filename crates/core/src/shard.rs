@@ -1,16 +1,21 @@
 //! A shard: the runs of one log, and the fold over it.
 
+mod recent;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
+use self::recent::Recent;
 use crate::{
     command::Command,
     document::RunDocument,
     id::RunId,
+    plan::Plan,
     record::{Fact, Record, Timer},
     run::{Ignored, Run, Why},
+    task::Envelope,
 };
 
 /// A repeated submit comes within the half minute for which a publisher tries
@@ -24,18 +29,21 @@ const ENDED_REMEMBERED_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Shard {
     runs: BTreeMap<RunId, Entry>,
-    /// Active runs by the sequence of their first record: the oldest is what a
+    /// The sequences of the active runs' first records: the oldest is what a
     /// replay has to start from.
-    by_seq: BTreeMap<u64, RunId>,
+    by_seq: BTreeSet<u64>,
     /// Runs that have ended lately, which a repeated submit must not start again.
     ended: BTreeSet<RunId>,
     /// The same by when they ended.
     ended_at: VecDeque<(u64, RunId)>,
+    plans: Recent<Plan>,
+    envelopes: Recent<Envelope>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    run: Run,
+    /// In a place of its own: a tree of large values has much room to spare.
+    run: Box<Run>,
     first_seq: u64,
 }
 
@@ -59,13 +67,17 @@ impl Shard {
             (None, Fact::TaskSubmitted(_)) if self.ended.contains(&id) => {
                 Err(Ignored { record: "TaskSubmitted", state: "Ended", why: Why::Repeated })
             }
-            (None, Fact::TaskSubmitted(submission)) => {
+            (None, Fact::TaskSubmitted(mut submission)) => {
+                self.envelopes.share(&mut submission.envelope);
+                if let Some(plan) = &mut submission.plan {
+                    self.plans.share(plan);
+                }
                 let run = Run::start(id.clone(), Arc::from(submission), at_ms, out);
                 if run.ended() {
                     self.remember(id, at_ms);
                 } else {
-                    self.by_seq.insert(seq, id.clone());
-                    self.runs.insert(id, Entry { run, first_seq: seq });
+                    self.by_seq.insert(seq);
+                    self.runs.insert(id, Entry { run: Box::new(run), first_seq: seq });
                 }
                 Ok(())
             }
@@ -149,6 +161,6 @@ impl Shard {
     /// below it belongs to runs that have ended.
     #[must_use]
     pub fn oldest_seq(&self) -> Option<u64> {
-        self.by_seq.keys().next().copied()
+        self.by_seq.first().copied()
     }
 }

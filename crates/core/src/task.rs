@@ -131,11 +131,51 @@ pub struct Task {
     pub labels: BTreeMap<String, String>,
 }
 
-impl Task {
+/// What is left of a task when its envelope and its plan have been taken out of
+/// it: what the run is for, and whose.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Brief {
+    /// What is to be reached, in words; `None` only where a plan or template stands for it.
+    pub goal: Option<String>,
+    /// Named values that steps refer to as outputs of step 0.
+    pub inputs: Map<String, Value>,
+    /// The user's own name for it.
+    pub custom_id: Option<String>,
+    /// The template that its plan came from.
+    pub template: Option<String>,
+    /// The kind of task, for the plan cache and for reports.
+    pub class: Option<String>,
+    /// Whether it is planned.
+    pub mode: Mode,
+    /// Whose it is; `default` unless said.
+    pub tenant: Option<String>,
+    /// Its place in line.
+    pub priority: Priority,
+    /// For filters and reports.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Brief {
     /// Whose it is.
     #[must_use]
     pub fn tenant(&self) -> &str {
         self.tenant.as_deref().unwrap_or("default")
+    }
+}
+
+impl From<Task> for Brief {
+    fn from(task: Task) -> Self {
+        Self {
+            goal: task.goal,
+            inputs: task.inputs,
+            custom_id: task.custom_id,
+            template: task.template,
+            class: task.class,
+            mode: task.mode,
+            tenant: task.tenant,
+            priority: task.priority,
+            labels: task.labels,
+        }
     }
 }
 
@@ -189,8 +229,8 @@ impl Envelope {
 /// A task and all that was decided when it was submitted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submission {
-    /// The task.
-    pub task: Task,
+    /// What it is for.
+    pub task: Brief,
     /// What the run may use.
     pub envelope: Arc<Envelope>,
     /// The plan, where no planner is needed: inline, from a template, or direct.

@@ -22,7 +22,7 @@ use planfleet_core::{
     },
     record::{AttemptReport, Fact, Record, StepSucceeded},
     shard::Shard,
-    task::{Approval, Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Brief, Budget, Envelope, Review, Submission},
 };
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ fn submission(plan: Plan) -> Submission {
         step_timeout_ms: None,
     };
     Submission {
-        task: Task::default(),
+        task: Brief::default(),
         envelope: Arc::new(envelope),
         plan: Some(Arc::new(plan)),
         traceparent: None,

@@ -13,7 +13,7 @@ use planfleet_core::{
     plan::{ForEach, Input, Plan, PlanStep, StepKind},
     record::{AttemptReport, Fact, Record, StepSucceeded},
     shard::Shard,
-    task::{Approval, Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Brief, Budget, Envelope, Review, Submission},
     usage::Usage,
 };
 
@@ -46,7 +46,7 @@ fn each(from_step: u32, path: &str) -> Option<ForEach> {
 fn submission(steps: Vec<PlanStep>) -> Submission {
     let final_step = steps.last().unwrap().id;
     Submission {
-        task: Task { goal: Some("scale".to_owned()), ..Task::default() },
+        task: Brief { goal: Some("scale".to_owned()), ..Brief::default() },
         envelope: Arc::new(Envelope {
             tools: std::collections::BTreeMap::new(),
             hosts: Vec::new(),

@@ -1,6 +1,6 @@
 //! From the wire to the core's types. What is not understood is refused.
 
-use std::{str::FromStr, sync::Arc};
+use std::{borrow::Cow, str::FromStr, sync::Arc};
 
 use planfleet_core::{
     command::{PlanOrder, ResolvedInput, ResolvedValue, Situation, StepOrder, StepStanding},
@@ -13,7 +13,7 @@ use planfleet_core::{
         ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Record, StepFailed,
         StepSucceeded, Timer,
     },
-    task::{Approval, Budget, Carried, Envelope, Mode, Priority, Review, Submission, Task},
+    task::{Approval, Brief, Budget, Carried, Envelope, Mode, Priority, Review, Submission},
     tool::Effect,
     usage::{Account, Usage},
 };
@@ -255,7 +255,7 @@ fn carried(carried: wire::Carried) -> Result<Carried> {
     })
 }
 
-fn task(task: wire::Task) -> Result<Task> {
+fn task(task: wire::Task) -> Result<Brief> {
     let mode = match wire::Mode::try_from(task.mode) {
         Ok(wire::Mode::Auto) => Mode::Auto,
         Ok(wire::Mode::Plan) => Mode::Plan,
@@ -268,7 +268,7 @@ fn task(task: wire::Task) -> Result<Task> {
         Ok(wire::Priority::Low) => Priority::Low,
         Ok(wire::Priority::Unspecified) | Err(_) => return unknown("priority", task.priority),
     };
-    Ok(Task {
+    Ok(Brief {
         goal: filled(task.goal),
         inputs: serde_json::from_str(&task.inputs_json)
             .or_else(|_| unknown("inputs_json", "text that is no object"))?,
@@ -279,7 +279,6 @@ fn task(task: wire::Task) -> Result<Task> {
         tenant: filled(task.tenant),
         priority,
         labels: task.labels,
-        ..Task::default()
     })
 }
 
@@ -425,10 +424,10 @@ pub fn step_order(bytes: &[u8]) -> Result<StepOrder> {
         step: StepId { step: order.step, item: order.item },
         attempt: order.attempt,
         revision: order.revision,
-        pool: String::new(),
+        pool: Cow::Borrowed(""),
         spec: Arc::new(plan_step(missing("spec", order.spec)?)?),
         inputs: order.inputs.into_iter().map(resolved_input).collect::<Result<_>>()?,
-        tenant: order.tenant,
+        tenant: order.tenant.into(),
         priority: Priority::default(),
         envelope: Arc::new(envelope(missing("envelope", order.envelope)?)?),
         traceparent: filled(order.traceparent),

@@ -9,7 +9,7 @@ use planfleet_core::{
     plan::{Criterion, ForEach, Input, Plan, PlanStep, StepKind},
     reason::Cause,
     record::{ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Timer},
-    task::{Carried, Envelope, Mode, Priority, Review, Submission, Task},
+    task::{Brief, Carried, Envelope, Mode, Priority, Review, Submission},
     tool::Effect,
     usage::{Account, Usage},
 };
@@ -192,8 +192,7 @@ fn carried(carried: &Carried) -> wire::Carried {
     wire::Carried { run_id: carried.run.to_string(), outputs: carried.outputs.iter().map(output).collect() }
 }
 
-/// The task as the run needs it: what became part of the envelope or the plan is not said twice.
-fn task(task: &Task) -> wire::Task {
+fn task(task: &Brief) -> wire::Task {
     let mode = match task.mode {
         Mode::Auto => wire::Mode::Auto,
         Mode::Plan => wire::Mode::Plan,
@@ -345,7 +344,7 @@ pub fn step_order(order: &StepOrder) -> Vec<u8> {
         item: order.step.item,
         attempt: order.attempt,
         revision: order.revision,
-        tenant: order.tenant.clone(),
+        tenant: order.tenant.to_string(),
         spec: Some(plan_step(&order.spec)),
         inputs: order.inputs.iter().map(resolved_input).collect(),
         envelope: Some(envelope(&order.envelope, |name| order.spec.tools.iter().any(|tool| tool == name))),

@@ -352,7 +352,7 @@ fn an_executor_gets_its_step_and_nothing_else() {
     };
     let mut wider = order.clone();
     // Where it is queued is its subject's matter, and other tools are none of its business.
-    wider.pool = "strong".to_owned();
+    wider.pool = "strong".into();
     wider.priority = Priority::High;
     let mut envelope = (*wider.envelope).clone();
     envelope.tools.insert("send".to_owned(), Effect::Write);

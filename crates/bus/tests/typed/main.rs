@@ -26,7 +26,7 @@ use planfleet_core::{
     json::Json,
     reason::{End, EndCode},
     record::{AttemptReport, Fact, StepSucceeded},
-    task::{Approval, Budget, Envelope, Priority, Review, Submission, Task},
+    task::{Approval, Brief, Budget, Envelope, Priority, Review, Submission},
     usage::{Ledger, Usage},
 };
 use planfleet_proto::{Message as _, subjects, wire};
@@ -78,7 +78,7 @@ fn envelope() -> Envelope {
 }
 
 fn submission(goal: &str) -> Submission {
-    let task = Task { goal: Some(goal.to_owned()), tenant: Some("acme".to_owned()), ..Task::default() };
+    let task = Brief { goal: Some(goal.to_owned()), tenant: Some("acme".to_owned()), ..Brief::default() };
     Submission { task, envelope: Arc::new(envelope()), plan: None, traceparent: None, carried: None }
 }
 

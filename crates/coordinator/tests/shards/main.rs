@@ -33,7 +33,7 @@ use planfleet_core::{
     json::Json,
     plan::Plan,
     record::{AttemptReport, Fact, StepFailed, StepSucceeded},
-    task::{Approval, Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Brief, Budget, Envelope, Review, Submission},
 };
 use planfleet_proto::subjects;
 use planfleet_runtime::tasks::Tasks;
@@ -221,7 +221,7 @@ fn envelope() -> Envelope {
 
 /// A task that has to be planned.
 fn goal() -> Submission {
-    let task = Task { goal: Some("report".to_owned()), ..Task::default() };
+    let task = Brief { goal: Some("report".to_owned()), ..Brief::default() };
     Submission { task, envelope: Arc::new(envelope()), plan: None, traceparent: None, carried: None }
 }
 

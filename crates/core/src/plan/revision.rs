@@ -54,7 +54,8 @@ pub fn revise(situation: &Situation, change: &Change<'_>) -> Result<Revised, Vec
         faults.push(Fault::new(Code::UnreachableFinal, None, message));
     }
     if repeats(situation, change, &dropped) {
-        let message = "the revision only repeats the steps that it replaces; do something else, finish, or give up";
+        let message =
+            "the revision only repeats the steps that it replaces; do something else, finish, or give up";
         faults.push(Fault::new(Code::EqualPlan, None, message));
     } else if matches!(situation.cause, Cause::Rejected { .. }) && !is_change {
         let message =

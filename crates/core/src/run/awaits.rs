@@ -68,7 +68,7 @@ mod tests {
         json::Json,
         record::{AttemptReport, Draft, Fact, Record, StepFailed, StepSucceeded, Timer},
         shard::Shard,
-        task::{Approval, Budget, Envelope, Review, Submission, Task},
+        task::{Approval, Brief, Budget, Envelope, Review, Submission},
         usage::Usage,
     };
 
@@ -97,7 +97,7 @@ mod tests {
                 step_timeout_ms: Some(10_000),
             };
             let submission = Submission {
-                task: Task { goal: Some("report".into()), ..Task::default() },
+                task: Brief { goal: Some("report".into()), ..Brief::default() },
                 envelope: Arc::new(envelope),
                 plan: plan.map(|plan| Arc::new(serde_json::from_value(plan).unwrap())),
                 traceparent: None,

@@ -111,7 +111,8 @@ impl Run {
             return Err(Why::Repeated);
         }
         charge(&mut self.ledger, Account::Planner, &sealed.usage);
-        self.times.planner_started.get_or_insert(sealed.started_ms);
+        let known = self.times.planner_started;
+        self.times.planner_started = if known == 0 { sealed.started_ms } else { known };
         self.times.planning_ms += turn.at_ms.saturating_sub(sealed.started_ms);
         if self.end_over_budget(turn) {
             return Ok(());

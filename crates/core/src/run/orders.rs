@@ -1,7 +1,7 @@
 //! The commands that name work: built from state alone, so that whoever holds
 //! the state can build them again.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     Phase, Run,
@@ -135,7 +135,7 @@ impl Run {
             pool: self.pool(&step.spec),
             spec: Arc::clone(&step.spec),
             inputs,
-            tenant: self.submission.task.tenant().to_owned(),
+            tenant: self.submission.task.tenant.clone().map_or("default".into(), Into::into),
             priority: self.submission.task.priority,
             envelope: Arc::clone(&self.submission.envelope),
             traceparent: self.submission.traceparent.clone(),
@@ -144,9 +144,9 @@ impl Run {
         }))
     }
 
-    pub(super) fn pool(&self, step: &PlanStep) -> String {
+    pub(super) fn pool(&self, step: &PlanStep) -> Cow<'static, str> {
         let own = self.submission.envelope.pools.contains(&step.tier);
-        if own { step.tier.clone() } else { "default".to_owned() }
+        if own { step.tier.clone().into() } else { "default".into() }
     }
 
     /// The inputs that a step's work was begun with: outputs never change once

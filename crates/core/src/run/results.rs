@@ -1,7 +1,7 @@
 //! Settling work: what came of it, and what follows.
 
 use super::{
-    Phase, Run, Turn, Why, charge,
+    Phase, Run, Turn, Why, charge, earlier,
     step::{Spent, Step, StepState, Work, WorkState},
 };
 use crate::{
@@ -135,9 +135,8 @@ impl Run {
             return Err(if state == StepState::Dropped { Why::Replaced } else { Why::Repeated });
         }
         if report.started_ms > 0 {
-            (work.started_ms, work.ended_ms) = (report.started_ms, report.ended_ms);
-            let first = times.first_step_started.get_or_insert(report.started_ms);
-            *first = report.started_ms.min(*first);
+            work.took(report.started_ms, report.ended_ms);
+            times.first_step_started = earlier(times.first_step_started, report.started_ms);
         }
         Ok(work)
     }

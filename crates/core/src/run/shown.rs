@@ -109,11 +109,13 @@ impl Run {
 
     fn timings(&self, at_ms: u64) -> Timings {
         let since = |from: u64, to: u64| to.saturating_sub(from);
-        let began = self.times.planner_started.or(self.times.first_step_started);
+        let happened = |at_ms: u64| Some(at_ms).filter(|at_ms| *at_ms > 0);
+        let first_step = happened(self.times.first_step_started);
+        let began = happened(self.times.planner_started).or(first_step);
         Timings {
             queued_ms: since(self.submitted_ms, began.unwrap_or(at_ms)),
             planning_ms: self.times.planning_ms,
-            executing_ms: self.times.first_step_started.map_or(0, |from| since(from, at_ms)),
+            executing_ms: first_step.map_or(0, |from| since(from, at_ms)),
             total_ms: since(self.submitted_ms, at_ms),
         }
     }
@@ -142,17 +144,15 @@ impl Run {
             state: if ended && unfinished { "cancelled" } else { step.state_name() },
             needs_approval: unfinished && matches!(step.door, Door::Shut | Door::Asked),
             waits_for: self.wait_of(step).or(retry).filter(|_| !ended),
-            description: step.spec.description.clone(),
-            tools: step.spec.tools.clone(),
-            depends_on: step.spec.dependencies(),
+            spec: Arc::clone(&step.spec),
             attempts: step.attempts(),
             pool: self.pool(&step.spec),
             model: step.work().iter().find_map(Work::model).cloned(),
             output: step.partial_output(),
             error: step.failure().cloned(),
             usage,
-            started_ms: step.work().iter().map(|work| work.started_ms).filter(|ms| *ms > 0).min(),
-            ended_ms: step.work().iter().map(|work| work.ended_ms).filter(|ms| *ms > 0).max(),
+            started_ms: step.work().iter().filter_map(Work::started_ms).min(),
+            ended_ms: step.work().iter().filter_map(Work::ended_ms).max(),
         }
     }
 
@@ -164,17 +164,15 @@ impl Run {
             state: if ended && work.is_open() { "cancelled" } else { work.state_name() },
             needs_approval: false,
             waits_for: retry_of(work).filter(|_| !ended),
-            description: String::new(),
-            tools: step.spec.tools.clone(),
-            depends_on: step.spec.dependencies(),
+            spec: Arc::clone(&step.spec),
             attempts: work.attempt,
             pool: self.pool(&step.spec),
             model: work.model().cloned(),
             output: work.output.clone(),
             error: work.failure.as_deref().cloned(),
             usage: work.usage(),
-            started_ms: Some(work.started_ms).filter(|ms| *ms > 0),
-            ended_ms: Some(work.ended_ms).filter(|ms| *ms > 0),
+            started_ms: work.started_ms(),
+            ended_ms: work.ended_ms(),
         }
     }
 }

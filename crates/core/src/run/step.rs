@@ -96,8 +96,9 @@ pub(super) struct Work {
     /// What models have used for it.
     pub(super) spent: Option<Box<Spent>>,
     /// When its executor began; 0 when none has.
-    pub(super) started_ms: u64,
-    pub(super) ended_ms: u64,
+    started_ms: u64,
+    /// How long it took; capped at 49 days, which is longer than a run may take.
+    took_ms: u32,
 }
 
 /// What models have used for a piece of work.
@@ -320,7 +321,7 @@ impl Work {
             failure: None,
             spent: None,
             started_ms: 0,
-            ended_ms: 0,
+            took_ms: 0,
         }
     }
 
@@ -335,6 +336,19 @@ impl Work {
 
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.state, WorkState::Dispatched { .. } | WorkState::Backoff { .. })
+    }
+
+    pub(super) fn took(&mut self, started_ms: u64, ended_ms: u64) {
+        self.started_ms = started_ms;
+        self.took_ms = u32::try_from(ended_ms.saturating_sub(started_ms)).unwrap_or(u32::MAX);
+    }
+
+    pub(super) fn started_ms(&self) -> Option<u64> {
+        Some(self.started_ms).filter(|ms| *ms > 0)
+    }
+
+    pub(super) fn ended_ms(&self) -> Option<u64> {
+        self.started_ms().map(|started_ms| started_ms + u64::from(self.took_ms))
     }
 
     pub(super) fn usage(&self) -> Usage {

@@ -10,7 +10,7 @@ use planfleet_core::{
     json::Json,
     plan::{ForEach, Input, Plan, PlanStep, StepKind},
     record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Record, StepFailed, StepSucceeded, Timer},
-    task::{Approval, Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Brief, Budget, Envelope, Review, Submission},
     tool::Effect,
     usage::{Account, Usage},
 };
@@ -118,7 +118,7 @@ impl Case {
             Arc::new(Plan::new(steps, last))
         });
         Submission {
-            task: Task { goal: Some("a small run".to_owned()), ..Task::default() },
+            task: Brief { goal: Some("a small run".to_owned()), ..Brief::default() },
             envelope: Arc::new(envelope()),
             plan: inline,
             traceparent: None,

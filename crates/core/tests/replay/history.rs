@@ -21,7 +21,7 @@ use planfleet_core::{
         StepSucceeded, Timer,
     },
     shard::Shard,
-    task::{Approval, Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Brief, Budget, Envelope, Review, Submission},
     tool::Effect,
     usage::{Account, Usage},
 };
@@ -158,10 +158,10 @@ impl History {
         };
         let inline = self.dice.one_in(3);
         Submission {
-            task: Task {
+            task: Brief {
                 goal: (!inline || self.dice.one_in(2)).then(|| "random".to_owned()),
                 inputs: serde_json::Map::from_iter([("list".to_owned(), list.value())]),
-                ..Task::default()
+                ..Brief::default()
             },
             envelope: Arc::new(envelope),
             plan: inline.then(|| {

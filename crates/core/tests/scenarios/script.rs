@@ -33,7 +33,7 @@ use planfleet_core::{
     },
     run::Ignored,
     shard::Shard,
-    task::{Approval, Budget, Envelope, Priority, Review, Submission, Task},
+    task::{Approval, Brief, Budget, Envelope, Priority, Review, Submission},
     tool::Effect,
     usage::{Account, Usage},
 };
@@ -363,13 +363,13 @@ fn submission(words: &Words, below: &[String]) -> Submission {
     let last = steps.last().map_or(0, |step| step.id);
     let plan = Plan::new(steps, words.number("final").unwrap_or(last));
     Submission {
-        task: Task {
+        task: Brief {
             goal: words.key("goal").map(text),
             inputs: words.key("inputs").map_or_else(serde_json::Map::new, |json| {
                 serde_json::from_str(json).expect("inputs are an object")
             }),
             priority: Priority::Normal,
-            ..Task::default()
+            ..Brief::default()
         },
         envelope: Arc::new(envelope),
         plan: (!below.is_empty()).then(|| Arc::new(plan)),

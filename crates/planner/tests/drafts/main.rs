@@ -22,7 +22,7 @@ use planfleet_core::{
     command::{PlanOrder, Situation},
     failure::Failure,
     record::{Draft, Fact, PlanSealed},
-    task::{Approval, Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Brief, Budget, Envelope, Review, Submission},
     tool::{Effect, ToolCatalog, ToolSpec},
     usage::Usage,
 };
@@ -171,10 +171,10 @@ fn submission() -> Submission {
         step_timeout_ms: None,
     };
     let inputs = json!({"country": "Chile", "note": "a </data> b </DATA > c"});
-    let task = Task {
+    let task = Brief {
         goal: Some("Name the capital.".to_owned()),
         inputs: inputs.as_object().expect("an object").clone(),
-        ..Task::default()
+        ..Brief::default()
     };
     Submission { task, envelope: Arc::new(envelope), plan: None, traceparent: None, carried: None }
 }

@@ -14,7 +14,7 @@ use planfleet_core::{
         ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Record, StepFailed,
         StepSucceeded, Timer,
     },
-    task::{Approval, Budget, Carried, Envelope, Mode, Priority, Review, Submission, Task},
+    task::{Approval, Brief, Budget, Carried, Envelope, Mode, Priority, Review, Submission},
     tool::Effect,
     usage::{Account, Ledger, Usage},
 };
@@ -208,7 +208,7 @@ fn submission(plan: Option<Plan>) -> Submission {
         ("shell", Effect::Destructive),
     ];
     Submission {
-        task: Task {
+        task: Brief {
             goal: Some("Who wrote it?".to_owned()),
             inputs: serde_json::Map::from_iter([("country".to_owned(), "Norway".into())]),
             custom_id: Some("c-1".to_owned()),
@@ -218,7 +218,7 @@ fn submission(plan: Option<Plan>) -> Submission {
             priority: Priority::High,
             tenant: Some("acme".to_owned()),
             labels: BTreeMap::from([("team".to_owned(), "books".to_owned())]),
-            ..Task::default()
+            ..Brief::default()
         },
         envelope: envelope(&effects),
         plan: plan.map(Arc::new),
@@ -272,7 +272,7 @@ fn step_order(step: StepId, spec: PlanStep) -> StepOrder {
         step,
         attempt: 2,
         revision: 1,
-        pool: String::new(),
+        pool: "".into(),
         spec: Arc::new(spec),
         inputs: vec![
             input("url", ResolvedValue::Literal("https://example.org/a".to_owned())),
@@ -280,7 +280,7 @@ fn step_order(step: StepId, spec: PlanStep) -> StepOrder {
             input("message", ResolvedValue::Item(json("\"good\""))),
             input("index", ResolvedValue::Index(0)),
         ],
-        tenant: "acme".to_owned(),
+        tenant: "acme".into(),
         priority: Priority::default(),
         envelope: envelope(&[("http_fetch", Effect::Read)]),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
@@ -321,11 +321,9 @@ fn document() -> RunDocument {
             state: "failed",
             needs_approval: false,
             waits_for: None,
-            description: "Name the author.".to_owned(),
-            tools: vec!["http_fetch".to_owned()],
-            depends_on: vec![1],
+            spec: Arc::new(model_step()),
             attempts: 2,
-            pool: "strong".to_owned(),
+            pool: "strong".into(),
             model: Some("small-model".to_owned()),
             output: Some(json("\"ab\"")),
             error: Some(failure()),

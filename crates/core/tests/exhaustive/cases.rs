@@ -10,7 +10,7 @@ use planfleet_core::{
     json::Json,
     plan::{ForEach, Input, Plan, PlanStep, StepKind},
     record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Record, StepFailed, StepSucceeded, Timer},
-    task::{Approval, Brief, Budget, Envelope, Review, Submission},
+    task::{self, Approval, Budget, Envelope, Review, Submission},
     tool::Effect,
     usage::{Account, Usage},
 };
@@ -118,7 +118,7 @@ impl Case {
             Arc::new(Plan::new(steps, last))
         });
         Submission {
-            task: Brief { goal: Some("a small run".to_owned()), ..Brief::default() },
+            task: task::Brief { goal: Some("a small run".to_owned()), ..task::Brief::default() },
             envelope: Arc::new(envelope()),
             plan: inline,
             traceparent: None,

@@ -17,7 +17,6 @@ use planfleet_core::{
     usage::{Account, Usage},
 };
 use planfleet_proto::decode;
-use planfleet_runtime::clock;
 use serde_json::Value;
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
@@ -67,13 +66,14 @@ fn span(order: &StepOrder) -> Span {
 }
 
 async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
-    let (started, started_ms) = (Instant::now(), clock::unix_ms());
+    let (started, started_ms) = (Instant::now(), (shared.config.now_ms)());
     if job.deliveries > 1 {
         shared.instruments.redelivery(&shared.config.pool.name);
     }
     announce(shared, order).await;
     let mut spent = Spent::default();
     let outcome = tokio::select! {
+        biased;
         () = job.cancelled.cancelled() => {
             tracing::info!("cancelled: nobody wants the result any more");
             return Settled::Done;
@@ -86,7 +86,7 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
         model: spent.model,
         usage: spent.usage,
         started_ms,
-        ended_ms: clock::unix_ms(),
+        ended_ms: (shared.config.now_ms)(),
     };
     let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "succeeded");
     shared.instruments.attempt(&shared.config.pool.name, name, started.elapsed());
@@ -150,7 +150,7 @@ async fn bounded(
 fn time_limit(shared: &Shared, order: &StepOrder) -> Result<(Duration, FailureClass), Failure> {
     let own = shared.config.step_timeout;
     let Some(deadline) = order.deadline_at_ms else { return Ok((own, FailureClass::Timeout)) };
-    match deadline.saturating_sub(clock::unix_ms()) {
+    match deadline.saturating_sub((shared.config.now_ms)()) {
         0 => Err(Failure::new(FailureClass::Deadline, "the run's time is up")),
         left if Duration::from_millis(left) <= own => {
             Ok((Duration::from_millis(left), FailureClass::Deadline))

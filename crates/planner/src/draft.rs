@@ -11,7 +11,6 @@ use planfleet_core::{
 };
 use planfleet_llm::{Called, ChatRequest, ModelHandle};
 use planfleet_proto::decode;
-use planfleet_runtime::clock;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
@@ -52,6 +51,7 @@ async fn planned(shared: &Shared, order: &PlanOrder, job: &Job) -> Settled {
     let kind = if order.situation.is_some() { "replan" } else { "plan" };
     let mut writer = Writer::new(shared, order, job.deliveries);
     let outcome = tokio::select! {
+        biased;
         () = job.cancelled.cancelled() => return Settled::Done,
         outcome = timeout(shared.config.planning_timeout, writer.write(job.deliveries)) => outcome,
     };
@@ -89,7 +89,7 @@ impl<'a> Writer<'a> {
             order,
             draft: Draft { take, ..order.draft },
             usage: Usage::NONE,
-            started_ms: clock::unix_ms(),
+            started_ms: (shared.config.now_ms)(),
             published: 0,
         }
     }

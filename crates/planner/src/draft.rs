@@ -83,7 +83,8 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(shared: &'a Shared, order: &'a PlanOrder, deliveries: u64) -> Self {
         let delivery = u32::try_from(deliveries).unwrap_or(u32::MAX);
-        let take = delivery.saturating_sub(1).saturating_mul(ask::TAKES).saturating_add(1);
+        let takes = delivery.saturating_sub(1).saturating_mul(ask::TAKES).saturating_add(1);
+        let take = order.draft.take.saturating_add(takes);
         Self {
             shared,
             order,

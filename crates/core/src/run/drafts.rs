@@ -22,11 +22,17 @@ use crate::{
     usage::{Account, Usage},
 };
 
+/// A planner whose work was acked away by another's takes as long as planning
+/// takes; then it counts as lost.
+const OUTLIVED_MS: u64 = 60_000;
+
 /// A revision that is being written.
 #[derive(Debug, Clone)]
 pub(super) struct Drafting {
-    /// The newest draft seen; older ones are ignored.
-    draft: Draft,
+    /// The newest draft seen; older ones are ignored. Dispatched again with its
+    /// take: work that was lost counts its deliveries anew, and what comes of it
+    /// must be newer than what there was.
+    pub(super) draft: Draft,
     /// The failed steps that it is about.
     pub(super) frontier: Vec<u32>,
     /// The draft's steps so far.
@@ -54,11 +60,6 @@ impl Drafting {
             taken_over: BTreeSet::new(),
             retry_at_ms: None,
         }
-    }
-
-    /// The draft as it was dispatched, whatever planners have made of it since.
-    pub(super) const fn dispatched(&self) -> Draft {
-        Draft { take: 0, ..self.draft }
     }
 }
 
@@ -130,6 +131,9 @@ impl Run {
         at_ms: u64,
         out: &mut Vec<Command>,
     ) -> Result<(), Why> {
+        if self.outlives(sealed.draft, &sealed.usage, at_ms, out) {
+            return Ok(());
+        }
         self.enter_draft(sealed.draft)?;
         if self.drafting().is_some_and(|drafting| drafting.sealed.is_some()) {
             return Err(Why::Repeated);
@@ -152,6 +156,9 @@ impl Run {
         at_ms: u64,
         out: &mut Vec<Command>,
     ) -> Result<(), Why> {
+        if self.outlives(draft, usage, at_ms, out) {
+            return Ok(());
+        }
         self.enter_draft(draft)?;
         if self.drafting().is_some_and(|drafting| drafting.retry_at_ms.is_some()) {
             return Err(Why::Repeated);
@@ -172,6 +179,25 @@ impl Run {
             Action::AskPlanner | Action::End => self.planning_came_to_nothing(&failure, at_ms, out),
         }
         Ok(())
+    }
+
+    /// A draft is over that a later take of the same dispatch has replaced. Its
+    /// planner acks their common work, so that nobody gets it if the later one's
+    /// is lost as well: planning is tried again, unless that one ends in time.
+    fn outlives(&mut self, over: Draft, usage: &Usage, at_ms: u64, out: &mut Vec<Command>) -> bool {
+        let Some(drafting) = self.drafting() else {
+            return false;
+        };
+        let draft = drafting.draft;
+        let common = (over.revision, over.attempt) == (draft.revision, draft.attempt);
+        if !common || over.take >= draft.take || drafting.retry_at_ms.is_some() {
+            return false;
+        }
+        let until_ms = at_ms.saturating_add(OUTLIVED_MS);
+        drafting.retry_at_ms = Some(until_ms);
+        self.ledger.charge(Account::Planner, usage);
+        out.push(self.replan_timer(draft, until_ms));
+        true
     }
 
     /// The planner is out: the run ends for what it wanted mended, or for want of a plan.
@@ -236,11 +262,13 @@ impl Run {
             return Err(Why::Replaced);
         }
         if draft > drafting.draft {
-            drafting.draft = draft;
+            let before = std::mem::replace(&mut drafting.draft, draft);
             drafting.staged.clear();
             drafting.sealed = None;
             drafting.taken_over.clear();
-            drafting.retry_at_ms = None;
+            if draft.attempt > before.attempt {
+                drafting.retry_at_ms = None;
+            }
             if matches!(self.phase, Phase::Planning(_)) {
                 self.abandon_steps();
             }

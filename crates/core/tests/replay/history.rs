@@ -53,6 +53,11 @@ impl Open {
                 }
                 Command::BroadcastCancel { .. } => {}
                 _ => {
+                    if let Command::ArmTimer { timer: Timer::Replan { .. }, run, .. } = command {
+                        // Whatever the planner said: its work has left the queue.
+                        let planning = |open: &Command| matches!(open, Command::DispatchPlan(_));
+                        self.orders.retain(|_, open| run_of(open) != run || !planning(open));
+                    }
                     self.orders.insert(name(command), command.clone());
                 }
             }

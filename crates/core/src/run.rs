@@ -22,7 +22,7 @@ use self::{drafts::Drafting, step::Step};
 use crate::{
     command::Command,
     document::{RevisionNote, RunState},
-    id::RunId,
+    id::{RunId, StepId},
     record::{Draft, Fact, Timer},
     task::Submission,
     usage::Ledger,
@@ -51,6 +51,9 @@ pub struct Run {
     /// A later revision asked for such a thing again.
     denied_again: bool,
     ledger: Ledger,
+    /// Attempts of steps that no draft wants any more and that have not reported
+    /// yet: what they use is used all the same.
+    let_go: BTreeSet<(StepId, u32)>,
     revisions: Vec<RevisionNote>,
     times: Times,
 }
@@ -137,6 +140,7 @@ impl Run {
             denied_in: None,
             denied_again: false,
             ledger: Ledger::default(),
+            let_go: BTreeSet::new(),
             revisions: Vec::new(),
             times: Times::default(),
         };

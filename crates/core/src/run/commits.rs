@@ -85,6 +85,7 @@ impl Run {
                 self.take_up(Arc::new(step), out);
             }
         }
+        self.let_drafts_go();
         self.phase = Phase::Executing;
         self.revision = 1;
         self.final_step = final_step;

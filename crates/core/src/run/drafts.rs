@@ -311,7 +311,18 @@ impl Run {
         let attempts_before = old.as_ref().map_or(0, Step::attempts);
         match old {
             Some(old) if old.spec == spec && old.can_be_resumed() && self.inherits(&spec) => self.resume(old),
-            _ => self.add_step(Step::new(spec, 1, attempts_before), out),
+            old => {
+                self.let_go.extend(old.iter().flat_map(Step::in_flight));
+                self.add_step(Step::new(spec, 1, attempts_before), out);
+            }
+        }
+    }
+
+    /// The first plan is whole: what earlier drafts have started besides is not wanted.
+    pub(super) fn let_drafts_go(&mut self) {
+        let Self { phase, let_go, .. } = self;
+        if let Phase::Planning(drafting) = phase {
+            let_go.extend(drafting.abandoned.values().flat_map(Step::in_flight));
         }
     }
 

@@ -101,7 +101,9 @@ impl Run {
         if self.ended() {
             return;
         }
-        let busy = !matches!(self.phase, Phase::Executing) || self.steps.values().any(Step::is_in_flight);
+        let busy = !matches!(self.phase, Phase::Executing)
+            || !self.let_go.is_empty()
+            || self.steps.values().any(Step::is_in_flight);
         let document = self.document_at(state, reason, answer, at_ms);
         self.phase = Phase::Ended;
         if busy {

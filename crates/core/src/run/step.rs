@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     command::ResolvedInput,
     failure::{Failure, FailureClass},
+    id::StepId,
     json::Json,
     plan::PlanStep,
     usage::Usage,
@@ -137,6 +138,17 @@ impl Step {
     /// Whether somebody may be at work for it, wanted or not.
     pub(super) fn is_in_flight(&self) -> bool {
         self.work.iter().any(|work| matches!(work.state, WorkState::Dispatched | WorkState::Backoff { .. }))
+    }
+
+    /// The attempts that are queued or in flight.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = (StepId, u32)> {
+        let id = self.spec.id;
+        let each = self.spec.for_each.is_some();
+        let named = move |(at, work): (u32, &Work)| {
+            let step = if each { StepId::item(id, at) } else { StepId::plain(id) };
+            (work.state == WorkState::Dispatched).then_some((step, work.attempt))
+        };
+        (0..).zip(&self.work).filter_map(named)
     }
 
     pub(super) const fn state_name(&self) -> &'static str {

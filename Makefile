@@ -1,7 +1,7 @@
 # `make help` lists what there is. Nothing but `make fix` changes a file of the project.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help setup build run test verify fix clean
+.PHONY: help setup build run test sim verify fix clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ run: setup build ## Do a real job from start to end
 
 test: setup ## Run every test, on real nats-servers and the real local model
 	cargo nextest run --locked --workspace
+
+sim: ## Simulate the fleet under faults: SEEDS=2000 worlds, or the one of SEED=n with its transcript
+	PLANFLEET_SIM_SEEDS=$(SEEDS) PLANFLEET_SIM_SEED=$(SEED) \
+		cargo test --locked -p planfleet --test sim -- --nocapture
 
 verify: ## Check format, lints, docs, generated code and the rules of the house; writes nothing
 	cargo fmt --all --check

@@ -1,7 +1,7 @@
 # `make help` lists what there is. Nothing but `make fix` changes a file of the project.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help setup build run test sim verify fix clean
+.PHONY: help setup build run test sim fuzz verify fix clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,8 +22,17 @@ sim: ## Simulate the fleet under faults: SEEDS=2000 worlds, or the one of SEED=n
 	PLANFLEET_SIM_SEEDS=$(SEEDS) PLANFLEET_SIM_SEED=$(SEED) \
 		cargo test --locked -p planfleet --test sim -- --nocapture
 
+TARGET ?= plan
+SECONDS ?= 60
+fuzz: ## Search for inputs that break a promise: TARGET=plan SECONDS=60 (needs cargo-fuzz)
+	@command -v cargo-fuzz >/dev/null || { echo 'cargo-fuzz is missing: cargo install --locked cargo-fuzz' >&2; exit 1; }
+	@mkdir -p tests/fuzz/found/$(TARGET)
+	cargo fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none $(TARGET) \
+		tests/fuzz/found/$(TARGET) tests/fuzz/corpus/$(TARGET) -- -max_total_time=$(SECONDS) -max_len=16384 -timeout=10
+
 verify: ## Check format, lints, docs, generated code and the rules of the house; writes nothing
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	cargo nextest run --locked -p planfleet-proto --test generated
@@ -32,6 +41,7 @@ verify: ## Check format, lints, docs, generated code and the rules of the house;
 fix: ## Mend what can be mended: format, lints, generated code
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 	cargo fmt --all
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml
 	PLANFLEET_BLESS=1 cargo test -q -p planfleet-proto --test generated
 
 clean: ## Remove what was built and installed into this folder

@@ -25,6 +25,7 @@ mod load;
 mod local_model;
 mod provider_trouble;
 mod replanning;
+mod steering;
 mod support;
 mod traces;
 mod unreadable_records;

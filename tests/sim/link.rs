@@ -1,7 +1,15 @@
 //! One process's connection to the broker: everything that it asks for may be
 //! held up, lost, done twice or left without an answer, as its dice say.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,6 +39,8 @@ pub(crate) struct Link {
     pub(crate) weather: Arc<Weather>,
     pub(crate) dice: Dice,
     pub(crate) gate: Gate,
+    /// Writes of keys get nowhere just now, and all else works.
+    pub(crate) cut: AtomicBool,
 }
 
 /// What becomes of a call.
@@ -184,6 +194,9 @@ impl Broker for Connection {
         value: Bytes,
         expected: u64,
     ) -> Result<CasOutcome, Error> {
+        if self.cut.load(Ordering::Relaxed) {
+            return Err(self.time_out("kv_cas").await);
+        }
         let written = async {
             let before = self.broker.kv_get(bucket, key).await?;
             let outcome = self.broker.kv_cas(bucket, key, value.clone(), expected).await?;

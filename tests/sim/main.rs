@@ -57,7 +57,7 @@ const SEEDS: u64 = 2_000;
 const TWICE_EVERY: u64 = 10;
 
 /// What must have gone wrong at least once in so many seeds on average.
-const OFTEN: [(&str, u64); 18] = [
+const OFTEN: [(&str, u64); 20] = [
     ("runs", 1),
     ("succeeded", 1),
     ("failed", 3),
@@ -67,6 +67,7 @@ const OFTEN: [(&str, u64); 18] = [
     ("crashes", 1),
     ("pauses", 1),
     ("stops", 1),
+    ("cuts", 3),
     ("takeovers", 3),
     ("shards handed over", 3),
     ("redeliveries", 2),
@@ -76,6 +77,7 @@ const OFTEN: [(&str, u64); 18] = [
     ("publishes repeated", 4),
     ("publishes unanswered", 4),
     ("submits repeated", 2),
+    ("pauses of runs", 4),
 ];
 
 fn setting(name: &str) -> Option<u64> {

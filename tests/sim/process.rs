@@ -1,7 +1,13 @@
 //! Processes of the fleet: the real services, each with a link of its own, and
 //! what befalls them in the life of a world.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::FutureExt as _;
 use planfleet_bus::{Bus, Pool};
@@ -58,6 +64,7 @@ struct Process {
 enum Trouble {
     Crash,
     Pause,
+    Cut,
     Stop,
 }
 
@@ -70,14 +77,16 @@ impl Place {
         world.sleep(dice.millis(0, 400)).await;
         let mut process = self.start(&world, &format!("{place}-{generation}"));
         while let Some(trouble) = next(&world, &dice).await {
-            if let Trouble::Pause = trouble {
-                process.pause(&world, &dice).await;
-                continue;
+            match trouble {
+                Trouble::Pause => process.pause(&world, &dice).await,
+                Trouble::Cut => process.cut_off(&world, &dice).await,
+                Trouble::Crash | Trouble::Stop => {
+                    process.end(&world, trouble).await;
+                    world.sleep(dice.millis(0, 6_000)).await;
+                    generation += 1;
+                    process = self.start(&world, &format!("{place}-{generation}"));
+                }
             }
-            process.end(&world, trouble).await;
-            world.sleep(dice.millis(0, 6_000)).await;
-            generation += 1;
-            process = self.start(&world, &format!("{place}-{generation}"));
         }
         world.over.cancelled().await;
         process.end(&world, Trouble::Stop).await;
@@ -151,6 +160,7 @@ pub(crate) fn link(world: &World, name: &str) -> Arc<Link> {
         weather: Arc::clone(&world.weather),
         dice: Dice::of(world.seed, name),
         gate: Gate::default(),
+        cut: AtomicBool::new(false),
     })
 }
 
@@ -163,8 +173,9 @@ async fn next(world: &World, dice: &Dice) -> Option<Trouble> {
     }
     world.sleep(dice.millis(300, often)).await;
     let trouble = match dice.count(0, 9) {
-        0..=3 => Trouble::Crash,
-        4..=7 => Trouble::Pause,
+        0..=2 => Trouble::Crash,
+        3..=6 => Trouble::Pause,
+        7 => Trouble::Cut,
         _ => Trouble::Stop,
     };
     (!world.calm.is_cancelled()).then_some(trouble)
@@ -181,6 +192,15 @@ impl Process {
         let held_up = self.link.gate.waited() - before;
         self.link.gate.open();
         world.witness.line(&self.link.who, format_args!("goes on, {held_up} held up"));
+    }
+
+    /// A coordinator that cannot renew its leases, and can do all else.
+    async fn cut_off(&self, world: &World, dice: &Dice) {
+        let long = dice.millis(1_000, 8_000);
+        world.witness.fault(&self.link.who, "cuts", format_args!("{long:?}"));
+        self.link.cut.store(true, Ordering::Relaxed);
+        world.sleep(long).await;
+        self.link.cut.store(false, Ordering::Relaxed);
     }
 
     async fn end(&self, world: &World, how: Trouble) {

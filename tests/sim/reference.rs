@@ -145,7 +145,7 @@ impl Reference {
                 self.orders.insert(subject, None);
             }
             Command::FinishRun(document) => self.finish(document, folded),
-            Command::ArmTimer { .. } | Command::BroadcastCancel { .. } => {}
+            Command::ArmTimer { .. } | Command::BroadcastCancel { .. } | Command::AskApproval { .. } => {}
         }
     }
 
@@ -231,6 +231,7 @@ fn said(outcome: &Result<(), Ignored>) -> &'static str {
         Some(Why::Replaced) => "replaced",
         Some(Why::UnknownRun) => "unknown run",
         Some(Why::Illegal) => "illegal",
+        Some(Why::Paused) => "paused",
     }
 }
 
@@ -256,6 +257,10 @@ fn describe(fact: &Fact) -> String {
             format!("{name} {step}.{attempt} {}", failed.failure.class)
         }
         Fact::TimerFired(timer) => format!("{name} {timer:?}"),
-        Fact::TaskSubmitted(_) | Fact::RunCancelRequested { .. } => name.to_owned(),
+        Fact::ApprovalDecided(decided) => format!("{name} {:?} {}", decided.gate, decided.approved),
+        Fact::TaskSubmitted(_)
+        | Fact::RunCancelRequested { .. }
+        | Fact::RunPauseRequested { .. }
+        | Fact::RunResumeRequested => name.to_owned(),
     }
 }

@@ -7,7 +7,8 @@ use planfleet_bus::{Bus, Client, client::Found};
 use planfleet_core::{
     id::RunId,
     plan::parse,
-    task::{Budget, Envelope, Review, Submission, Task},
+    record::{ApprovalDecided, Gate},
+    task::{Approval, Budget, Envelope, Review, Submission, Task},
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -45,7 +46,13 @@ impl User {
             self.world.sleep(self.dice.millis(0, 9_000)).await;
             self.cancel(&run).await;
         }
-        let document = self.wait(&run).await;
+        if self.dice.chance(150) {
+            self.world.sleep(self.dice.millis(0, 6_000)).await;
+            self.world.witness.fault(&self.who, "pauses of runs", format_args!("{}", short(&run)));
+            // What comes of it, nobody has to know: it is resumed in any case.
+            let _ = self.client.pause(&run, "wait").await;
+        }
+        let document = self.wait(&run, &submission).await;
         self.world.witness.line(&self.who, format_args!("{} is {}", short(&run), document["state"]));
         if self.dice.chance(300) {
             self.submit_again(&submission, &run).await;
@@ -86,11 +93,26 @@ impl User {
         }
     }
 
-    async fn wait(&self, run: &RunId) -> Value {
+    /// Does what may be waited for whenever it takes long.
+    async fn wait(&self, run: &RunId, submission: &Submission) -> Value {
         loop {
-            if let Ok(Some(document)) = self.client.wait(run, self.dice.millis(500, 20_000)).await {
+            if let Ok(Some(document)) = self.client.wait(run, self.dice.millis(500, 15_000)).await {
                 return document;
             }
+            // An answer that is lost is given again; one that nobody waits for is ignored.
+            let _ = self.client.resume(run).await;
+            if submission.envelope.approval.plan {
+                self.decide(run).await;
+            }
+        }
+    }
+
+    async fn decide(&self, run: &RunId) {
+        for revision in 1..=4 {
+            let approved = self.dice.chance(850);
+            let gate = Gate::Plan { revision };
+            let decided = ApprovalDecided { gate, approved, reason: "as I please".to_owned() };
+            let _ = self.client.decide(run, decided).await;
         }
     }
 
@@ -122,13 +144,19 @@ fn submission(dice: &Dice) -> Submission {
         steps_max: 30,
         items_max: 10,
         attempts_max: 4,
-        review: if dice.chance(900) { Review::OnFailure } else { Review::Never },
+        review: match dice.count(0, 9) {
+            0 => Review::Never,
+            1..=3 => Review::AfterEachStep,
+            _ => Review::OnFailure,
+        },
+        approval: Approval { plan: dice.chance(120), ..Approval::default() },
+        step_timeout_ms: dice.chance(200).then(|| dice.number(1_000, 9_000)),
     };
     let goal = dice.chance(950).then(|| "a report".to_owned());
     let planned = goal.is_none() || dice.chance(250);
-    let plan = planned.then(|| parse::plan(plans::sound(dice)).ok()).flatten();
+    let plan = planned.then(|| parse::plan(plans::sound(dice)).ok()).flatten().map(Arc::new);
     let task = Task { goal, ..Task::default() };
-    Submission { task, envelope: Arc::new(envelope), plan, traceparent: None }
+    Submission { task, envelope: Arc::new(envelope), plan, traceparent: None, carried: None }
 }
 
 /// How long users may take in all.

@@ -115,7 +115,7 @@ impl World {
             "",
             format_args!("{} shards, {} users, {:?}", self.shards, users.len(), self.weather.odds()),
         );
-        let trouble = dice.millis(3_000, 16_000);
+        let trouble = dice.millis(3_000, 13_000);
         let course = async {
             let quieten = async {
                 sleep(trouble).await;

@@ -3,9 +3,10 @@
 //! It checks and freezes tasks ([`submission`]), appends them, and answers from
 //! what the fleet says of its runs; it decides nothing about them and keeps
 //! nothing. It opens no file, so no request can name one, and it asks nobody who
-//! they are, so it serves this machine only. Routes are in `routes`, every
-//! error's status and code in `problem`.
+//! they are, so it serves this machine only. Routes are in `routes` and `steer`,
+//! every error's status and code in `problem`.
 
+pub mod approval;
 pub mod submission;
 pub mod template;
 
@@ -13,6 +14,7 @@ mod gate;
 mod problem;
 mod routes;
 mod service;
+mod steer;
 
 use std::{io, net::SocketAddr, time::Duration};
 

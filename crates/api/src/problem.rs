@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use planfleet_bus::{Error as BusError, broker};
+use planfleet_bus::{Error as BusError, broker, client::RerunError};
 use serde_json::{Value, json};
 
 use crate::submission::Fault;
@@ -105,6 +105,19 @@ impl From<BusError> for Problem {
                 )
             }
         }
+    }
+}
+
+impl From<RerunError> for Problem {
+    fn from(error: RerunError) -> Self {
+        let code = match error {
+            RerunError::Bus(error) => return error.into(),
+            RerunError::Unknown(run) => return Self::unknown_run(run.as_str()),
+            RerunError::Active { .. } => "run_active",
+            RerunError::Succeeded(_) => "run_succeeded",
+            RerunError::NotKept(_) => "rerun_not_kept",
+        };
+        Self::new(StatusCode::CONFLICT, code, error)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     gate,
     problem::Problem,
     service::{Service, WAIT_S_MAX},
+    steer,
 };
 
 /// Runs that one list holds at most: each is a document with its answer.
@@ -32,17 +33,19 @@ const LIST_MAX: usize = 500;
 /// Characters of an idempotency key: room for any scheme, and no place for a payload.
 const KEY_CHARS_MAX: usize = 255;
 
-/// Characters of a reason: it travels in a record and is shown in one line.
-const REASON_CHARS_MAX: usize = 1_000;
-
-type Shared = State<Arc<Service>>;
-type Outcome = Result<Response, Problem>;
+pub(crate) type Shared = State<Arc<Service>>;
+pub(crate) type Outcome = Result<Response, Problem>;
 
 pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route("/v1/runs", post(submit).get(list))
         .route("/v1/runs/{id}", get(one))
-        .route("/v1/runs/{id}/cancel", post(cancel))
+        .route("/v1/runs/{id}/cancel", post(steer::cancel))
+        .route("/v1/runs/{id}/pause", post(steer::pause))
+        .route("/v1/runs/{id}/resume", post(steer::resume))
+        .route("/v1/runs/{id}/approve", post(steer::approve))
+        .route("/v1/runs/{id}/reject", post(steer::reject))
+        .route("/v1/runs/{id}/retry", post(retry))
         .fallback(async || {
             Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /v1/runs")
         })
@@ -90,13 +93,33 @@ async fn submit(
     let submission = span.in_scope(|| service.freeze(task))?;
     let run = service.submit(submission, key).instrument(span.clone()).await?;
     span.record("run_id", run.as_str());
-    // The run is there: trouble with waiting for it is no reason to say otherwise.
-    let ended = service.wait(&run, within).await.unwrap_or_default();
+    Ok(accepted(&service, &run, within).await)
+}
+
+/// A new run that goes on from where one that did not succeed has ended; answered likewise.
+async fn retry(
+    State(service): Shared,
+    Path(id): Path<String>,
+    query: Result<Query<Wait>, QueryRejection>,
+    headers: HeaderMap,
+) -> Outcome {
+    let within = Wait::within(query)?;
+    let key = idempotency_key(&headers)?;
+    let before = service.run_id(&id)?;
+    let span = root_span(&headers);
+    let run = service.rerun(&before, key).instrument(span.clone()).await?;
+    span.record("run_id", run.as_str());
+    Ok(accepted(&service, &run, within).await)
+}
+
+/// The run is there: trouble with waiting for it is no reason to say otherwise.
+async fn accepted(service: &Service, run: &RunId, within: Duration) -> Response {
+    let ended = service.wait(run, within).await.unwrap_or_default();
     let location = [(header::LOCATION, format!("/v1/runs/{run}"))];
-    Ok(match ended {
+    match ended {
         Some(document) => (StatusCode::OK, location, Json(document)).into_response(),
         None => (StatusCode::ACCEPTED, location, Json(json!({"run_id": run}))).into_response(),
-    })
+    }
 }
 
 /// The root span of a run, below the caller's own where it sends one.
@@ -124,7 +147,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Value, Problem> {
+/// A body as JSON, without keys that are there twice.
+pub(crate) fn parse(body: &[u8]) -> Result<Value, Problem> {
     let text = std::str::from_utf8(body).map_err(Problem::json)?;
     json::parse_strict(text).map_err(Problem::json)
 }
@@ -173,52 +197,5 @@ fn known(run: &RunId, found: Found) -> Result<Value, Problem> {
     match found {
         Found::Active(document) | Found::Ended(document) => Ok(document),
         Found::Unknown => Err(Problem::unknown_run(run.as_str())),
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Cancel {
-    reason: Option<String>,
-}
-
-/// The reason of a cancel that gives none.
-const REASON: &str = "asked for over HTTP";
-
-/// 202 once the request to end is in the run's log.
-async fn cancel(
-    State(service): Shared,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Outcome {
-    let run = service.run_id(&id)?;
-    let reason = reason(&body?)?;
-    match service.find(&run).await {
-        Ok(Found::Ended(document)) => return Err(ended(&run, &document)),
-        Ok(Found::Unknown) => return Err(Problem::unknown_run(run.as_str())),
-        // Where nobody can say just now, the log takes it all the same, for the next owner to read.
-        Ok(Found::Active(_)) | Err(_) => {}
-    }
-    service.cancel(&run, &reason).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"run_id": run}))).into_response())
-}
-
-fn ended(run: &RunId, document: &Value) -> Problem {
-    let state = document["state"].as_str().unwrap_or("?");
-    Problem::new(StatusCode::CONFLICT, "run_ended", format!("run {run} has ended already: {state}"))
-}
-
-fn reason(body: &[u8]) -> Result<String, Problem> {
-    if body.is_empty() {
-        return Ok(REASON.to_owned());
-    }
-    let invalid = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "cancel_invalid", detail);
-    let cancel: Cancel = serde_json::from_value(parse(body)?)
-        .map_err(|error| invalid(format!("{error}; expected such as {{\"reason\": \"not needed\"}}")))?;
-    match cancel.reason {
-        Some(reason) if reason.chars().count() > REASON_CHARS_MAX => {
-            Err(invalid(format!("reason: longer than {REASON_CHARS_MAX} characters")))
-        }
-        reason => Ok(reason.unwrap_or_else(|| REASON.to_owned())),
     }
 }

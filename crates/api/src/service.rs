@@ -2,8 +2,8 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use planfleet_bus::{Bus, Client, Error as BusError, client::Found};
-use planfleet_core::{id::RunId, task::Submission};
+use planfleet_bus::{Bus, Client, client::Found};
+use planfleet_core::{id::RunId, record::ApprovalDecided, task::Submission};
 use serde_json::Value;
 use tokio::{
     sync::Semaphore,
@@ -69,6 +69,22 @@ impl Service {
         self.answer(self.client.cancel(run, reason)).await
     }
 
+    pub(crate) async fn pause(&self, run: &RunId, reason: &str) -> Result<(), Problem> {
+        self.answer(self.client.pause(run, reason)).await
+    }
+
+    pub(crate) async fn resume(&self, run: &RunId) -> Result<(), Problem> {
+        self.answer(self.client.resume(run)).await
+    }
+
+    pub(crate) async fn decide(&self, run: &RunId, decided: ApprovalDecided) -> Result<(), Problem> {
+        self.answer(self.client.decide(run, decided)).await
+    }
+
+    pub(crate) async fn rerun(&self, run: &RunId, key: Option<&str>) -> Result<RunId, Problem> {
+        self.answer(self.client.rerun(run, key)).await
+    }
+
     /// Active runs and then the newest ended ones, `limit` in all, without their steps.
     pub(crate) async fn list(&self, limit: usize) -> Result<Vec<Value>, Problem> {
         let mut runs = self.answer(self.client.list(limit)).await?;
@@ -107,17 +123,20 @@ impl Service {
         }
     }
 
-    async fn answer<T>(&self, asked: impl Future<Output = Result<T, BusError>>) -> Result<T, Problem> {
+    async fn answer<T, E: Into<Problem>>(
+        &self,
+        asked: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Problem> {
         ended_by(self.config.answer_timeout, asked).await
     }
 }
 
-async fn ended_by<T>(
+async fn ended_by<T, E: Into<Problem>>(
     within: Duration,
-    asked: impl Future<Output = Result<T, BusError>>,
+    asked: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Problem> {
     match timeout(within, asked).await {
-        Ok(answer) => Ok(answer?),
+        Ok(answer) => answer.map_err(Into::into),
         Err(_) => Err(Problem::unavailable("broker_unreachable", format!("no answer within {within:?}"))),
     }
 }

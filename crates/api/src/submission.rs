@@ -105,8 +105,9 @@ fn freeze_task(mut task: Task, scope: &Scope, templates: FindTemplate<'_>) -> Re
     Ok(Submission {
         task,
         envelope: Arc::new(envelope),
-        plan,
+        plan: plan.map(Arc::new),
         traceparent: planfleet_bus::trace::traceparent(),
+        carried: None,
     })
 }
 
@@ -145,8 +146,12 @@ fn plan_faults(plan: &Plan, task: &Task, envelope: &Envelope, catalog: &ToolCata
 
 fn envelope(task: &Task, scope: &Scope, faults: &mut Vec<Fault>) -> Envelope {
     let limits = &scope.limits;
+    let tools = tools(task, &scope.tools, faults);
+    for name in task.approval.tools.iter().filter(|name| !tools.contains_key(*name)) {
+        faults.push(fault("approval.tools", format!("{name:?} is none of the task's tools")));
+    }
     Envelope {
-        tools: tools(task, &scope.tools, faults),
+        tools,
         hosts: scope.hosts.clone(),
         pools: scope.pools.clone(),
         budget: task.budget,
@@ -156,6 +161,8 @@ fn envelope(task: &Task, scope: &Scope, faults: &mut Vec<Fault>) -> Envelope {
         items_max: limits.items_max,
         attempts_max: limits.attempts_max,
         review: task.review,
+        approval: task.approval.clone(),
+        step_timeout_ms: task.step_timeout_s.map(|seconds| u64::from(seconds) * 1_000),
     }
 }
 

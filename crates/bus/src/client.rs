@@ -1,4 +1,6 @@
-//! What a user of the fleet does: submit, look, wait, cancel.
+//! What a user of the fleet does: submit, look, wait, steer, run again.
+
+mod rerun;
 
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use futures::{StreamExt as _, future::join_all};
 use planfleet_core::{
     document::RunState,
     id::{RunId, ShardId},
-    record::Fact,
+    record::{ApprovalDecided, Fact},
     task::Submission,
 };
 use planfleet_proto::subjects;
@@ -16,6 +18,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout};
 
+pub use self::rerun::RerunError;
 use crate::{Bus, Error, broker, live};
 
 /// How long an owner has to answer a read from its memory.
@@ -177,6 +180,31 @@ impl Client {
     /// When the broker has not taken it.
     pub async fn cancel(&self, run: &RunId, reason: &str) -> Result<(), Error> {
         self.bus.append(run, &Fact::RunCancelRequested { reason: reason.to_owned() }).await
+    }
+
+    /// Asks for a run to start nothing new. What is in flight goes on.
+    ///
+    /// # Errors
+    /// When the broker has not taken it.
+    pub async fn pause(&self, run: &RunId, reason: &str) -> Result<(), Error> {
+        self.bus.append(run, &Fact::RunPauseRequested { reason: reason.to_owned() }).await
+    }
+
+    /// Asks for a paused run to go on.
+    ///
+    /// # Errors
+    /// When the broker has not taken it.
+    pub async fn resume(&self, run: &RunId) -> Result<(), Error> {
+        self.bus.append(run, &Fact::RunResumeRequested).await
+    }
+
+    /// Records what a person has decided. The run ignores a decision about what
+    /// does not wait for one.
+    ///
+    /// # Errors
+    /// When the broker has not taken it.
+    pub async fn decide(&self, run: &RunId, decided: ApprovalDecided) -> Result<(), Error> {
+        self.bus.append(run, &Fact::ApprovalDecided(decided)).await
     }
 
     /// The active runs of all shards that have an owner, and the newest ended

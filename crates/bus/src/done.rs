@@ -1,19 +1,19 @@
 //! Ended runs: one document each, written once.
 
 use bytes::Bytes;
-use planfleet_core::{document::RunDocument, id::RunId};
+use planfleet_core::{document::RunDocument, id::RunId, task::Submission};
 use planfleet_proto::{decode, encode, subjects};
 use serde_json::Value;
 
 use crate::{Bus, Error, broker::LogEntry};
 
 /// A run that has ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ended {
-    /// Its id.
-    pub run_id: String,
     /// Its document, as `runs get -o json` prints it.
     pub document: Value,
+    /// What to submit for a rerun that keeps what is done; absent after success.
+    pub rerun: Option<Submission>,
 }
 
 impl Bus {
@@ -47,6 +47,6 @@ impl Bus {
             .map_err(|source| Error::Decode { subject: subject.clone(), source })?;
         let document = serde_json::from_str(&finished.document_json)
             .map_err(|error| Error::Answer(error.to_string()))?;
-        Ok(Ended { run_id: finished.run_id, document })
+        Ok(Ended { document, rerun: finished.rerun })
     }
 }

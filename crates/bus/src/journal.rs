@@ -8,7 +8,10 @@ use planfleet_core::{
     id::{RunId, ShardId},
     record::Fact,
 };
-use planfleet_proto::{decode, encode, subjects};
+use planfleet_proto::{
+    decode, encode,
+    subjects::{self, Kind},
+};
 
 use crate::{
     Bus, Error,
@@ -16,7 +19,8 @@ use crate::{
 };
 
 /// The broker's own header for names that it takes once within two minutes: a
-/// submit that is repeated because its ack was lost is one record.
+/// submit that is repeated because its ack was lost is one record, and so is what
+/// somebody has asked for: a pause that came again would undo a resume in between.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 
 /// The header that names a record's run: a body by reference may be out of reach.
@@ -51,9 +55,11 @@ impl Bus {
     pub async fn append(&self, run: &RunId, fact: &Fact) -> Result<(), Error> {
         let subject = subjects::record(run.shard(), encode::kind(fact));
         let mut headers = Headers::from([(RUN.to_owned(), run.to_string())]);
-        if matches!(fact, Fact::TaskSubmitted(_)) {
-            headers.insert(MESSAGE_ID.to_owned(), run.to_string());
-        }
+        match encode::kind(fact) {
+            Kind::Submit => headers.insert(MESSAGE_ID.to_owned(), run.to_string()),
+            Kind::Control => headers.insert(MESSAGE_ID.to_owned(), uuid::Uuid::now_v7().to_string()),
+            _ => None,
+        };
         let published = self.publish_with(subject, encode::record(run.as_str(), fact), headers).await?;
         debug_assert!(matches!(published, Published::Stored(_)), "a log refuses nothing");
         Ok(())

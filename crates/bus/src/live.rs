@@ -20,6 +20,8 @@ pub struct News {
 
 /// The event of a run whose document is kept.
 pub const RUN_FINISHED: &str = "RunFinished";
+/// The event of something that waits for a person.
+pub const APPROVAL_ASKED: &str = "ApprovalAsked";
 /// The event of an executor that has begun a step.
 pub const STEP_STARTED: &str = "StepStarted";
 

@@ -6,15 +6,16 @@ use std::{sync::Arc, time::Duration};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use planfleet_bus::{
     Bus, DeadLetter, Error,
-    live::{News, RUN_FINISHED},
+    live::{APPROVAL_ASKED, News, RUN_FINISHED},
     worker,
 };
 use planfleet_core::{
     command::Command,
     document::RunDocument,
     failure::{Failure, FailureClass},
-    id::RunId,
-    record::{Fact, Timer},
+    id::{RunId, StepId},
+    reason::{End, EndCode},
+    record::{Fact, Gate, Timer},
 };
 use planfleet_proto::subjects::WorkKind;
 use tokio::time::sleep;
@@ -100,14 +101,24 @@ impl Emitter {
 }
 
 async fn carry_out(bus: &Bus, command: &Command) -> Option<RunId> {
+    match persist(bus, command).await {
+        Ok(finished) => finished,
+        Err(error) => instead(bus, command, &error).await,
+    }
+}
+
+/// Carries a command out, however long that takes.
+///
+/// # Errors
+/// When trying again cannot help.
+async fn persist(bus: &Bus, command: &Command) -> Result<Option<RunId>, Error> {
     loop {
         match try_once(bus, command).await {
-            Ok(finished) => return finished,
-            Err(error) if error.is_permanent() => return instead(bus, command, &error).await,
-            Err(error) => {
+            Err(error) if !error.is_permanent() => {
                 tracing::warn!(command = name(command), %error, "command not carried out; trying again");
                 sleep(RETRY).await;
             }
+            outcome => return outcome,
         }
     }
 }
@@ -125,8 +136,10 @@ async fn instead(bus: &Bus, command: &Command, error: &Error) -> Option<RunId> {
             let what = WorkKind::Planning(order.draft.revision);
             (&order.run, worker::failed(what, order.draft.attempt, failure))
         }
-        Command::FinishRun(document) => return keep_without_outputs(bus, document).await,
-        Command::BroadcastCancel { .. } | Command::ArmTimer { .. } => return None,
+        Command::FinishRun(document) => return keep_less(bus, document).await,
+        Command::BroadcastCancel { .. } | Command::AskApproval { .. } | Command::ArmTimer { .. } => {
+            return None;
+        }
     };
     while let Err(error) = bus.append(run, &fact).await {
         tracing::warn!(%run, %error, "cannot record a failure; trying again");
@@ -135,27 +148,39 @@ async fn instead(bus: &Bus, command: &Command, error: &Error) -> Option<RunId> {
     None
 }
 
-/// A document that is larger than a message can be keeps everything but outputs.
-async fn keep_without_outputs(bus: &Bus, document: &RunDocument) -> Option<RunId> {
-    let mut small = document.clone();
-    small.partial = true;
-    small.answer = None;
-    small.steps.iter_mut().for_each(|step| step.output = None);
-    let note = "its outputs are larger than a document may be, and are not kept";
-    small.reason = Some(small.reason.map_or_else(|| note.to_owned(), |reason| format!("{reason}\n{note}")));
-    let small = Arc::new(small);
-    while let Err(error) = try_once(bus, &Command::FinishRun(Arc::clone(&small))).await {
-        if error.is_permanent() {
-            tracing::error!(run = %small.run_id, %error, "document not kept");
-            break;
+/// A document that is larger than a message can be is kept without what a rerun
+/// needs and, where that does not help, without outputs as well.
+async fn keep_less(bus: &Bus, document: &RunDocument) -> Option<RunId> {
+    let without_rerun = document.rerun.is_some().then(|| without_rerun(document));
+    for less in [without_rerun, Some(without_outputs(document))].into_iter().flatten() {
+        match persist(bus, &Command::FinishRun(Arc::new(less))).await {
+            Ok(finished) => return finished,
+            Err(error) => tracing::error!(run = %document.run_id, %error, "document still not kept"),
         }
-        tracing::warn!(run = %small.run_id, %error, "document not kept; trying again");
-        sleep(RETRY).await;
     }
-    Some(small.run_id.clone())
+    // Nothing else can be done for it, and its log must not be kept for ever.
+    Some(document.run_id.clone())
 }
 
-async fn try_once(bus: &Bus, command: &Command) -> Result<Option<RunId>, planfleet_bus::Error> {
+fn without_rerun(document: &RunDocument) -> RunDocument {
+    let less = RunDocument { rerun: None, ..document.clone() };
+    noted(less, "a rerun cannot go on from here: what it needs is larger than a document may be")
+}
+
+fn without_outputs(document: &RunDocument) -> RunDocument {
+    let mut less = RunDocument { rerun: None, partial: true, answer: None, ..document.clone() };
+    less.steps.iter_mut().for_each(|step| step.output = None);
+    noted(less, "its outputs are larger than a document may be, and are not kept")
+}
+
+/// Says in a document what it lacks.
+fn noted(mut document: RunDocument, note: &str) -> RunDocument {
+    let end = document.end.get_or_insert_with(|| End::new(EndCode::Completed, ""));
+    end.message = if end.message.is_empty() { note.to_owned() } else { format!("{}\n{note}", end.message) };
+    document
+}
+
+async fn try_once(bus: &Bus, command: &Command) -> Result<Option<RunId>, Error> {
     match command {
         Command::DispatchPlan(order) => bus.dispatch_plan(order).await.map(|_| None),
         Command::DispatchStep(order) => bus.dispatch_step(order).await.map(|_| None),
@@ -166,7 +191,20 @@ async fn try_once(bus: &Bus, command: &Command) -> Result<Option<RunId>, planfle
             bus.tell(&document.run_id, &news).await?;
             Ok(Some(document.run_id.clone()))
         }
+        Command::AskApproval { run, gate } => {
+            let news = News { event: APPROVAL_ASKED.to_owned(), step: step_of(*gate), model: None };
+            bus.tell(run, &news).await?;
+            Ok(None)
+        }
         Command::ArmTimer { .. } => Ok(None),
+    }
+}
+
+/// The step that waits at a gate, if it is one step.
+pub(crate) const fn step_of(gate: Gate) -> Option<StepId> {
+    match gate {
+        Gate::Plan { .. } => None,
+        Gate::Step { step } => Some(StepId::plain(step)),
     }
 }
 
@@ -177,6 +215,7 @@ pub(crate) const fn name(command: &Command) -> &'static str {
         Command::DispatchStep(_) => "DispatchStep",
         Command::ArmTimer { .. } => "ArmTimer",
         Command::BroadcastCancel { .. } => "BroadcastCancel",
+        Command::AskApproval { .. } => "AskApproval",
         Command::FinishRun(_) => "FinishRun",
     }
 }

@@ -4,6 +4,7 @@ use opentelemetry::{
     KeyValue, global,
     metrics::{Counter, UpDownCounter},
 };
+use planfleet_core::run::Why;
 
 /// The instruments.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl Instruments {
         Self {
             records: meter
                 .u64_counter("planfleet.records")
-                .with_description("Log records folded, by outcome: applied or ignored")
+                .with_description("Log records folded, by outcome: applied, or why they changed nothing")
                 .build(),
             commands: meter
                 .u64_counter("planfleet.commands")
@@ -46,7 +47,15 @@ impl Instruments {
         }
     }
 
-    pub(crate) fn record(&self, outcome: &'static str) {
+    pub(crate) fn record(&self, outcome: Result<(), Why>) {
+        let outcome = match outcome {
+            Ok(()) => "applied",
+            Err(Why::Repeated) => "repeated",
+            Err(Why::Replaced) => "replaced",
+            Err(Why::Paused) => "paused",
+            Err(Why::UnknownRun) => "unknown_run",
+            Err(Why::Illegal) => "illegal",
+        };
         self.records.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 

@@ -16,8 +16,9 @@ use planfleet_bus::{Bus, DeadLetter, Error, JournalEntry, broker::LiveMessage, l
 use planfleet_core::{
     command::Command,
     document::RunDocument,
-    id::{RunId, ShardId},
+    id::{RunId, ShardId, StepId},
     record::{Fact, Record, Timer},
+    run::{Ignored, Why},
     shard::Shard,
 };
 use planfleet_proto::{decode::Entry, subjects};
@@ -172,7 +173,7 @@ impl Owner {
                     self.finishing.remove(&run);
                 }
             }
-            () = sleep(timer_wait) => self.fire_due(),
+            () = sleep(timer_wait), if !self.emitter.is_full() => self.fire_due(),
             Some(question) = asked.next() => self.answer(question).await,
             entry = journal.next(), if !self.emitter.is_full() => {
                 let Some(entry) = entry else { return Err(Stop::Lost("the log ended")) };
@@ -229,11 +230,8 @@ impl Owner {
         let first_seq = self.shard.first_seq(&run).unwrap_or(seq);
         let before = self.shard.len();
         match self.shard.apply(seq, record, commands) {
-            Ok(()) => self.instruments.record("applied"),
-            Err(ignored) => {
-                tracing::debug!(%run, seq, %ignored, "record ignored");
-                self.instruments.record("ignored");
-            }
+            Ok(()) => self.instruments.record(Ok(())),
+            Err(ignored) => self.note_ignored(seq, &run, ignored),
         }
         self.instruments.active_runs(difference(before, self.shard.len()));
         for command in commands.iter() {
@@ -244,6 +242,21 @@ impl Owner {
                 self.finishing.insert(run.clone(), Finishing { first_seq, last_seq: seq, document });
             }
         }
+    }
+
+    /// Late and repeated records are how the system recovers. One that can follow
+    /// from nothing says that whoever wrote it is wrong: it stops nobody, and is
+    /// counted and told once, by the first who folds it.
+    fn note_ignored(&self, seq: u64, run: &RunId, ignored: Ignored) {
+        let Ignored { record, state, why } = ignored;
+        if why != Why::Illegal {
+            tracing::debug!(%run, seq, %ignored, "record ignored");
+        } else if seq <= self.held.lease.folded_to {
+            return;
+        } else {
+            tracing::warn!(shard = self.id, %run, seq, record, state, "illegal record ignored: {why}");
+        }
+        self.instruments.record(Err(why));
     }
 
     fn set_aside(
@@ -296,6 +309,7 @@ impl Owner {
             let now_ms = self.now_ms();
             let at_ms = if at_ms > now_ms { at_ms } else { now_ms.saturating_add(TIMER_AGAIN_MS) };
             self.timers.arm(run, at_ms, timer);
+            self.timers.sweep(|run, timer| self.shard.awaits(run, timer));
         }
     }
 
@@ -312,9 +326,15 @@ impl Owner {
         }
     }
 
+    /// Appends the records of timers that are due. One whose attempt was answered
+    /// meanwhile never becomes a record.
     fn fire_due(&mut self) {
-        for (run, timer) in self.timers.due(self.now_ms()) {
-            self.emitter.fire(run, timer);
+        let now_ms = self.now_ms();
+        while !self.emitter.is_full() {
+            let Some((run, timer)) = self.timers.next_due(now_ms) else { break };
+            if self.shard.awaits(&run, timer) {
+                self.emitter.fire(run, timer);
+            }
         }
     }
 
@@ -358,11 +378,24 @@ fn difference(before: usize, after: usize) -> i64 {
 /// What those who watch a run are told of an entry.
 fn news(entry: &JournalEntry) -> Option<(RunId, News)> {
     let Ok(Entry::Run(record)) = &entry.content else { return None };
-    let step = match &record.fact {
+    let (event, step) = (record.fact.name().to_owned(), step_of(&record.fact));
+    Some((record.run.clone(), News { event, step, model: None }))
+}
+
+/// The step that a fact is about, if it is about one.
+fn step_of(fact: &Fact) -> Option<StepId> {
+    match fact {
         Fact::StepSucceeded(success) => Some(success.attempt.step),
         Fact::StepFailed(failed) => Some(failed.attempt.step),
-        Fact::StepPlanned { step, .. } => Some(planfleet_core::id::StepId::plain(step.id)),
-        _ => None,
-    };
-    Some((record.run.clone(), News { event: record.fact.name().to_owned(), step, model: None }))
+        Fact::StepPlanned { step, .. } => Some(StepId::plain(step.id)),
+        Fact::ApprovalDecided(decided) => emitter::step_of(decided.gate),
+        Fact::TimerFired(Timer::Retry { step, .. } | Timer::StepTimeout { step, .. }) => Some(*step),
+        Fact::TimerFired(Timer::Deadline | Timer::Replan { .. })
+        | Fact::TaskSubmitted(_)
+        | Fact::PlanSealed(_)
+        | Fact::PlanFailed { .. }
+        | Fact::RunCancelRequested { .. }
+        | Fact::RunPauseRequested { .. }
+        | Fact::RunResumeRequested => None,
+    }
 }

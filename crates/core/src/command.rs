@@ -9,7 +9,8 @@ use crate::{
     id::{RunId, StepId},
     json::Json,
     plan::PlanStep,
-    record::{Draft, Timer},
+    reason::Cause,
+    record::{Draft, Gate, Timer},
     task::{Envelope, Priority, Submission},
 };
 
@@ -34,6 +35,13 @@ pub enum Command {
         /// The run.
         run: RunId,
     },
+    /// Tell people that something waits for their approval.
+    AskApproval {
+        /// The run.
+        run: RunId,
+        /// What waits.
+        gate: Gate,
+    },
     /// Keep the run's document; the run is forgotten.
     FinishRun(Arc<RunDocument>),
 }
@@ -56,14 +64,17 @@ pub struct PlanOrder {
 /// Where a run stands when its plan is to be revised.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Situation {
-    /// Every step of the current revision, in order.
+    /// Why the planner is asked.
+    pub cause: Cause,
+    /// Every step of the current revision, in order, and `for_each` steps of
+    /// earlier ones of which some items were done.
     pub steps: Vec<StepStanding>,
-    /// The steps that failed, whose failures are the reason.
-    pub frontier: Vec<u32>,
     /// The current final step.
     pub final_step: u32,
     /// New ids start above this one.
     pub highest_id: u32,
+    /// How many steps may still be added.
+    pub steps_left: u32,
     /// Replans left after this one.
     pub replans_left: u32,
     /// Tokens left, where the budget names them.
@@ -72,17 +83,37 @@ pub struct Situation {
     pub nano_usd_left: Option<u64>,
 }
 
+impl Situation {
+    /// The steps that have failed and that a revision has to do without.
+    #[must_use]
+    pub fn frontier(&self) -> &[u32] {
+        match &self.cause {
+            Cause::Failed { steps } => steps,
+            _ => &[],
+        }
+    }
+}
+
 /// One step as a planner sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepStanding {
     /// The step as planned.
     pub step: Arc<PlanStep>,
-    /// `succeeded`, `failed`, `running` or `waiting`.
+    /// `succeeded`, `failed`, `running`, `waiting`, or `partial`: dropped by an
+    /// earlier revision, with some of its items done.
     pub state: &'static str,
-    /// Its output, trimmed.
+    /// Its output, trimmed; of a `for_each` that failed, the list with null where an item has none.
     pub output: Option<String>,
     /// Why it failed.
     pub failure: Option<Failure>,
+}
+
+impl StepStanding {
+    /// Whether new steps may refer to its output.
+    #[must_use]
+    pub const fn has_output(&self) -> bool {
+        self.output.is_some()
+    }
 }
 
 /// An attempt to be made.
@@ -112,6 +143,8 @@ pub struct StepOrder {
     pub traceparent: Option<String>,
     /// When the run ends at the latest, in milliseconds since the Unix epoch.
     pub deadline_at_ms: Option<u64>,
+    /// When nobody waits for this attempt any more, likewise.
+    pub timeout_at_ms: Option<u64>,
 }
 
 /// An input with its value.

@@ -17,6 +17,9 @@ const REGEX_BYTES_MAX: usize = 1 << 20;
 /// How much of an output a failed criterion shows.
 const SEEN_CHARS_MAX: usize = 500;
 
+/// How much of what was expected: errors under a schema quote the output.
+const EXPECTED_CHARS_MAX: usize = 1_000;
+
 /// A criterion whose argument cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("criterion {kind} {arg:?}: {problem}")]
@@ -86,7 +89,7 @@ impl<'c> Check<'c> {
         self.expectation(output).map_or(Ok(()), |expected| {
             Err(Unmet {
                 criterion: trim_chars(&self.criterion.to_string(), SEEN_CHARS_MAX),
-                expected,
+                expected: trim_chars(&expected, EXPECTED_CHARS_MAX),
                 seen: trim_chars(&json::plain_text(output), SEEN_CHARS_MAX),
             })
         })
@@ -247,5 +250,18 @@ mod tests {
             unmet.to_string(),
             "min_length 3 is not met: expected a length of at least 3, it is 2, seen ab"
         );
+    }
+
+    #[test]
+    fn an_unmet_criterion_is_short_whatever_the_output() {
+        let long = "x".repeat(100_000);
+        for (kind, arg) in [
+            (CriterionKind::JsonSchema, r#"{"type":"object"}"#.to_owned()),
+            (CriterionKind::Contains, "y".repeat(100_000)),
+        ] {
+            let criterion = Criterion { kind, arg };
+            let unmet = Check::compile(&criterion).unwrap().check(&json!(long)).unwrap_err();
+            assert!(unmet.to_string().len() < 3_000, "{kind:?}: {}", unmet.to_string().len());
+        }
     }
 }

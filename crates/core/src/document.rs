@@ -1,6 +1,9 @@
 //! What is kept of a run, and what people and programs read of it.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
@@ -8,6 +11,9 @@ use crate::{
     failure::Failure,
     id::{RunId, StepId},
     json::Json,
+    reason::{Cause, End, Wait},
+    record::Gate,
+    task::Submission,
     usage::{Ledger, NanoUsd, Usage},
 };
 
@@ -17,10 +23,14 @@ use crate::{
 pub enum RunState {
     /// Its first plan is being written.
     Planning,
+    /// A person has to approve its plan or a step before anything goes on.
+    AwaitingApproval,
     /// Its plan is being carried out.
     Executing,
     /// Its plan is being revised.
     Replanning,
+    /// It starts nothing new until it is resumed; what is in flight goes on.
+    Paused,
     /// Ended with an answer.
     Succeeded,
     /// Ended without reaching its goal.
@@ -43,6 +53,8 @@ impl RunState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Planning => "planning",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Paused => "paused",
             Self::Executing => "executing",
             Self::Replanning => "replanning",
             Self::Succeeded => "succeeded",
@@ -62,14 +74,20 @@ pub struct RunDocument {
     pub custom_id: Option<String>,
     /// Whose it is.
     pub tenant: String,
+    /// The run that it goes on from, if it is a rerun.
+    pub rerun_of: Option<RunId>,
     /// Where it stands, or how it ended.
     pub state: RunState,
     /// The final step's output, or what the planner answered from what there was.
     pub answer: Option<Json>,
     /// True whenever the run did not reach its final step.
     pub partial: bool,
-    /// Why it ended, where that is not plain success.
-    pub reason: Option<String>,
+    /// Why it ended, once it has.
+    pub end: Option<End>,
+    /// Why it is paused, if it is.
+    pub paused: Option<String>,
+    /// What waits for a person.
+    pub approvals: Vec<Gate>,
     /// Every plan revision.
     pub revisions: Vec<RevisionNote>,
     /// The step whose output is the answer.
@@ -82,6 +100,17 @@ pub struct RunDocument {
     pub nano_usd: Option<NanoUsd>,
     /// Where the time went.
     pub timings: Timings,
+    /// What to submit for a rerun that keeps what is done; kept beside the
+    /// document of a run that did not succeed, and no part of its JSON.
+    pub rerun: Option<Arc<Submission>>,
+}
+
+impl RunDocument {
+    /// Why it ended in words, where that is not plain success.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.end.as_ref().map(|end| end.message.as_str()).filter(|message| !message.is_empty())
+    }
 }
 
 /// What one revision changed.
@@ -89,7 +118,9 @@ pub struct RunDocument {
 pub struct RevisionNote {
     /// Its number, from 1.
     pub revision: u32,
-    /// Why there is one, in the planner's words.
+    /// Why one was wanted.
+    pub cause: Cause,
+    /// Why it is as it is, in the planner's words.
     pub reason: String,
     /// Steps it added.
     pub added: Vec<u32>,
@@ -107,7 +138,11 @@ pub struct StepEntry {
     /// The revision that added it.
     pub revision: u32,
     /// `waiting`, `running`, `succeeded`, `failed`, `dropped` or `cancelled`.
-    pub state: String,
+    pub state: &'static str,
+    /// Whether a person has to approve it and has not.
+    pub needs_approval: bool,
+    /// Why it is not at work, while it is not and will be.
+    pub waits_for: Option<Wait>,
     /// What it does.
     pub description: String,
     /// The tools it may use.
@@ -166,14 +201,18 @@ pub fn rfc3339(at_ms: u64) -> String {
 
 impl Serialize for RunDocument {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut doc = serializer.serialize_struct("RunDocument", 13)?;
+        let mut doc = serializer.serialize_struct("RunDocument", 17)?;
         doc.serialize_field("run_id", &self.run_id)?;
         doc.serialize_field("custom_id", &self.custom_id)?;
         doc.serialize_field("tenant", &self.tenant)?;
+        doc.serialize_field("rerun_of", &self.rerun_of)?;
         doc.serialize_field("state", &self.state)?;
         doc.serialize_field("answer", &self.answer)?;
         doc.serialize_field("partial", &self.partial)?;
-        doc.serialize_field("reason", &self.reason)?;
+        doc.serialize_field("reason", &self.reason())?;
+        doc.serialize_field("end", &self.end)?;
+        doc.serialize_field("paused", &self.paused)?;
+        doc.serialize_field("approvals", &self.approvals)?;
         doc.serialize_field("revisions", &self.revisions)?;
         doc.serialize_field("final", &self.final_step)?;
         doc.serialize_field("steps", &self.steps)?;
@@ -186,8 +225,9 @@ impl Serialize for RunDocument {
 
 impl Serialize for RevisionNote {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut note = serializer.serialize_struct("RevisionNote", 5)?;
+        let mut note = serializer.serialize_struct("RevisionNote", 6)?;
         note.serialize_field("revision", &self.revision)?;
+        note.serialize_field("cause", &self.cause)?;
         note.serialize_field("reason", &self.reason)?;
         note.serialize_field("added", &self.added)?;
         note.serialize_field("dropped", &self.dropped)?;
@@ -207,10 +247,12 @@ impl Serialize for StepKey {
 
 impl Serialize for StepEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut step = serializer.serialize_struct("StepEntry", 14)?;
+        let mut step = serializer.serialize_struct("StepEntry", 16)?;
         step.serialize_field("id", &self.id)?;
         step.serialize_field("revision", &self.revision)?;
-        step.serialize_field("state", &self.state)?;
+        step.serialize_field("state", self.state)?;
+        step.serialize_field("needs_approval", &self.needs_approval)?;
+        step.serialize_field("waits_for", &self.waits_for)?;
         step.serialize_field("description", &self.description)?;
         step.serialize_field("tools", &self.tools)?;
         step.serialize_field("depends_on", &self.depends_on)?;

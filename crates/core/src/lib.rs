@@ -17,6 +17,7 @@ pub mod id;
 pub mod json;
 pub mod plan;
 pub mod policy;
+pub mod reason;
 pub mod record;
 pub mod reference;
 pub mod run;

@@ -10,17 +10,33 @@ pub mod order;
 pub mod parse;
 pub mod revision;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::id::StepId;
+
+/// A step may take as long as its run at most: 30 days, a day less than logs keep their records.
+pub const TIMEOUT_S_MAX: u32 = 30 * 24 * 3600;
 
 /// One revision of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// In an order in which every step comes after those it depends on.
-    pub steps: Vec<PlanStep>,
+    /// Shared with the runs that carry them out.
+    pub steps: Vec<Arc<PlanStep>>,
     /// The step whose output is the run's answer.
     #[serde(rename = "final")]
     pub final_step: u32,
+}
+
+impl Plan {
+    /// A plan of those steps.
+    #[must_use]
+    pub fn new(steps: Vec<PlanStep>, final_step: u32) -> Self {
+        Self { steps: steps.into_iter().map(Arc::new).collect(), final_step }
+    }
 }
 
 /// What carries a step out.
@@ -65,6 +81,10 @@ pub struct PlanStep {
     /// `default`, `strong`, or a pool of the envelope.
     #[serde(default = "default_tier")]
     pub tier: String,
+    /// Seconds from the dispatch of an attempt to its result, waiting in the
+    /// queue included; `None` leaves it to the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<u32>,
 }
 
 const fn model_kind() -> StepKind {
@@ -217,6 +237,12 @@ impl PlanStep {
         all
     }
 
+    /// Whether `id` can name work of this step: items only where there is a list.
+    #[must_use]
+    pub const fn has(&self, id: StepId) -> bool {
+        self.id == id.step && self.for_each.is_some() == id.item.is_some()
+    }
+
     /// Whether two steps ask for the same work, whatever their numbers. Used to
     /// refuse a revision that only repeats what has just failed.
     #[must_use]
@@ -228,6 +254,7 @@ impl PlanStep {
             && self.description == other.description
             && self.tools == other.tools
             && self.tier == other.tier
+            && self.timeout_s == other.timeout_s
             && self.success_criteria == other.success_criteria
             && self.for_each.is_some() == other.for_each.is_some()
             && literals(self) == literals(other)
@@ -255,8 +282,9 @@ pub fn direct(goal: &str, input_names: &[String], tools: Vec<String>, tier: &str
         expected_output: String::new(),
         success_criteria: Vec::new(),
         tier: tier.to_owned(),
+        timeout_s: None,
     };
-    Plan { steps: vec![step], final_step: 1 }
+    Plan::new(vec![step], 1)
 }
 
 #[cfg(test)]

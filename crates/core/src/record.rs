@@ -1,5 +1,7 @@
 //! Records: past facts, appended to a shard's log by whoever saw them happen.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     failure::Failure,
     id::{RunId, StepId},
@@ -53,6 +55,15 @@ pub enum Fact {
         /// Why, in the words of who asked.
         reason: String,
     },
+    /// Somebody wants the run to start nothing new.
+    RunPauseRequested {
+        /// Why, in the words of who asked.
+        reason: String,
+    },
+    /// Somebody wants a paused run to go on.
+    RunResumeRequested,
+    /// A person has decided about something that waits for approval.
+    ApprovalDecided(ApprovalDecided),
     /// A time that a command asked to be told of has come.
     TimerFired(Timer),
 }
@@ -69,6 +80,9 @@ impl Fact {
             Self::StepSucceeded(_) => "StepSucceeded",
             Self::StepFailed(_) => "StepFailed",
             Self::RunCancelRequested { .. } => "RunCancelRequested",
+            Self::RunPauseRequested { .. } => "RunPauseRequested",
+            Self::RunResumeRequested => "RunResumeRequested",
+            Self::ApprovalDecided(_) => "ApprovalDecided",
             Self::TimerFired(_) => "TimerFired",
         }
     }
@@ -164,6 +178,33 @@ pub struct AttemptReport {
     pub ended_ms: u64,
 }
 
+/// What waits for a person's approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "gate", rename_all = "snake_case")]
+pub enum Gate {
+    /// A revision of the plan, as a whole.
+    Plan {
+        /// Its number: a decision about one revision is none about the next.
+        revision: u32,
+    },
+    /// A step that may use a tool which needs approval; all items of a `for_each`.
+    Step {
+        /// Its id.
+        step: u32,
+    },
+}
+
+/// What a person has decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalDecided {
+    /// What about.
+    pub gate: Gate,
+    /// Yes or no.
+    pub approved: bool,
+    /// Why, in that person's words; the planner reads it where the answer is no.
+    pub reason: String,
+}
+
 /// What a timer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
@@ -174,6 +215,13 @@ pub enum Timer {
         /// The step.
         step: StepId,
         /// The attempt to be made.
+        attempt: u32,
+    },
+    /// An attempt has had all the time that its step allows.
+    StepTimeout {
+        /// The step.
+        step: StepId,
+        /// The attempt that has no result yet.
         attempt: u32,
     },
     /// The next attempt of a planning, likewise.

@@ -1,31 +1,40 @@
 //! The life of one run, as one table: [`Run::apply`].
 //!
-//! A run is planning its first revision, executing, replanning, or ended.
+//! A run is planning its first revision, waiting for a person to approve its
+//! plan, executing, replanning, or ended; on top of that it may be paused.
 //! Finished steps unlock those that wait for them the moment they finish; there
-//! are no waves. Start reading at [`Run::apply`]; [`steps`] starts and settles
-//! work, [`drafts`] takes what planners write,
-//! [`commits`] makes revisions of it, [`ending`] decides when it is over.
+//! are no waves. Start reading at [`Run::apply`]; [`steps`] starts work,
+//! [`results`] settles it, [`holds`] says what may not start yet, [`drafts`]
+//! takes what planners write, [`commits`] makes revisions of it, [`ending`]
+//! decides when it is over. `docs/run-lifecycle.md` shows the table as a chart.
 
+mod awaits;
 mod commits;
 mod drafts;
+mod edges;
 mod ending;
+mod holds;
 mod orders;
+mod results;
+mod shown;
 mod step;
 mod steps;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use self::{drafts::Drafting, step::Step};
+use self::{drafts::Drafting, edges::Edges, step::Step};
 use crate::{
     command::Command,
-    document::{RevisionNote, RunState},
+    document::RunState,
     id::{RunId, StepId},
-    record::{Draft, Fact, Timer},
+    reason::{Cause, End, EndCode},
+    record::{Draft, Fact, Gate, Timer},
     task::Submission,
-    usage::Ledger,
+    usage::{Account, Ledger, NanoUsd, Usage},
 };
 
 /// One run.
@@ -35,26 +44,36 @@ pub struct Run {
     submission: Arc<Submission>,
     submitted_ms: u64,
     phase: Phase,
+    /// Why it is paused, if it is.
+    paused: Option<Box<str>>,
+    /// Nobody has to approve the plan, or somebody has.
+    approved: bool,
+    /// Why somebody has rejected it, until the planner is told.
+    rejected: Option<Box<str>>,
     /// The newest revision that was sealed; 0 before the first.
     revision: u32,
     /// Every step of every revision, dropped ones included.
     steps: BTreeMap<u32, Step>,
+    edges: Edges,
     final_step: u32,
     highest_id: u32,
     /// Steps that are neither finished, failed nor dropped.
     unfinished: u32,
     /// Failed steps that no revision has dropped yet.
     failed: BTreeSet<u32>,
+    /// Steps that have finished since the planner looked last, where it wants to see each.
+    unreviewed: Vec<u32>,
     replans: u32,
-    /// The revision whose plan was first told that something is outside the envelope.
+    /// The revision whose plan was first told that something is denied.
     denied_in: Option<u32>,
     /// A later revision asked for such a thing again.
     denied_again: bool,
-    ledger: Ledger,
+    /// Nothing is charged before the first model is called, and many runs call none.
+    ledger: Option<Box<Ledger>>,
     /// Attempts of steps that no draft wants any more and that have not reported
     /// yet: what they use is used all the same.
     let_go: BTreeSet<(StepId, u32)>,
-    revisions: Vec<RevisionNote>,
+    revisions: Vec<Revision>,
     times: Times,
 }
 
@@ -66,16 +85,29 @@ struct Times {
     planning_ms: u64,
 }
 
+/// What one revision changed, besides the steps that say of themselves which added them.
+/// The first is number 1.
+#[derive(Debug, Clone)]
+struct Revision {
+    cause: Cause,
+    reason: Cow<'static, str>,
+    dropped: Vec<u32>,
+    nano_usd: Option<NanoUsd>,
+}
+
 /// Where a run stands.
 #[derive(Debug, Clone)]
 enum Phase {
     /// Its first plan is being written; steps without side effects run already.
-    Planning(Drafting),
+    Planning(Box<Drafting>),
+    /// Its newest revision waits for a person's approval; what earlier ones have
+    /// started goes on.
+    Approving,
     /// Its plan is whole and being carried out.
     Executing,
-    /// A step has failed and the plan is being revised; what does not depend on
-    /// the failed step goes on.
-    Replanning(Drafting),
+    /// The plan is being revised; after a failure, what does not depend on the
+    /// failed step goes on.
+    Replanning(Box<Drafting>),
     /// It is over.
     Ended,
 }
@@ -84,10 +116,23 @@ impl Phase {
     const fn name(&self) -> &'static str {
         match self {
             Self::Planning(_) => "Planning",
+            Self::Approving => "Approving",
             Self::Executing => "Executing",
             Self::Replanning(_) => "Replanning",
             Self::Ended => "Ended",
         }
+    }
+}
+
+/// The folding of one record: its time, and the commands that follow from it.
+struct Turn<'a> {
+    at_ms: u64,
+    out: &'a mut Vec<Command>,
+}
+
+impl Turn<'_> {
+    fn order(&mut self, command: Command) {
+        self.out.push(command);
     }
 }
 
@@ -105,18 +150,21 @@ pub struct Ignored {
 }
 
 /// Why a record changed nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Why {
     /// It says what is known already.
     #[error("it repeats what is known")]
     Repeated,
-    /// It belongs to an attempt or draft that has been replaced.
-    #[error("it belongs to an attempt or draft that has been replaced")]
+    /// It belongs to an attempt, draft or revision that has been replaced.
+    #[error("it belongs to an attempt, draft or revision that has been replaced")]
     Replaced,
+    /// Its time has come while the run is paused: the run makes up for it when it is resumed.
+    #[error("the run is paused and takes it up when it is resumed")]
+    Paused,
     /// The run is not known: it has ended or never was.
     #[error("the run has ended or is not known")]
     UnknownRun,
-    /// It can follow from nothing that happened before.
+    /// It can follow from nothing that happened before: whoever wrote it is wrong.
     #[error("it cannot follow from what happened before")]
     Illegal,
 }
@@ -125,29 +173,39 @@ impl Run {
     /// The run that a submission starts, and its first commands.
     pub(crate) fn start(id: RunId, submission: Arc<Submission>, at_ms: u64, out: &mut Vec<Command>) -> Self {
         let first = Draft { revision: 1, attempt: 1, take: 0 };
+        let approved = !submission.envelope.approval.plan;
         let mut run = Self {
             id,
             submission,
             submitted_ms: at_ms,
-            phase: Phase::Planning(Drafting::new(first, Vec::new())),
+            phase: Phase::Executing,
+            paused: None,
+            approved,
+            rejected: None,
             revision: 0,
             steps: BTreeMap::new(),
+            edges: Edges::default(),
             final_step: 0,
             highest_id: 0,
             unfinished: 0,
             failed: BTreeSet::new(),
+            unreviewed: Vec::new(),
             replans: 0,
             denied_in: None,
             denied_again: false,
-            ledger: Ledger::default(),
+            ledger: None,
             let_go: BTreeSet::new(),
             revisions: Vec::new(),
             times: Times::default(),
         };
-        run.arm_deadline(out);
+        let turn = &mut Turn { at_ms, out };
+        run.arm_deadline(turn.out);
         match run.submission.plan.clone() {
-            Some(plan) => run.adopt(&plan, at_ms, out),
-            None => out.push(run.plan_order(first, None)),
+            Some(plan) => run.adopt(&plan, turn),
+            None => {
+                run.phase = Phase::Planning(Box::new(Drafting::new(first, Cause::Planned)));
+                turn.order(run.plan_order(first, None));
+            }
         }
         run
     }
@@ -158,37 +216,52 @@ impl Run {
     /// When the fact changes nothing.
     pub(crate) fn apply(&mut self, fact: Fact, at_ms: u64, out: &mut Vec<Command>) -> Result<(), Ignored> {
         let (record, state) = (fact.name(), self.phase.name());
+        let turn = &mut Turn { at_ms, out };
         let outcome = match (&self.phase, fact) {
             (Phase::Ended, _) => Err(Why::UnknownRun),
             (_, Fact::TaskSubmitted(_)) => Err(Why::Repeated),
+            // Whatever it is doing, a run can be told to end, to hold, and that time has passed.
             (_, Fact::RunCancelRequested { reason }) => {
-                self.end(RunState::Cancelled, Some(format!("cancelled: {reason}")), at_ms, out);
+                self.cancel(&reason, turn);
                 Ok(())
             }
-            (_, Fact::TimerFired(Timer::Deadline)) => self.deadline(at_ms, out),
-            (_, Fact::TimerFired(Timer::Retry { step, attempt })) => self.retry_step(step, attempt, out),
-            (_, Fact::StepSucceeded(success)) => self.step_succeeded(*success, at_ms, out),
-            (_, Fact::StepFailed(failed)) => self.step_failed(*failed, at_ms, out),
+            (_, Fact::TimerFired(Timer::Deadline)) => self.deadline(turn),
+            (_, Fact::RunPauseRequested { reason }) => self.pause(reason),
+            (_, Fact::RunResumeRequested) => self.resume(turn),
+            (_, Fact::TimerFired(Timer::Retry { step, attempt })) => self.retry_step(step, attempt, turn),
+            (_, Fact::TimerFired(Timer::StepTimeout { step, attempt })) => {
+                self.step_timed_out(step, attempt, turn)
+            }
+            // Results count whatever the planner is doing.
+            (_, Fact::StepSucceeded(success)) => self.step_succeeded(*success, turn),
+            (_, Fact::StepFailed(failed)) => self.step_failed(*failed, turn),
+            // Planners write while there is something to write.
             (Phase::Planning(_) | Phase::Replanning(_), Fact::StepPlanned { draft, step }) => {
-                self.step_planned(draft, Arc::from(step), at_ms, out)
+                self.step_planned(draft, Arc::from(step), turn)
             }
             (Phase::Planning(_) | Phase::Replanning(_), Fact::PlanSealed(sealed)) => {
-                self.plan_sealed(sealed, at_ms, out)
+                self.plan_sealed(sealed, turn)
             }
             (Phase::Planning(_) | Phase::Replanning(_), Fact::PlanFailed { draft, failure, usage }) => {
-                self.plan_failed(draft, failure, &usage, at_ms, out)
+                self.plan_failed(draft, &failure, &usage, turn)
             }
             (
                 Phase::Planning(_) | Phase::Replanning(_),
                 Fact::TimerFired(Timer::Replan { revision, attempt }),
-            ) => self.retry_planning(revision, attempt, out),
+            ) => self.retry_planning(revision, attempt, turn),
             (
-                Phase::Executing,
+                Phase::Approving | Phase::Executing,
                 Fact::StepPlanned { .. }
                 | Fact::PlanSealed(_)
                 | Fact::PlanFailed { .. }
                 | Fact::TimerFired(Timer::Replan { .. }),
             ) => Err(Why::Replaced),
+            // People decide about whole plans, or about single steps of them.
+            (Phase::Planning(_), Fact::ApprovalDecided(_)) => Err(Why::Illegal),
+            (_, Fact::ApprovalDecided(decided)) => match decided.gate {
+                Gate::Plan { revision } => self.plan_decided(revision, &decided, turn),
+                Gate::Step { step } => self.step_decided(step, &decided, turn),
+            },
         };
         outcome.map_err(|why| Ignored { record, state, why })
     }
@@ -198,6 +271,11 @@ impl Run {
         matches!(self.phase, Phase::Ended)
     }
 
+    fn cancel(&mut self, reason: &str, turn: &mut Turn<'_>) {
+        let message = format!("cancelled: {reason}");
+        self.end(RunState::Cancelled, End::new(EndCode::Cancelled, message), turn);
+    }
+
     fn arm_deadline(&self, out: &mut Vec<Command>) {
         if let Some(at_ms) = self.deadline_at_ms() {
             out.push(Command::ArmTimer { run: self.id.clone(), at_ms, timer: Timer::Deadline });
@@ -205,13 +283,14 @@ impl Run {
     }
 
     /// Time is the record's own: a timer that was fired too early is armed again.
-    fn deadline(&mut self, at_ms: u64, out: &mut Vec<Command>) -> Result<(), Why> {
+    fn deadline(&mut self, turn: &mut Turn<'_>) -> Result<(), Why> {
         let due_ms = self.deadline_at_ms().ok_or(Why::Illegal)?;
-        if at_ms < due_ms {
-            self.arm_deadline(out);
+        if turn.at_ms < due_ms {
+            self.arm_deadline(turn.out);
             return Ok(());
         }
-        self.end(RunState::Expired, Some("deadline: the run's time is up".to_owned()), at_ms, out);
+        let end = End::new(EndCode::Deadline, "deadline: the run's time is up");
+        self.end(RunState::Expired, end, turn);
         Ok(())
     }
 
@@ -222,5 +301,17 @@ impl Run {
     /// The current revision is whole: steps with side effects may start.
     const fn sealed(&self) -> bool {
         self.revision > 0
+    }
+
+    /// What was used so far, by account.
+    fn ledger(&self) -> Ledger {
+        self.ledger.as_deref().copied().unwrap_or_default()
+    }
+}
+
+/// Charges `usage` to an account of a run's ledger.
+fn charge(ledger: &mut Option<Box<Ledger>>, account: Account, usage: &Usage) {
+    if *usage != Usage::NONE {
+        ledger.get_or_insert_default().charge(account, usage);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     command::Command,
     document::RunDocument,
     id::RunId,
-    record::{Fact, Record},
+    record::{Fact, Record, Timer},
     run::{Ignored, Run, Why},
 };
 
@@ -107,6 +107,13 @@ impl Shard {
             entry.run.owed(&mut out);
         }
         out
+    }
+
+    /// Whether the firing of a timer would still change anything. One that was
+    /// answered, or whose run has ended, need not become a record.
+    #[must_use]
+    pub fn awaits(&self, id: &RunId, timer: Timer) -> bool {
+        self.runs.get(id).is_some_and(|entry| entry.run.awaits(timer))
     }
 
     /// An active run as it stands at `at_ms`.

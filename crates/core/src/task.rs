@@ -2,13 +2,18 @@
 
 mod read;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::read::{TaskFault, from_json, from_value};
 use crate::{
+    id::{RunId, StepId},
+    json::Json,
     plan::Plan,
     tool::{Effect, ToolCatalog},
     usage::NanoUsd,
@@ -34,8 +39,23 @@ pub enum Review {
     /// When a step has failed and its failure is the planner's to mend.
     #[default]
     OnFailure,
+    /// Whenever steps have finished, too: it sees their results before anything
+    /// new is started, and may adjust what is left.
+    AfterEachStep,
     /// Never: a failed step fails the run.
     Never,
+}
+
+/// What waits until a person has said yes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// Every revision of the plan that has steps to start: none of them starts before.
+    #[serde(default)]
+    pub plan: bool,
+    /// Steps that may use one of these tools.
+    #[serde(default)]
+    pub tools: BTreeSet<String>,
 }
 
 /// What a run may spend.
@@ -99,6 +119,10 @@ pub struct Task {
     pub max_replans: Option<u32>,
     /// When the planner looks at it again.
     pub review: Review,
+    /// What waits until a person has said yes.
+    pub approval: Approval,
+    /// Seconds from the dispatch of an attempt to its result, where its step does not say.
+    pub step_timeout_s: Option<u32>,
     /// Its place in line.
     pub priority: Priority,
     /// Whose it is; `default` unless said.
@@ -138,6 +162,10 @@ pub struct Envelope {
     pub attempts_max: u32,
     /// When the planner looks at it again.
     pub review: Review,
+    /// What waits until a person has said yes.
+    pub approval: Approval,
+    /// Milliseconds from the dispatch of an attempt to its result, where its step does not say.
+    pub step_timeout_ms: Option<u64>,
 }
 
 impl Envelope {
@@ -166,7 +194,18 @@ pub struct Submission {
     /// What the run may use.
     pub envelope: Arc<Envelope>,
     /// The plan, where no planner is needed: inline, from a template, or direct.
-    pub plan: Option<Plan>,
+    pub plan: Option<Arc<Plan>>,
     /// W3C `traceparent` of the run's root span.
     pub traceparent: Option<String>,
+    /// What a run that has ended had reached already, where this one goes on from there.
+    pub carried: Option<Box<Carried>>,
+}
+
+/// What a rerun takes over from the run before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// The run before.
+    pub run: RunId,
+    /// Outputs of steps of the plan, and of items of those that are not done.
+    pub outputs: BTreeMap<StepId, Json>,
 }

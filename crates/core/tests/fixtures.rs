@@ -22,7 +22,7 @@ use planfleet_core::{
     },
     record::{AttemptReport, Fact, Record, StepSucceeded},
     shard::Shard,
-    task::{Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Budget, Envelope, Review, Submission, Task},
 };
 use serde_json::{Value, json};
 
@@ -56,8 +56,16 @@ fn submission(plan: Plan) -> Submission {
         items_max: 0,
         attempts_max: 1,
         review: Review::Never,
+        approval: Approval::default(),
+        step_timeout_ms: None,
     };
-    Submission { task: Task::default(), envelope: Arc::new(envelope), plan: Some(plan), traceparent: None }
+    Submission {
+        task: Task::default(),
+        envelope: Arc::new(envelope),
+        plan: Some(Arc::new(plan)),
+        traceparent: None,
+        carried: None,
+    }
 }
 
 /// Runs a plan with as many workers as it can use; every step takes as long as

@@ -11,18 +11,27 @@
 
 #[path = "replay/history.rs"]
 mod history;
-#[path = "stories/script.rs"]
+#[path = "replay/open.rs"]
+mod open;
+#[path = "scenarios/script.rs"]
 #[allow(dead_code, reason = "one test reads the text, the other the beats")]
 mod script;
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use planfleet_core::{command::Command, record::Record, shard::Shard};
 
-use self::history::{Ended, History, name};
+use self::{
+    history::{Ended, History},
+    open::{Open, name},
+};
 
 /// Enough for the rare orders of events to come up; seconds in a debug build.
-const HISTORIES: u64 = 4_000;
+const HISTORIES: u64 = 10_000;
 
 fn replayed(records: &[Record]) -> Shard {
     let mut shard = Shard::default();
@@ -46,7 +55,7 @@ fn every_prefix_goes_on_alike(title: &str, records: &[Record], straight: &[Vec<C
 
 #[test]
 fn every_story_goes_on_alike_from_any_point() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/scenarios");
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|end| end != "txt") {
@@ -58,7 +67,7 @@ fn every_story_goes_on_alike_from_any_point() {
         let straight: Vec<Vec<Command>> = beats.iter().map(|beat| beat.commands.clone()).collect();
         every_prefix_goes_on_alike(&title, &records, &straight);
 
-        let mut open = history::Open::default();
+        let mut open = Open::default();
         for (at, beat) in beats.iter().enumerate() {
             open.fold(&beat.record, beat.outcome.is_ok(), &beat.commands);
             let shard = replayed(&records[..=at]);
@@ -73,19 +82,25 @@ fn every_story_goes_on_alike_from_any_point() {
 #[test]
 fn random_histories_keep_the_promises_of_the_fold() {
     let first: u64 = std::env::var("PLANFLEET_SEED").map_or(1, |seed| seed.parse().expect("a number"));
-    let mut ended = std::collections::BTreeMap::<Ended, u32>::new();
+    let mut ended = BTreeMap::<Ended, u32>::new();
+    let mut accepted = BTreeMap::<&str, u32>::new();
     for seed in first..first + HISTORIES {
         let told = std::panic::catch_unwind(|| History::run(seed));
         match told {
-            Ok(history) => *ended.entry(history.ended()).or_default() += 1,
+            Ok(history) => {
+                *ended.entry(history.ended()).or_default() += 1;
+                history.accepted.iter().for_each(|record| *accepted.entry(record).or_default() += 1);
+            }
             Err(_) => panic!("seed {seed} broke a promise; PLANFLEET_SEED={seed} starts there"),
         }
     }
-    println!("{ended:?}");
+    println!("{ended:?} {accepted:?}");
     // A generator that only makes runs of one kind would prove little.
     for kind in [Ended::Succeeded, Ended::Failed, Ended::Cancelled, Ended::Expired] {
         assert!(ended.get(&kind).is_some_and(|count| *count > 20), "{kind:?} is rare: {ended:?}");
     }
+    assert_eq!(accepted.len(), 11, "not every kind of record comes up: {accepted:?}");
+    assert!(accepted.values().all(|count| *count > 50), "some are rare: {accepted:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use planfleet_core::{
     plan::{ForEach, Input, Plan, PlanStep, StepKind},
     record::{AttemptReport, Fact, Record, StepSucceeded},
     shard::Shard,
-    task::{Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Budget, Envelope, Review, Submission, Task},
     usage::Usage,
 };
 
@@ -31,6 +31,7 @@ fn step(id: u32, depends_on: Vec<u32>) -> PlanStep {
         expected_output: String::new(),
         success_criteria: Vec::new(),
         tier: "default".to_owned(),
+        timeout_s: None,
     }
 }
 
@@ -57,9 +58,12 @@ fn submission(steps: Vec<PlanStep>) -> Submission {
             items_max: STEPS,
             attempts_max: 3,
             review: Review::OnFailure,
+            approval: Approval::default(),
+            step_timeout_ms: None,
         }),
-        plan: Some(Plan { steps, final_step }),
+        plan: Some(Arc::new(Plan::new(steps, final_step))),
         traceparent: None,
+        carried: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! One attempt, from delivery to record.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use planfleet_bus::{
     Job, Settled,
@@ -12,7 +12,7 @@ use planfleet_core::{
     criteria::{Check, Unmet},
     failure::{Failure, FailureClass},
     json::Json,
-    plan::{Criterion, StepKind},
+    plan::StepKind,
     record::{AttemptReport, Fact, StepFailed, StepSucceeded},
     usage::{Account, Usage},
 };
@@ -21,7 +21,10 @@ use serde_json::Value;
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-use crate::{Shared, model_step, tool_step};
+use crate::{Shared, limit::Limit, model_step, tool_step};
+
+/// When an attempt began that nobody has begun.
+const NOT_BEGUN: u64 = 0;
 
 /// What an attempt uses up on its way, whether it succeeds or not.
 #[derive(Debug, Default)]
@@ -66,19 +69,21 @@ fn span(order: &StepOrder) -> Span {
 }
 
 async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
-    let (started, started_ms) = (Instant::now(), (shared.config.now_ms)());
+    let (started, now_ms) = (Instant::now(), (shared.config.now_ms)());
     if job.deliveries > 1 {
         shared.instruments.redelivery(&shared.config.pool.name);
     }
-    announce(shared, order).await;
     let mut spent = Spent::default();
-    let outcome = tokio::select! {
-        biased;
-        () = job.cancelled.cancelled() => {
-            tracing::info!("cancelled: nobody wants the result any more");
-            return Settled::Done;
-        }
-        outcome = bounded(shared, order, job.deliveries, &mut spent) => outcome,
+    let (outcome, started_ms) = match admit(shared, order, job.deliveries, now_ms) {
+        Err(failure) => (Err(failure), NOT_BEGUN),
+        Ok(limit) => tokio::select! {
+            biased;
+            () = job.cancelled.cancelled() => {
+                tracing::info!("cancelled: nobody wants the result any more");
+                return Settled::Done;
+            }
+            outcome = begin(shared, order, limit, &mut spent) => (outcome, now_ms),
+        },
     };
     let report = AttemptReport {
         step: order.step,
@@ -128,34 +133,26 @@ fn fact(outcome: Result<Value, Failure>, attempt: AttemptReport) -> Fact {
     }
 }
 
-async fn bounded(
-    shared: &Shared,
-    order: &StepOrder,
-    deliveries: u64,
-    spent: &mut Spent,
-) -> Result<Value, Failure> {
+/// Whether the attempt is begun at all, and how long it may take.
+fn admit(shared: &Shared, order: &StepOrder, deliveries: u64, now_ms: u64) -> Result<Limit, Failure> {
     if deliveries > shared.config.deliveries_max {
         let message = format!("delivered {deliveries} times, and lost with its executor each time");
         return Err(Failure::new(FailureClass::Lost, message));
     }
-    let (limit, class) = time_limit(shared, order)?;
-    match timeout(limit, perform(shared, order, spent)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Failure::new(class, format!("not done within {} s", limit.as_secs_f64()))),
-    }
+    let limit = Limit::of(order, shared.config.step_timeout, now_ms);
+    if limit.left.is_zero() { Err(limit.passed()) } else { Ok(limit) }
 }
 
-/// The step's own time, or what is left of the run's, and what it is to pass it:
-/// no plan helps against the run's deadline.
-fn time_limit(shared: &Shared, order: &StepOrder) -> Result<(Duration, FailureClass), Failure> {
-    let own = shared.config.step_timeout;
-    let Some(deadline) = order.deadline_at_ms else { return Ok((own, FailureClass::Timeout)) };
-    match deadline.saturating_sub((shared.config.now_ms)()) {
-        0 => Err(Failure::new(FailureClass::Deadline, "the run's time is up")),
-        left if Duration::from_millis(left) <= own => {
-            Ok((Duration::from_millis(left), FailureClass::Deadline))
-        }
-        _ => Ok((own, FailureClass::Timeout)),
+async fn begin(
+    shared: &Shared,
+    order: &StepOrder,
+    limit: Limit,
+    spent: &mut Spent,
+) -> Result<Value, Failure> {
+    announce(shared, order).await;
+    match timeout(limit.left, perform(shared, order, spent)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(limit.passed()),
     }
 }
 
@@ -179,9 +176,16 @@ async fn announce(shared: &Shared, order: &StepOrder) {
     }
 }
 
-/// The criteria that an output does not meet, but for those of a judge.
-pub(crate) fn unmet(criteria: &[Criterion], output: &Value) -> Vec<Unmet> {
-    criteria.iter().filter_map(|criterion| Check::compile(criterion).ok()?.check(output).err()).collect()
+/// A step's criteria, read before anything is done for it: what nobody can check
+/// is never met.
+pub(crate) fn checks(order: &StepOrder) -> Result<Vec<Check<'_>>, Failure> {
+    let check = |criterion| {
+        Check::compile(criterion).map_err(|bad| Failure {
+            criterion: Some(criterion.to_string()),
+            ..Failure::new(FailureClass::InvalidOutput, bad.to_string())
+        })
+    };
+    order.spec.success_criteria.iter().map(check).collect()
 }
 
 /// Unmet criteria as the failure that the planner reads.

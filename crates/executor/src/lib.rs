@@ -9,6 +9,7 @@ pub mod instruments;
 mod arguments;
 mod attempt;
 mod judge;
+mod limit;
 mod model_step;
 mod prompt;
 mod tool_step;

@@ -5,7 +5,7 @@
 
 use planfleet_core::{
     command::StepOrder,
-    criteria::Unmet,
+    criteria::Check,
     failure::{Failure, FailureClass},
     json,
     plan::CriterionKind,
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::{
     Shared,
-    attempt::{Spent, invalid_output},
+    attempt::{self, Spent, invalid_output},
     judge, prompt, tool_step,
 };
 
@@ -39,17 +39,20 @@ pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spen
         let message = "no executor model is configured: set roles.executor, or plan this step with a tool";
         return Err(Failure::new(FailureClass::Quota, message));
     };
+    let checks = attempt::checks(order)?;
     spent.model = Some(model.name().to_owned());
     let mut talk = Talk::new(shared, order, model);
-    let mut output = talk.answer(spent).await?;
-    let mut broken = judge::unmet(shared, order, &output, spent).await?;
-    if !broken.is_empty() {
-        talk.ask_to_mend(&broken);
-        output = talk.answer(spent).await?;
-        broken = judge::unmet(shared, order, &output, spent).await?;
+    match talk.take(&checks, spent).await? {
+        Ok(output) => Ok(output),
+        Err(failure) => {
+            talk.ask_to_mend(&failure);
+            talk.take(&checks, spent).await?
+        }
     }
-    if broken.is_empty() { Ok(output) } else { Err(invalid_output(&broken, &output)) }
 }
+
+/// An output, or what is wrong with the answer and is the model's to mend.
+type Taken = Result<Value, Failure>;
 
 /// The conversation of one attempt.
 struct Talk<'a> {
@@ -73,16 +76,34 @@ impl<'a> Talk<'a> {
         Self { shared, order, model, context, request, turns_left: shared.config.turns_max }
     }
 
+    /// One answer, checked.
+    async fn take(&mut self, checks: &[Check<'_>], spent: &mut Spent) -> Result<Taken, Failure> {
+        let output = match self.answer(spent).await? {
+            Ok(output) => output,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let broken = judge::unmet(self.shared, self.order, checks, &output, spent).await?;
+        Ok(if broken.is_empty() { Ok(output) } else { Err(invalid_output(&broken, &output)) })
+    }
+
     /// Talks until the model gives an answer instead of calling tools.
-    async fn answer(&mut self, spent: &mut Spent) -> Result<Value, Failure> {
+    async fn answer(&mut self, spent: &mut Spent) -> Result<Taken, Failure> {
         while self.turns_left > 0 {
             self.turns_left -= 1;
             let called = self.model.call(self.request.clone()).await;
             spent.charge(Account::Executor, &called.usage);
-            let response = called.result?;
+            let response = match called.result {
+                // Such as one that was cut off: a shorter answer mends it.
+                Err(failure) if failure.class == FailureClass::InvalidOutput => {
+                    let seen = failure.seen.clone().map(|seen| Message::assistant(seen, Vec::new()));
+                    self.request.messages.extend(seen);
+                    return Ok(Err(failure));
+                }
+                result => result?,
+            };
             self.note(&response);
             if response.tool_calls.is_empty() {
-                return Ok(self.output(&response.text));
+                return Ok(Ok(self.output(&response.text)));
             }
             for call in &response.tool_calls {
                 let result = self.call_tool(call).await;
@@ -120,11 +141,10 @@ impl<'a> Talk<'a> {
         planfleet_core::failure::trim_chars(&text, TOOL_OUTPUT_CHARS_MAX)
     }
 
-    fn ask_to_mend(&mut self, broken: &[Unmet]) {
-        let list: Vec<String> = broken.iter().map(|unmet| format!("- {unmet}")).collect();
+    fn ask_to_mend(&mut self, failure: &Failure) {
         let text = format!(
-            "Your answer does not meet what was asked:\n{}\nAnswer again, with the result alone.",
-            list.join("\n")
+            "Your answer does not meet what was asked:\n- {}\nAnswer again, with the result alone.",
+            failure.message
         );
         self.request.messages.push(Message::user(text));
         // Even the last turn's answer gets its one repair.
@@ -171,7 +191,7 @@ fn definitions(shared: &Shared, order: &StepOrder) -> Vec<ToolDefinition> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use planfleet_core::task::{Budget, Envelope, Review};
+    use planfleet_core::task::{Approval, Budget, Envelope, Review};
 
     use super::*;
 
@@ -187,6 +207,8 @@ pub(crate) mod tests {
             items_max: 10,
             attempts_max: 1,
             review: Review::OnFailure,
+            approval: Approval::default(),
+            step_timeout_ms: None,
         }
     }
 

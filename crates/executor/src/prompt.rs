@@ -54,7 +54,7 @@ fn render(input: &ResolvedInput, small_model: bool) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use planfleet_core::json::Json;
@@ -63,8 +63,12 @@ mod tests {
     use super::*;
 
     fn text(inputs: Vec<ResolvedInput>, small_model: bool) -> String {
+        user(&order(inputs), small_model)
+    }
+
+    pub(crate) fn order(inputs: Vec<ResolvedInput>) -> StepOrder {
         let spec = serde_json::from_value(json!({"id": 1, "description": "Classify."})).unwrap();
-        let order = StepOrder {
+        StepOrder {
             run: "00-a".parse().unwrap(),
             step: planfleet_core::id::StepId::plain(1),
             attempt: 1,
@@ -77,8 +81,8 @@ mod tests {
             envelope: Arc::new(crate::model_step::tests::envelope()),
             traceparent: None,
             deadline_at_ms: None,
-        };
-        user(&order, small_model)
+            timeout_at_ms: None,
+        }
     }
 
     fn json_input(name: &str, value: serde_json::Value) -> ResolvedInput {

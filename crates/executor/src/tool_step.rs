@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     Shared, arguments,
-    attempt::{Spent, invalid_output},
+    attempt::{self, Spent, invalid_output},
     judge,
 };
 
@@ -19,6 +19,7 @@ pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spen
     let Some(name) = order.spec.tools.first() else {
         return Err(Failure::new(FailureClass::ToolError, "a tool step that names no tool"));
     };
+    let checks = attempt::checks(order)?;
     let context = context(order);
     let arguments = match shared.tools.spec(name) {
         Some(tool) => arguments::arguments(tool, &order.inputs)?,
@@ -26,7 +27,7 @@ pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spen
         None => serde_json::Map::new(),
     };
     let output = shared.tools.call(name, Value::Object(arguments), &context).await?;
-    let broken = judge::unmet(shared, order, &output, spent).await?;
+    let broken = judge::unmet(shared, order, &checks, &output, spent).await?;
     if broken.is_empty() { Ok(output) } else { Err(invalid_output(&broken, &output)) }
 }
 

@@ -53,7 +53,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Plan a goal without running it, or check a plan.
     Plan(PlanArgs),
-    /// Look at runs and cancel them.
+    /// Look at runs; pause, approve, cancel and retry them.
     #[command(subcommand)]
     Runs(RunsCommand),
     /// Look at the tools that plans may use.
@@ -123,11 +123,37 @@ pub(crate) struct RunArgs {
     /// An input of the task, as --input path=notes.txt; JSON where it is JSON.
     #[arg(long = "input", short, value_name = "NAME=VALUE")]
     pub(crate) inputs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) guards: GuardArgs,
     /// Start everything for this one run, and stop it again.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "detach")]
     pub(crate) local: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// How a run is watched over; in place of what a task file says.
+#[derive(Debug, Default, Args)]
+pub(crate) struct GuardArgs {
+    /// When the planner looks at the run again: on_failure, after_each_step or never.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) review: Option<String>,
+    /// Every plan waits until somebody approves it.
+    #[arg(long)]
+    pub(crate) approve_plan: bool,
+    /// Steps that may use this tool wait until somebody approves them.
+    #[arg(long = "approve-tool", value_name = "NAME")]
+    pub(crate) approve_tools: Vec<String>,
+    /// Time for one attempt of a step, where the step does not say.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) step_timeout: Option<u32>,
+}
+
+/// How a new run is waited for.
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
     /// Print the run's id and do not wait.
-    #[arg(long, conflicts_with = "local")]
+    #[arg(long)]
     pub(crate) detach: bool,
     /// Stop waiting after so many seconds; the run goes on.
     #[arg(long, value_name = "SECONDS")]
@@ -188,9 +214,63 @@ pub(crate) enum RunsCommand {
         /// The run's id.
         id: String,
         /// Why.
-        #[arg(long, default_value = "asked for on the command line")]
+        #[arg(long, value_name = "TEXT", default_value = ASKED)]
         reason: String,
     },
+    /// Have a run start nothing new; what is at work goes on.
+    Pause {
+        /// The run's id.
+        id: String,
+        /// Why.
+        #[arg(long, value_name = "TEXT", default_value = ASKED)]
+        reason: String,
+    },
+    /// Have a paused run go on.
+    Resume {
+        /// The run's id.
+        id: String,
+    },
+    /// Say yes to what waits for approval.
+    Approve {
+        /// The run's id.
+        id: String,
+        #[command(flatten)]
+        gates: GateArgs,
+        /// Why.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Say no to what waits for approval.
+    Reject {
+        /// The run's id.
+        id: String,
+        #[command(flatten)]
+        gates: GateArgs,
+        /// Why; the planner reads it.
+        #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        reason: String,
+    },
+    /// Run again what has failed; what is done is not done again.
+    Retry {
+        /// The id of the run that did not succeed.
+        id: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+}
+
+/// The reason of a request that gives none.
+const ASKED: &str = "asked for on the command line";
+
+/// What a decision is about; everything that waits unless said.
+#[derive(Debug, Args)]
+pub(crate) struct GateArgs {
+    /// Only this revision of the plan.
+    #[arg(long, value_name = "REVISION", conflicts_with = "steps")]
+    pub(crate) plan: Option<u32>,
+    /// Only this step; may be given again for more.
+    #[arg(long = "step", value_name = "STEP")]
+    pub(crate) steps: Vec<u32>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,10 +8,12 @@ mod mermaid;
 mod models;
 mod modelsim;
 mod plan;
+mod reasons;
 mod report;
 mod run;
 mod runs;
 mod serve;
+mod steer;
 mod tools;
 
 use std::process::ExitCode;

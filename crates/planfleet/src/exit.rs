@@ -2,7 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
-use planfleet_bus::{Error as BusError, broker};
+use planfleet_bus::{Error as BusError, broker, client::RerunError};
 use serde_json::Value;
 
 /// Exit codes, as documented in the README.
@@ -68,6 +68,15 @@ impl From<BusError> for Failure {
     }
 }
 
+impl From<RerunError> for Failure {
+    fn from(error: RerunError) -> Self {
+        match error {
+            RerunError::Bus(error) => error.into(),
+            other => Self::unexpected(other),
+        }
+    }
+}
+
 impl From<broker::Error> for Failure {
     fn from(error: broker::Error) -> Self {
         BusError::from(error).into()
@@ -76,12 +85,11 @@ impl From<broker::Error> for Failure {
 
 /// The exit code of a run that has ended, by its document.
 pub(crate) fn of_run(document: &Value) -> ExitCode {
-    let reason = document["reason"].as_str().unwrap_or_default();
     let code = match document["state"].as_str() {
         Some("succeeded") => return ExitCode::SUCCESS,
         Some("cancelled") => Code::Cancelled,
         Some("expired") => Code::TimedOut,
-        _ if reason.starts_with("budget:") => Code::Budget,
+        _ if document["end"]["code"] == "budget" => Code::Budget,
         _ => Code::RunFailed,
     };
     ExitCode::from(code as u8)
@@ -97,10 +105,10 @@ mod tests {
     fn a_run_s_end_is_its_exit_code() {
         for (document, code) in [
             (json!({"state": "succeeded"}), 0),
-            (json!({"state": "failed", "reason": "tool_error: x"}), 3),
+            (json!({"state": "failed", "end": {"code": "no_goal"}}), 3),
             (json!({"state": "cancelled"}), 4),
             (json!({"state": "expired"}), 5),
-            (json!({"state": "failed", "reason": "budget: 9 tokens used of 5"}), 6),
+            (json!({"state": "failed", "end": {"code": "budget"}}), 6),
         ] {
             assert_eq!(of_run(&document), ExitCode::from(code), "{document}");
         }

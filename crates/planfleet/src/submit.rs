@@ -9,9 +9,9 @@ use std::{
 use planfleet_api::submission;
 use planfleet_core::{task::Submission, tool::ToolCatalog};
 use planfleet_runtime::config::Settings;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::{compose, exit::Failure};
+use crate::{cli::GuardArgs, compose, exit::Failure};
 
 /// A task as written, and where relative paths in it start.
 #[derive(Debug)]
@@ -35,6 +35,38 @@ pub(crate) fn read(
     merge_inputs(&mut task, inputs)?;
     let folder = file.filter(|path| path.as_os_str() != "-").and_then(Path::parent).map(Path::to_owned);
     Ok(Source { task, folder })
+}
+
+impl Source {
+    /// The same with what the command line says of how the run is watched over.
+    /// A field that is not what it should be is left for [`freeze`] to name.
+    pub(crate) fn guarded(mut self, guards: &GuardArgs) -> Self {
+        let Some(task) = self.task.as_object_mut() else { return self };
+        if let Some(review) = &guards.review {
+            task.insert("review".to_owned(), review.as_str().into());
+        }
+        if let Some(seconds) = guards.step_timeout {
+            task.insert("step_timeout_s".to_owned(), seconds.into());
+        }
+        if guards.approve_plan || !guards.approve_tools.is_empty() {
+            approve(task.entry("approval").or_insert_with(|| json!({})), guards);
+        }
+        self
+    }
+}
+
+fn approve(approval: &mut Value, guards: &GuardArgs) {
+    if approval.is_null() {
+        *approval = json!({});
+    }
+    let Some(approval) = approval.as_object_mut() else { return };
+    if guards.approve_plan {
+        approval.insert("plan".to_owned(), true.into());
+    }
+    let tools = approval.entry("tools").or_insert_with(|| json!([]));
+    if let Some(tools) = tools.as_array_mut() {
+        tools.extend(guards.approve_tools.iter().map(|tool| json!(tool)));
+    }
 }
 
 fn parse(text: &str, path: &Path) -> Result<Value, Failure> {
@@ -110,6 +142,33 @@ pub(crate) fn all(what: &str, faults: impl IntoIterator<Item = String>) -> Failu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn guards_of_the_command_line_are_added_to_those_of_the_task() {
+        let task = |approval: Value| json!({"goal": "g", "review": "never", "approval": approval});
+        let guards = GuardArgs {
+            review: Some("on_failure".to_owned()),
+            approve_plan: true,
+            approve_tools: vec!["b".to_owned()],
+            step_timeout: Some(3),
+        };
+        for (written, approval) in [
+            (json!({"tools": ["a"]}), json!({"plan": true, "tools": ["a", "b"]})),
+            (Value::Null, json!({"plan": true, "tools": ["b"]})),
+        ] {
+            let guarded = Source { task: task(written), folder: None }.guarded(&guards);
+            let expected =
+                json!({"goal": "g", "review": "on_failure", "step_timeout_s": 3, "approval": approval});
+            assert_eq!(guarded.task, expected);
+        }
+    }
+
+    #[test]
+    fn without_guards_a_task_stays_as_it_is() {
+        let task = json!({"goal": "g", "approval": 3});
+        let guarded = Source { task: task.clone(), folder: None }.guarded(&GuardArgs::default());
+        assert_eq!(guarded.task, task);
+    }
 
     #[test]
     fn a_missing_template_is_named() {

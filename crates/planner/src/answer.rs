@@ -1,5 +1,7 @@
 //! From a planner model's text to a decision, with all faults at once.
 
+use std::sync::Arc;
+
 use planfleet_core::{
     command::Situation,
     json::{self, Json},
@@ -20,7 +22,7 @@ pub struct Answer {
     /// The decision.
     pub decision: Decision,
     /// The steps that it adds.
-    pub steps: Vec<PlanStep>,
+    pub steps: Vec<Arc<PlanStep>>,
     /// Why, in the planner's words.
     pub reason: String,
 }
@@ -46,7 +48,7 @@ pub fn plan(text: &str, scope: &Scope<'_>) -> Result<Answer, Vec<Fault>> {
 pub fn positional(text: &str, submission: &Submission, scope: &Scope<'_>) -> Result<Answer, Vec<Fault>> {
     let mut plan = parse::plan(object(text)?)?;
     for step in &mut plan.steps {
-        complete(step, submission);
+        complete(Arc::make_mut(step), submission);
     }
     sound(&plan, &Existing::default(), scope)?;
     Ok(Answer {
@@ -107,7 +109,7 @@ fn revise(
     };
     for item in items {
         match parse::step(item) {
-            Ok(step) => steps.push(step),
+            Ok(step) => steps.push(Arc::new(step)),
             Err(fault) => faults.push(fault),
         }
     }
@@ -121,7 +123,7 @@ fn revise(
         return Err(faults);
     }
     let change = Change { drop: &drop, final_step, steps: &steps };
-    let revised = revision::revise(situation, &change, scope.steps_max).map_err(|mut structural| {
+    let revised = revision::revise(situation, &change).map_err(|mut structural| {
         structural.extend(tool_faults(&steps, scope));
         structural
     })?;
@@ -132,7 +134,7 @@ fn revise(
 }
 
 /// Faults that the tools' schemas show, for a plan whose structure is broken as well.
-fn tool_faults(steps: &[PlanStep], scope: &Scope<'_>) -> Vec<Fault> {
+fn tool_faults(steps: &[Arc<PlanStep>], scope: &Scope<'_>) -> Vec<Fault> {
     let mut faults = Vec::new();
     for step in steps {
         lint::tools::step(step, scope.tools, &mut faults);

@@ -91,7 +91,7 @@ impl<'a> Ask<'a> {
             kept: before.iter().map(|step| step.id).collect(),
             highest_id: before.iter().map(|step| step.id).max().unwrap_or(0),
         };
-        let plan = Plan { steps: vec![step.clone()], final_step: step.id };
+        let plan = Plan::new(vec![step.clone()], step.id);
         let sound =
             before.len() < self.scope().steps_max && lint::full(&plan, &existing, &self.scope()).is_empty();
         sound.then_some(step)
@@ -99,11 +99,12 @@ impl<'a> Ask<'a> {
 
     fn scope(&self) -> Scope<'_> {
         let envelope = &self.submission.envelope;
+        let steps_max = self.situation.map_or(envelope.steps_max, |situation| situation.steps_left);
         Scope {
             tools: &self.tools,
             inputs: Some(&self.submission.task.inputs),
             pools: &envelope.pools,
-            steps_max: envelope.steps_max as usize,
+            steps_max: steps_max as usize,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use planfleet_core::{
     command::{Situation, StepStanding},
     failure::trim_chars,
+    reason::Cause,
     task::Submission,
     tool::ToolCatalog,
 };
@@ -17,6 +18,9 @@ use serde_json::json;
 /// How much of a task input a planner reads: it plans by names and shapes, and
 /// steps refer to the whole.
 const INPUT_CHARS_MAX: usize = 2_000;
+
+/// How much of a person's reason it reads: more than a page is no reason for one plan.
+const REASON_CHARS_MAX: usize = 4_000;
 
 const RULES: &str = r#"You are the planner of a plan-and-execute system. You turn a goal into a plan of small steps. Other workers carry the steps out, each on its own: a worker sees only its step's description, its inputs and the outputs that the inputs refer to. It does not see the goal, the plan or any other step.
 
@@ -42,11 +46,14 @@ pub const EXAMPLE: &str = r#"{"steps": [
 const PLAN_ANSWER: &str =
     "Answer with one JSON object {\"steps\": [...], \"final\": id} and nothing else. An example:";
 
-const REPLAN_ANSWER: &str = r#"A plan is being carried out and a step has failed. Decide how the run goes on and answer with one JSON object and nothing else:
+/// The same for every cause, which the task's message names at its end: what is
+/// asked most often, a review after each step, then differs only in its tail.
+const REPLAN_ANSWER: &str = r#"A plan is being carried out. You are shown where it stands and, at the end, why you are asked. Decide how the run goes on and answer with one JSON object and nothing else:
 {"decision": "revise" | "finish" | "give_up", "reason": "why, in a sentence", "drop": [ids], "steps": [new steps], "final": id or null, "answer": text or null}
-- "revise": replace what failed. Finished steps keep their outputs, and new steps may refer to them. Steps that failed, and steps that wait for them, are dropped by themselves; name others to drop in "drop". New steps have ids above the highest id used. "final" names the new final step, or null if the current one stays. Do not repeat what failed: change the description, the inputs, the tool, the criteria or the tier, and say in "reason" what you changed.
+- "revise": change what is left of the plan. Finished steps keep their outputs, and new steps may refer to them. Steps that are named below as failed, and steps that wait for them, are dropped by themselves; name others to drop in "drop". New steps have ids above the highest id used. "final" names the new final step, or null if the current one stays. Say in "reason" what you changed.
 - "finish": the finished outputs already answer the goal: write the answer.
-- "give_up": the goal cannot be reached: say why."#;
+- "give_up": the goal cannot be reached: say why.
+A "for_each" step that failed for some of its items has an output all the same: the list of the outputs in order, with null where an item failed. New steps may refer to it, also when it is shown as "partial", but it cannot be "final". So do only the failed items again (the item at position 2 of the list that it ran over has the path "/2" there) and let a later step put both together."#;
 
 /// The messages that ask for a first plan.
 #[must_use]
@@ -120,14 +127,12 @@ fn standing(situation: &Situation) -> String {
     for standing in &situation.steps {
         let _ = write!(text, "\n{}", step(standing));
     }
-    let frontier: Vec<String> = situation.frontier.iter().map(ToString::to_string).collect();
     let _ = write!(
         text,
-        "\n\nFailed now: step {}. The current final step is {}. The highest id used is {}. Replans left after this one: {}.",
-        frontier.join(", "),
+        "\n\nThe current final step is {}. The highest id used is {}. {}.",
         situation.final_step,
         situation.highest_id,
-        situation.replans_left
+        replans_left(situation)
     );
     if let Some(tokens) = situation.tokens_left {
         let _ = write!(text, " Tokens left: {tokens}.");
@@ -135,7 +140,52 @@ fn standing(situation: &Situation) -> String {
     if let Some(nano_usd) = situation.nano_usd_left {
         let _ = write!(text, " Nano-USD left: {nano_usd}.");
     }
+    let _ = write!(text, "\n\n{}{}", question(situation), failed_besides(situation));
     text
+}
+
+fn replans_left(situation: &Situation) -> String {
+    let left = situation.replans_left;
+    match situation.cause {
+        // Whether a review takes one is for the planner to say.
+        Cause::Reviewed { .. } => format!("Replans left: {left}; an answer that changes nothing takes none"),
+        _ => format!("Replans left after this one: {left}"),
+    }
+}
+
+/// Why the planner is asked, and what it may not answer.
+fn question(situation: &Situation) -> String {
+    match &situation.cause {
+        Cause::Failed { steps } => format!(
+            "Failed now: step {}. Replace what failed and do not repeat it: change the description, the inputs, the tool, the criteria or the tier.",
+            list(steps)
+        ),
+        Cause::Reviewed { steps } => format!(
+            "These steps have finished since you looked last: {}. If the plan is still good, answer \"revise\" with empty \"drop\" and \"steps\" and null \"final\": it goes on as it is. If not, adjust only what is left, or \"finish\", or \"give_up\".",
+            list(steps)
+        ),
+        Cause::Rejected { reason } => format!(
+            "A person has rejected the plan, for this reason: <data>{}</data>\nThe plan must change so that the reason holds no more; an answer that changes nothing is refused. What is wrong with it and not finished has to be named in \"drop\".",
+            fenced(&trim_chars(reason, REASON_CHARS_MAX))
+        ),
+        Cause::Planned | Cause::Given | Cause::Rerun { .. } => "Say how the run goes on.".to_owned(),
+    }
+}
+
+/// Steps that have failed while the planner was asked for something else.
+fn failed_besides(situation: &Situation) -> String {
+    let besides = |standing: &&StepStanding| {
+        standing.state == "failed" && !situation.frontier().contains(&standing.step.id)
+    };
+    let failed: Vec<u32> = situation.steps.iter().filter(besides).map(|standing| standing.step.id).collect();
+    if failed.is_empty() {
+        return String::new();
+    }
+    format!("\nFailed meanwhile: step {}. Name it in \"drop\" and replace it.", list(&failed))
+}
+
+fn list(ids: &[u32]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn step(standing: &StepStanding) -> String {

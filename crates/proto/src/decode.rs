@@ -8,8 +8,12 @@ use planfleet_core::{
     id::{RunId, StepId},
     json::Json,
     plan::{Criterion, CriterionKind, ForEach, Input, Plan, PlanStep, StepKind},
-    record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Record, StepFailed, StepSucceeded, Timer},
-    task::{Budget, Envelope, Mode, Priority, Review, Submission, Task},
+    reason::Cause,
+    record::{
+        ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Record, StepFailed,
+        StepSucceeded, Timer,
+    },
+    task::{Approval, Budget, Carried, Envelope, Mode, Priority, Review, Submission, Task},
     tool::Effect,
     usage::{Account, Usage},
 };
@@ -130,6 +134,9 @@ fn fact(fact: wire::record::Fact) -> Result<Fact> {
             failure: failure(missing("failure", failed.failure)?)?,
         })),
         W::RunCancelRequested(request) => Fact::RunCancelRequested { reason: request.reason },
+        W::RunPauseRequested(request) => Fact::RunPauseRequested { reason: request.reason },
+        W::RunResumeRequested(_) => Fact::RunResumeRequested,
+        W::ApprovalDecided(decided) => Fact::ApprovalDecided(approval_decided(decided)?),
         W::TimerFired(fired) => Fact::TimerFired(timer(missing("timer", fired.timer)?)),
         W::EpochOpened(_) => return unknown("fact", "EpochOpened"),
     })
@@ -154,6 +161,15 @@ fn plan_sealed(sealed: wire::PlanSealed) -> Result<PlanSealed> {
     })
 }
 
+fn approval_decided(decided: wire::ApprovalDecided) -> Result<ApprovalDecided> {
+    use wire::approval_decided::Gate as W;
+    let gate = match missing("gate", decided.gate)? {
+        W::Revision(revision) => Gate::Plan { revision },
+        W::Step(step) => Gate::Step { step },
+    };
+    Ok(ApprovalDecided { gate, approved: decided.approved, reason: decided.reason })
+}
+
 fn timer(timer: wire::timer_fired::Timer) -> Timer {
     use wire::timer_fired::Timer as W;
     match timer {
@@ -161,6 +177,10 @@ fn timer(timer: wire::timer_fired::Timer) -> Timer {
         W::Retry(retry) => {
             Timer::Retry { step: StepId { step: retry.step, item: retry.item }, attempt: retry.attempt }
         }
+        W::StepTimeout(timeout) => Timer::StepTimeout {
+            step: StepId { step: timeout.step, item: timeout.item },
+            attempt: timeout.attempt,
+        },
         W::Replan(replan) => Timer::Replan { revision: replan.revision, attempt: replan.attempt },
     }
 }
@@ -219,8 +239,19 @@ fn submission(submission: wire::Submission) -> Result<Submission> {
     Ok(Submission {
         task: task(missing("task", submission.task)?)?,
         envelope: Arc::new(envelope(missing("envelope", submission.envelope)?)?),
-        plan: submission.plan.map(plan).transpose()?,
+        plan: submission.plan.map(plan).transpose()?.map(Arc::new),
         traceparent: filled(submission.traceparent),
+        carried: submission.carried.map(carried).transpose()?.map(Box::new),
+    })
+}
+
+fn carried(carried: wire::Carried) -> Result<Carried> {
+    let output = |output: wire::CarriedOutput| {
+        Ok((StepId { step: output.step, item: output.item }, json("output_json", &output.output_json)?))
+    };
+    Ok(Carried {
+        run: parsed("run_id", &carried.run_id)?,
+        outputs: carried.outputs.into_iter().map(output).collect::<Result<_>>()?,
     })
 }
 
@@ -262,6 +293,7 @@ fn envelope(envelope: wire::Envelope) -> Result<Envelope> {
     };
     let review = match wire::Review::try_from(envelope.review) {
         Ok(wire::Review::OnFailure) => Review::OnFailure,
+        Ok(wire::Review::AfterEachStep) => Review::AfterEachStep,
         Ok(wire::Review::Never) => Review::Never,
         Ok(wire::Review::Unspecified) | Err(_) => return unknown("review", envelope.review),
     };
@@ -277,11 +309,16 @@ fn envelope(envelope: wire::Envelope) -> Result<Envelope> {
         items_max: envelope.items_max,
         attempts_max: envelope.attempts_max,
         review,
+        approval: Approval {
+            plan: envelope.approve_plan,
+            tools: envelope.approve_tools.into_iter().collect(),
+        },
+        step_timeout_ms: envelope.step_timeout_ms,
     })
 }
 
 fn plan(plan: wire::Plan) -> Result<Plan> {
-    let steps = plan.steps.into_iter().map(plan_step).collect::<Result<_>>()?;
+    let steps = plan.steps.into_iter().map(|step| plan_step(step).map(Arc::new)).collect::<Result<_>>()?;
     Ok(Plan { steps, final_step: plan.final_step })
 }
 
@@ -313,6 +350,7 @@ fn plan_step(step: wire::PlanStep) -> Result<PlanStep> {
         expected_output: step.expected_output,
         success_criteria: step.success_criteria.into_iter().map(criterion).collect::<Result<_>>()?,
         tier: step.tier,
+        timeout_s: step.timeout_s,
     })
 }
 
@@ -351,17 +389,27 @@ fn situation(situation: wire::Situation) -> Result<Situation> {
     };
     Ok(Situation {
         steps: situation.steps.into_iter().map(standing).collect::<Result<_>>()?,
-        frontier: situation.frontier,
+        cause: cause(missing("cause", situation.cause)?)?,
         final_step: situation.final_step,
         highest_id: situation.highest_id,
+        steps_left: situation.steps_left,
         replans_left: situation.replans_left,
         tokens_left: situation.tokens_left,
         nano_usd_left: situation.nano_usd_left,
     })
 }
 
+fn cause(cause: wire::Cause) -> Result<Cause> {
+    use wire::cause::Cause as W;
+    Ok(match missing("cause", cause.cause)? {
+        W::Failed(failed) => Cause::Failed { steps: failed.steps },
+        W::Reviewed(finished) => Cause::Reviewed { steps: finished.steps },
+        W::Rejected(reason) => Cause::Rejected { reason },
+    })
+}
+
 fn standing_state(state: &str) -> Result<&'static str> {
-    const STATES: [&str; 4] = ["succeeded", "failed", "running", "waiting"];
+    const STATES: [&str; 5] = ["succeeded", "partial", "failed", "running", "waiting"];
     STATES.into_iter().find(|known| *known == state).map_or_else(|| unknown("state", state), Ok)
 }
 
@@ -385,6 +433,7 @@ pub fn step_order(bytes: &[u8]) -> Result<StepOrder> {
         envelope: Arc::new(envelope(missing("envelope", order.envelope)?)?),
         traceparent: filled(order.traceparent),
         deadline_at_ms: order.deadline_unix_ms,
+        timeout_at_ms: order.timeout_unix_ms,
     })
 }
 
@@ -399,12 +448,33 @@ fn resolved_input(input: wire::ResolvedInput) -> Result<ResolvedInput> {
     Ok(ResolvedInput { name: input.name, value })
 }
 
-/// Reads an ended run: its state's name and its document's JSON.
+/// A run that has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFinished {
+    /// The run.
+    pub run: RunId,
+    /// Whose it was.
+    pub tenant: String,
+    /// Its state's name.
+    pub state: String,
+    /// Its document, as JSON text.
+    pub document_json: String,
+    /// What to submit for a rerun; absent after success.
+    pub rerun: Option<Submission>,
+}
+
+/// Reads an ended run.
 ///
 /// # Errors
 /// Says what was not understood.
-pub fn run_finished(bytes: &[u8]) -> Result<wire::RunFinished> {
+pub fn run_finished(bytes: &[u8]) -> Result<RunFinished> {
     let finished: wire::RunFinished = message(bytes)?;
     version(finished.version)?;
-    Ok(finished)
+    Ok(RunFinished {
+        run: parsed("run_id", &finished.run_id)?,
+        tenant: finished.tenant,
+        state: finished.state,
+        document_json: finished.document_json,
+        rerun: finished.rerun.map(submission).transpose()?,
+    })
 }

@@ -5,9 +5,11 @@ use planfleet_core::{
     document::RunDocument,
     failure::Failure,
     id::StepId,
+    json::Json,
     plan::{Criterion, ForEach, Input, Plan, PlanStep, StepKind},
-    record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Timer},
-    task::{Envelope, Mode, Priority, Review, Submission, Task},
+    reason::Cause,
+    record::{ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Timer},
+    task::{Carried, Envelope, Mode, Priority, Review, Submission, Task},
     tool::Effect,
     usage::{Account, Usage},
 };
@@ -39,6 +41,7 @@ pub const fn kind(fact: &Fact) -> Kind {
         Fact::StepSucceeded(_) => Kind::Result,
         Fact::StepFailed(_) | Fact::PlanFailed { .. } => Kind::Failure,
         Fact::RunCancelRequested { .. } => Kind::Cancel,
+        Fact::RunPauseRequested { .. } | Fact::RunResumeRequested | Fact::ApprovalDecided(_) => Kind::Control,
         Fact::TimerFired(_) => Kind::Timer,
     }
 }
@@ -67,6 +70,11 @@ fn fact(fact: &Fact) -> wire::record::Fact {
         Fact::RunCancelRequested { reason } => {
             W::RunCancelRequested(wire::RunCancelRequested { reason: reason.clone() })
         }
+        Fact::RunPauseRequested { reason } => {
+            W::RunPauseRequested(wire::RunPauseRequested { reason: reason.clone() })
+        }
+        Fact::RunResumeRequested => W::RunResumeRequested(wire::RunResumeRequested {}),
+        Fact::ApprovalDecided(decided) => W::ApprovalDecided(approval_decided(decided)),
         Fact::TimerFired(timer) => W::TimerFired(wire::TimerFired { timer: Some(self::timer(*timer)) }),
     }
 }
@@ -92,12 +100,24 @@ fn plan_sealed(sealed: &PlanSealed) -> wire::PlanSealed {
     }
 }
 
+fn approval_decided(decided: &ApprovalDecided) -> wire::ApprovalDecided {
+    use wire::approval_decided::Gate as W;
+    let gate = match decided.gate {
+        Gate::Plan { revision } => W::Revision(revision),
+        Gate::Step { step } => W::Step(step),
+    };
+    wire::ApprovalDecided { gate: Some(gate), approved: decided.approved, reason: decided.reason.clone() }
+}
+
 fn timer(timer: Timer) -> wire::timer_fired::Timer {
     use wire::timer_fired::Timer as W;
     match timer {
         Timer::Deadline => W::Deadline(wire::DeadlineTimer {}),
         Timer::Retry { step, attempt } => {
             W::Retry(wire::RetryTimer { step: step.step, item: step.item, attempt })
+        }
+        Timer::StepTimeout { step, attempt } => {
+            W::StepTimeout(wire::StepTimeoutTimer { step: step.step, item: step.item, attempt })
         }
         Timer::Replan { revision, attempt } => W::Replan(wire::ReplanTimer { revision, attempt }),
     }
@@ -157,9 +177,19 @@ fn submission(submission: &Submission) -> wire::Submission {
     wire::Submission {
         task: Some(task(&submission.task)),
         envelope: Some(envelope(&submission.envelope, |_| true)),
-        plan: submission.plan.as_ref().map(plan),
+        plan: submission.plan.as_deref().map(plan),
         traceparent: submission.traceparent.clone().unwrap_or_default(),
+        carried: submission.carried.as_deref().map(carried),
     }
+}
+
+fn carried(carried: &Carried) -> wire::Carried {
+    let output = |(id, output): (&StepId, &Json)| wire::CarriedOutput {
+        step: id.step,
+        item: id.item,
+        output_json: output.as_str().to_owned(),
+    };
+    wire::Carried { run_id: carried.run.to_string(), outputs: carried.outputs.iter().map(output).collect() }
 }
 
 /// The task as the run needs it: what became part of the envelope or the plan is not said twice.
@@ -197,6 +227,7 @@ fn envelope(envelope: &Envelope, wanted: impl Fn(&str) -> bool) -> wire::Envelop
     let tools = envelope.tools.iter().filter(|(name, _)| wanted(name));
     let review = match envelope.review {
         Review::OnFailure => wire::Review::OnFailure,
+        Review::AfterEachStep => wire::Review::AfterEachStep,
         Review::Never => wire::Review::Never,
     };
     wire::Envelope {
@@ -213,11 +244,14 @@ fn envelope(envelope: &Envelope, wanted: impl Fn(&str) -> bool) -> wire::Envelop
         items_max: envelope.items_max,
         attempts_max: envelope.attempts_max,
         review: review.into(),
+        approve_plan: envelope.approval.plan,
+        approve_tools: envelope.approval.tools.iter().cloned().collect(),
+        step_timeout_ms: envelope.step_timeout_ms,
     }
 }
 
 fn plan(plan: &Plan) -> wire::Plan {
-    wire::Plan { steps: plan.steps.iter().map(plan_step).collect(), final_step: plan.final_step }
+    wire::Plan { steps: plan.steps.iter().map(|step| plan_step(step)).collect(), final_step: plan.final_step }
 }
 
 fn plan_step(step: &PlanStep) -> wire::PlanStep {
@@ -251,6 +285,7 @@ fn plan_step(step: &PlanStep) -> wire::PlanStep {
         expected_output: step.expected_output.clone(),
         success_criteria: step.success_criteria.iter().map(criterion).collect(),
         tier: step.tier.clone(),
+        timeout_s: step.timeout_s,
     }
 }
 
@@ -277,13 +312,27 @@ fn situation(situation: &Situation) -> wire::Situation {
     };
     wire::Situation {
         steps: situation.steps.iter().map(standing).collect(),
-        frontier: situation.frontier.clone(),
+        cause: cause(&situation.cause),
         final_step: situation.final_step,
         highest_id: situation.highest_id,
+        steps_left: situation.steps_left,
         replans_left: situation.replans_left,
         tokens_left: situation.tokens_left,
         nano_usd_left: situation.nano_usd_left,
     }
+}
+
+/// Of the causes only those travel for which a planner revises.
+fn cause(cause: &Cause) -> Option<wire::Cause> {
+    use wire::cause::Cause as W;
+    let steps = |steps: &[u32]| wire::Steps { steps: steps.to_vec() };
+    let cause = match cause {
+        Cause::Planned | Cause::Given | Cause::Rerun { .. } => return None,
+        Cause::Failed { steps: failed } => W::Failed(steps(failed)),
+        Cause::Reviewed { steps: finished } => W::Reviewed(steps(finished)),
+        Cause::Rejected { reason } => W::Rejected(reason.clone()),
+    };
+    Some(wire::Cause { cause: Some(cause) })
 }
 
 /// One attempt of a step. Of the envelope's tools only those of the step travel along.
@@ -302,6 +351,7 @@ pub fn step_order(order: &StepOrder) -> Vec<u8> {
         envelope: Some(envelope(&order.envelope, |name| order.spec.tools.iter().any(|tool| tool == name))),
         deadline_unix_ms: order.deadline_at_ms,
         traceparent: order.traceparent.clone().unwrap_or_default(),
+        timeout_unix_ms: order.timeout_at_ms,
     }
     .encode_to_vec()
 }
@@ -327,6 +377,7 @@ pub fn run_finished(document: &RunDocument) -> Vec<u8> {
         state: document.state.as_str().to_owned(),
         // A document is plain data: it has no map keys that are not texts.
         document_json: serde_json::to_string(document).unwrap_or_default(),
+        rerun: document.rerun.as_deref().map(submission),
     }
     .encode_to_vec()
 }

@@ -43,6 +43,8 @@ pub enum Kind {
     Failure,
     /// A run is to be cancelled.
     Cancel,
+    /// A run is to pause or go on, or a person has decided.
+    Control,
     /// A timer has fired.
     Timer,
     /// A coordinator has taken the shard over.
@@ -58,6 +60,7 @@ impl Kind {
             Self::Result => "result",
             Self::Failure => "failure",
             Self::Cancel => "cancel",
+            Self::Control => "control",
             Self::Timer => "timer",
             Self::Epoch => "epoch",
         }
@@ -138,17 +141,24 @@ pub fn work(subject: &str) -> Option<Work> {
         return None;
     };
     let what = match what.strip_prefix('r') {
-        Some(revision) => WorkKind::Planning(revision.parse().ok()?),
+        Some(revision) => WorkKind::Planning(number(revision)?),
         None => WorkKind::Step(step_of(what)?),
     };
-    Some(Work { run: run.parse().ok()?, what, attempt: attempt.parse().ok()? })
+    Some(Work { run: run.parse().ok()?, what, attempt: number(attempt)? })
 }
 
 fn step_of(token: &str) -> Option<StepId> {
     match token.split_once('-') {
-        Some((step, item)) => Some(StepId::item(step.parse().ok()?, item.parse().ok()?)),
-        None => Some(StepId::plain(token.parse().ok()?)),
+        Some((step, item)) => Some(StepId::item(number(step)?, number(item)?)),
+        None => Some(StepId::plain(number(token)?)),
     }
+}
+
+/// A number as it is written here. With a sign or zeros before it, one piece of
+/// work would have many names, and the broker would take each of them.
+fn number(token: &str) -> Option<u32> {
+    let number: u32 = token.parse().ok()?;
+    (number.to_string() == token).then_some(number)
 }
 
 /// The subjects of ended runs.
@@ -214,7 +224,9 @@ mod tests {
         assert_eq!(work(&item), Some(Work { run: run.clone(), what, attempt: 4 }));
         let replan = planning(Priority::Low, "t", &run, 2, 3);
         assert_eq!(work(&replan), Some(Work { run, what: WorkKind::Planning(2), attempt: 3 }));
-        assert_eq!(work("pf.steps.p.1.t.03-abc.x.1"), None);
+        for tail in ["x.1", "+7.1", "7.+1", "07.1", "7-02.1", "r+2.1", "r.1", "4294967296.1"] {
+            assert_eq!(work(&format!("pf.steps.p.1.t.03-abc.{tail}")), None, "{tail}");
+        }
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub struct PlanStep {
     pub success_criteria: ::prost::alloc::vec::Vec<Criterion>,
     #[prost(string, tag = "10")]
     pub tier: ::prost::alloc::string::String,
+    /// From the dispatch of an attempt to its result.
+    #[prost(uint32, optional, tag = "11")]
+    pub timeout_s: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Input {
@@ -101,6 +104,27 @@ pub struct Submission {
     /// W3C traceparent of the run's root span; empty when there is none.
     #[prost(string, tag = "4")]
     pub traceparent: ::prost::alloc::string::String,
+    /// Present in a rerun.
+    #[prost(message, optional, tag = "5")]
+    pub carried: ::core::option::Option<Carried>,
+}
+/// What a rerun takes over from the run before it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Carried {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub outputs: ::prost::alloc::vec::Vec<CarriedOutput>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CarriedOutput {
+    #[prost(uint32, tag = "1")]
+    pub step: u32,
+    /// Present for an item of a for_each step that is not done.
+    #[prost(uint32, optional, tag = "2")]
+    pub item: ::core::option::Option<u32>,
+    #[prost(string, tag = "3")]
+    pub output_json: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Task {
@@ -152,6 +176,15 @@ pub struct Envelope {
     pub attempts_max: u32,
     #[prost(enumeration = "Review", tag = "11")]
     pub review: i32,
+    /// A person has to approve every revision that has steps to start.
+    #[prost(bool, tag = "12")]
+    pub approve_plan: bool,
+    /// A person has to approve steps that may use one of these.
+    #[prost(string, repeated, tag = "13")]
+    pub approve_tools: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// From the dispatch of an attempt to its result, where its step does not say.
+    #[prost(uint64, optional, tag = "14")]
+    pub step_timeout_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AllowedTool {
@@ -230,6 +263,7 @@ pub enum Review {
     Unspecified = 0,
     OnFailure = 1,
     Never = 2,
+    AfterEachStep = 3,
 }
 impl Review {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -241,6 +275,7 @@ impl Review {
             Self::Unspecified => "REVIEW_UNSPECIFIED",
             Self::OnFailure => "REVIEW_ON_FAILURE",
             Self::Never => "REVIEW_NEVER",
+            Self::AfterEachStep => "REVIEW_AFTER_EACH_STEP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -249,6 +284,7 @@ impl Review {
             "REVIEW_UNSPECIFIED" => Some(Self::Unspecified),
             "REVIEW_ON_FAILURE" => Some(Self::OnFailure),
             "REVIEW_NEVER" => Some(Self::Never),
+            "REVIEW_AFTER_EACH_STEP" => Some(Self::AfterEachStep),
             _ => None,
         }
     }
@@ -297,7 +333,10 @@ pub struct Record {
     /// Empty for facts about the shard itself.
     #[prost(string, tag = "2")]
     pub run_id: ::prost::alloc::string::String,
-    #[prost(oneof = "record::Fact", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(
+        oneof = "record::Fact",
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+    )]
     pub fact: ::core::option::Option<record::Fact>,
 }
 /// Nested message and enum types in `Record`.
@@ -322,6 +361,12 @@ pub mod record {
         TimerFired(super::TimerFired),
         #[prost(message, tag = "18")]
         EpochOpened(super::EpochOpened),
+        #[prost(message, tag = "19")]
+        RunPauseRequested(super::RunPauseRequested),
+        #[prost(message, tag = "20")]
+        RunResumeRequested(super::RunResumeRequested),
+        #[prost(message, tag = "21")]
+        ApprovalDecided(super::ApprovalDecided),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -472,9 +517,37 @@ pub struct RunCancelRequested {
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunPauseRequested {
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunResumeRequested {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovalDecided {
+    #[prost(bool, tag = "3")]
+    pub approved: bool,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(oneof = "approval_decided::Gate", tags = "1, 2")]
+    pub gate: ::core::option::Option<approval_decided::Gate>,
+}
+/// Nested message and enum types in `ApprovalDecided`.
+pub mod approval_decided {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Gate {
+        /// A revision of the plan.
+        #[prost(uint32, tag = "1")]
+        Revision(u32),
+        /// A step.
+        #[prost(uint32, tag = "2")]
+        Step(u32),
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TimerFired {
-    #[prost(oneof = "timer_fired::Timer", tags = "1, 2, 3")]
+    #[prost(oneof = "timer_fired::Timer", tags = "1, 2, 3, 4")]
     pub timer: ::core::option::Option<timer_fired::Timer>,
 }
 /// Nested message and enum types in `TimerFired`.
@@ -487,7 +560,18 @@ pub mod timer_fired {
         Retry(super::RetryTimer),
         #[prost(message, tag = "3")]
         Replan(super::ReplanTimer),
+        #[prost(message, tag = "4")]
+        StepTimeout(super::StepTimeoutTimer),
     }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StepTimeoutTimer {
+    #[prost(uint32, tag = "1")]
+    pub step: u32,
+    #[prost(uint32, optional, tag = "2")]
+    pub item: ::core::option::Option<u32>,
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeadlineTimer {}
@@ -575,18 +659,44 @@ pub struct PlanOrder {
 pub struct Situation {
     #[prost(message, repeated, tag = "1")]
     pub steps: ::prost::alloc::vec::Vec<StepStanding>,
-    #[prost(uint32, repeated, tag = "2")]
-    pub frontier: ::prost::alloc::vec::Vec<u32>,
+    #[prost(message, optional, tag = "2")]
+    pub cause: ::core::option::Option<Cause>,
     #[prost(uint32, tag = "3")]
     pub final_step: u32,
     #[prost(uint32, tag = "4")]
     pub highest_id: u32,
     #[prost(uint32, tag = "5")]
     pub replans_left: u32,
+    #[prost(uint32, tag = "8")]
+    pub steps_left: u32,
     #[prost(uint64, optional, tag = "6")]
     pub tokens_left: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "7")]
     pub nano_usd_left: ::core::option::Option<u64>,
+}
+/// Why the planner is asked.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cause {
+    #[prost(oneof = "cause::Cause", tags = "1, 2, 3")]
+    pub cause: ::core::option::Option<cause::Cause>,
+}
+/// Nested message and enum types in `Cause`.
+pub mod cause {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Cause {
+        #[prost(message, tag = "1")]
+        Failed(super::Steps),
+        #[prost(message, tag = "2")]
+        Reviewed(super::Steps),
+        /// A person has rejected the plan, for this reason.
+        #[prost(string, tag = "3")]
+        Rejected(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Steps {
+    #[prost(uint32, repeated, tag = "1")]
+    pub steps: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StepStanding {
@@ -628,6 +738,9 @@ pub struct StepOrder {
     pub deadline_unix_ms: ::core::option::Option<u64>,
     #[prost(string, tag = "12")]
     pub traceparent: ::prost::alloc::string::String,
+    /// When nobody waits for this attempt any more.
+    #[prost(uint64, optional, tag = "13")]
+    pub timeout_unix_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResolvedInput {
@@ -655,7 +768,7 @@ pub mod resolved_input {
     }
 }
 /// A run that has ended.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunFinished {
     #[prost(uint32, tag = "1")]
     pub version: u32,
@@ -668,6 +781,9 @@ pub struct RunFinished {
     /// The run document, as `runs get -o json` prints it.
     #[prost(string, tag = "5")]
     pub document_json: ::prost::alloc::string::String,
+    /// What to submit for a rerun; absent after success.
+    #[prost(message, optional, tag = "6")]
+    pub rerun: ::core::option::Option<Submission>,
 }
 /// Something about a run has changed: sent live, never stored.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -65,9 +65,10 @@ impl Sample {
             // Nobody reads a document back into the core's type.
             Self::Finished(document) => {
                 let finished = decode::run_finished(bytes)?;
-                assert_eq!(finished.run_id, document.run_id.as_str());
+                assert_eq!(finished.run, document.run_id);
                 assert_eq!(finished.state, document.state.as_str());
                 assert_eq!(finished.tenant, document.tenant);
+                assert_eq!(finished.rerun.as_ref(), document.rerun.as_deref());
                 assert_eq!(finished.document_json, serde_json::to_string(document).unwrap());
                 Self::Finished(document.clone())
             }
@@ -157,7 +158,10 @@ fn every_file_and_every_kind_of_message_has_its_sample() {
         | Fact::StepSucceeded(_)
         | Fact::StepFailed(_)
         | Fact::RunCancelRequested { .. }
-        | Fact::TimerFired(_) => 8,
+        | Fact::RunPauseRequested { .. }
+        | Fact::RunResumeRequested
+        | Fact::ApprovalDecided(_)
+        | Fact::TimerFired(_) => 11,
     };
     assert_eq!(facts.len(), known(&Fact::RunCancelRequested { reason: String::new() }));
 }

@@ -1,6 +1,7 @@
 //! The API over real HTTP.
 
 mod rig;
+mod steering;
 
 use std::time::{Duration, Instant};
 

@@ -1,17 +1,24 @@
 //! What a user of the fleet does.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use planfleet_bus::{
     Bus, Client, Error,
     broker::Headers,
-    client::{Found, Question},
+    client::{Found, Question, RerunError},
     live::{News, RUN_FINISHED},
 };
-use planfleet_core::id::{RunId, StepId};
-use planfleet_proto::subjects;
+use planfleet_core::{
+    document::{RunDocument, RunState},
+    id::{RunId, StepId},
+    json::Json,
+    reason::{End, EndCode},
+    record::{ApprovalDecided, Fact, Gate},
+    task::{Carried, Submission},
+};
+use planfleet_proto::{decode, subjects};
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -177,4 +184,118 @@ async fn news_reaches_who_watches_that_run() {
     bus.tell(&run, &news("StepSucceeded", Some(StepId::plain(3)))).await.unwrap();
     assert_eq!(soon("news", watched.next()).await, Some(started));
     assert_eq!(soon("news", watched.next()).await, Some(news("StepSucceeded", Some(StepId::plain(3)))));
+}
+
+/// Every fact about a run, in order.
+async fn facts(bus: &Bus, run: &RunId) -> Vec<Fact> {
+    let tail = usize::try_from(bus.journal_tail(run.shard()).await.unwrap()).unwrap();
+    let mut entries = bus.read_journal(run.shard(), 1).await.unwrap().take(tail);
+    let mut facts = Vec::new();
+    while let Some(entry) = entries.next().await {
+        let Ok(decode::Entry::Run(record)) = entry.unwrap().content else { panic!("no fact") };
+        if record.run == *run {
+            facts.push(record.fact);
+        }
+    }
+    facts
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_people_ask_of_a_run_is_in_its_log() {
+    let bus = new_bus().await;
+    let (client, run) = (Client::new(bus.clone()), run_id("00-a"));
+    let decided = ApprovalDecided {
+        gate: Gate::Step { step: 3 },
+        approved: false,
+        reason: "not on a Friday".to_owned(),
+    };
+    client.pause(&run, "lunch").await.unwrap();
+    client.resume(&run).await.unwrap();
+    client.decide(&run, decided.clone()).await.unwrap();
+    client.cancel(&run, "enough").await.unwrap();
+    let expected = [
+        Fact::RunPauseRequested { reason: "lunch".to_owned() },
+        Fact::RunResumeRequested,
+        Fact::ApprovalDecided(decided),
+        Fact::RunCancelRequested { reason: "enough".to_owned() },
+    ];
+    assert_eq!(facts(&bus, &run).await, expected);
+}
+
+/// A run that failed after its first step, with the trace that it belonged to.
+fn failed(run: &RunId) -> RunDocument {
+    let outputs = BTreeMap::from([(StepId::plain(1), Json::from_value(&"done".into()))]);
+    let carried = Carried { run: run.clone(), outputs };
+    let rerun = Submission { carried: Some(Box::new(carried)), ..submission("g") };
+    RunDocument {
+        state: RunState::Failed,
+        end: Some(End::new(EndCode::NoGoal, "step 2 failed")),
+        rerun: Some(Arc::new(rerun)),
+        ..document(run, "")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rerun_is_a_new_run_with_what_the_old_one_had_reached() {
+    let bus = new_bus().await;
+    let (client, run) = (Client::new(bus.clone()), run_id("00-a"));
+    bus.finish(&failed(&run)).await.unwrap();
+    let rerun = client.rerun(&run, None).await.unwrap();
+    assert_ne!(rerun, run);
+    let facts = facts(&bus, &rerun).await;
+    let [Fact::TaskSubmitted(submission)] = facts.as_slice() else { panic!("{facts:?}") };
+    assert_eq!(Some(submission.as_ref()), failed(&run).rerun.as_deref());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_key_is_the_same_rerun() {
+    let bus = new_bus().await;
+    let client = Client::new(bus.clone());
+    let run = client.submit(submission("g"), Some("k")).await.unwrap();
+    bus.finish(&failed(&run)).await.unwrap();
+    let rerun = client.rerun(&run, Some("k")).await.unwrap();
+    assert_ne!(rerun, run, "a submit's key is not a rerun's");
+    assert_eq!(client.rerun(&run, Some("k")).await.unwrap(), rerun);
+    assert_ne!(client.rerun(&run, Some("l")).await.unwrap(), rerun);
+    assert_ne!(client.rerun(&run, None).await.unwrap(), client.rerun(&run, None).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_has_ended_without_success_is_done_again() {
+    let bus = new_bus().await;
+    let client = Client::new(bus.clone());
+    let (done, active, large) = (run_id("00-done"), run_id("00-active"), run_id("00-large"));
+    let unowned = client.rerun(&active, None).await.unwrap_err();
+    assert!(matches!(unowned, RerunError::Bus(Error::NoOwner(0))), "{unowned}");
+
+    bus.finish(&document(&done, "done")).await.unwrap();
+    bus.finish(&RunDocument { rerun: None, ..failed(&large) }).await.unwrap();
+    let _owner = own(&bus, 0, |question| match question {
+        Question::Run { run } if run.as_str() == "00-active" => json!({"run_id": run, "state": "paused"}),
+        _ => Value::Null,
+    })
+    .await;
+    for (run, said) in [
+        (&done, "run 00-done has succeeded: nothing failed in it"),
+        (&active, "run 00-active has not ended: it is paused"),
+        (&large, "what run 00-large had reached was too large to keep; submit its task again"),
+        (&run_id("00-nobody"), "there is no run 00-nobody"),
+    ] {
+        assert_eq!(client.rerun(run, None).await.unwrap_err().to_string(), said);
+    }
+}
+
+/// The owner knows of the end before the document is kept.
+#[tokio::test(start_paused = true)]
+async fn a_rerun_waits_for_the_document() {
+    let bus = new_bus().await;
+    let run = run_id("00-a");
+    let _owner = own(&bus, 0, |_| json!({"run_id": "00-a", "state": "failed"})).await;
+    let (kept, late) = (bus.clone(), failed(&run));
+    let mut later = JoinSet::new();
+    later.spawn(async move {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        kept.finish(&late).await.expect("kept");
+    });
+    assert_ne!(Client::new(bus).rerun(&run, None).await.unwrap(), run);
 }

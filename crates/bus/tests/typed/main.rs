@@ -24,8 +24,9 @@ use planfleet_core::{
     document::{RunDocument, RunState, Timings},
     id::{RunId, StepId},
     json::Json,
+    reason::{End, EndCode},
     record::{AttemptReport, Fact, StepSucceeded},
-    task::{Budget, Envelope, Priority, Review, Submission, Task},
+    task::{Approval, Budget, Envelope, Priority, Review, Submission, Task},
     usage::{Ledger, Usage},
 };
 use planfleet_proto::{Message as _, subjects, wire};
@@ -71,12 +72,14 @@ fn envelope() -> Envelope {
         items_max: 10,
         attempts_max: 3,
         review: Review::OnFailure,
+        approval: Approval::default(),
+        step_timeout_ms: None,
     }
 }
 
 fn submission(goal: &str) -> Submission {
     let task = Task { goal: Some(goal.to_owned()), tenant: Some("acme".to_owned()), ..Task::default() };
-    Submission { task, envelope: Arc::new(envelope()), plan: None, traceparent: None }
+    Submission { task, envelope: Arc::new(envelope()), plan: None, traceparent: None, carried: None }
 }
 
 fn order(run: &RunId, step: u32) -> StepOrder {
@@ -94,6 +97,7 @@ fn order(run: &RunId, step: u32) -> StepOrder {
         envelope: Arc::new(envelope()),
         traceparent: None,
         deadline_at_ms: None,
+        timeout_at_ms: None,
     }
 }
 
@@ -114,16 +118,20 @@ fn document(run: &RunId, answer: &str) -> RunDocument {
         run_id: run.clone(),
         custom_id: None,
         tenant: "acme".to_owned(),
+        rerun_of: None,
         state: RunState::Succeeded,
         answer: Some(Json::from_value(&answer.into())),
         partial: false,
-        reason: None,
+        end: Some(End::new(EndCode::Completed, "")),
+        paused: None,
+        approvals: Vec::new(),
         revisions: Vec::new(),
         final_step: Some(1),
         steps: Vec::new(),
         usage: Ledger::default(),
         nano_usd: Some(0),
         timings: Timings::default(),
+        rerun: None,
     }
 }
 

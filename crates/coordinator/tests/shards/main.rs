@@ -7,6 +7,9 @@
     reason = "a test fails by panicking, and clippy knows test functions but not their helpers"
 )]
 
+mod control;
+mod documents;
+mod illegal;
 mod ownership;
 mod spy;
 mod takeover;
@@ -19,7 +22,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use planfleet_bus::{Bus, Client, Lease, Manage, Pool, Topology, broker::memory::MemoryBroker};
+use futures::{StreamExt as _, stream::BoxStream};
+use planfleet_bus::{
+    Bus, Client, Lease, Manage, Pool, Topology, broker::memory::MemoryBroker, client::Found, live::News,
+};
 use planfleet_coordinator::{Config, Coordinator};
 use planfleet_core::{
     failure::{Failure, FailureClass},
@@ -27,7 +33,7 @@ use planfleet_core::{
     json::Json,
     plan::Plan,
     record::{AttemptReport, Fact, StepFailed, StepSucceeded},
-    task::{Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Budget, Envelope, Review, Submission, Task},
 };
 use planfleet_proto::subjects;
 use planfleet_runtime::tasks::Tasks;
@@ -68,6 +74,13 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     };
     if tokio::time::timeout(PATIENCE, looking).await.is_err() {
         panic!("no sign of {what} within {PATIENCE:?}");
+    }
+}
+
+async fn soon_news(news: &mut BoxStream<'static, News>) -> News {
+    match tokio::time::timeout(PATIENCE, news.next()).await {
+        Ok(Some(next)) => next,
+        _ => panic!("no news within {PATIENCE:?}"),
     }
 }
 
@@ -156,6 +169,14 @@ impl Fleet {
         until(subject, async || self.is_queued(subject).await).await;
     }
 
+    /// An active run as its owner knows it.
+    async fn active(&self, run: &RunId) -> Value {
+        match self.client.find(run).await {
+            Ok(Found::Active(document)) => document,
+            other => panic!("not active: {other:?}"),
+        }
+    }
+
     /// Waits for a run's document.
     async fn ended(&self, run: &RunId) -> Value {
         self.client.wait(run, PATIENCE).await.expect("an answer").expect("an end")
@@ -193,13 +214,15 @@ fn envelope() -> Envelope {
         items_max: 10,
         attempts_max: 3,
         review: Review::OnFailure,
+        approval: Approval::default(),
+        step_timeout_ms: None,
     }
 }
 
 /// A task that has to be planned.
 fn goal() -> Submission {
     let task = Task { goal: Some("report".to_owned()), ..Task::default() };
-    Submission { task, envelope: Arc::new(envelope()), plan: None, traceparent: None }
+    Submission { task, envelope: Arc::new(envelope()), plan: None, traceparent: None, carried: None }
 }
 
 /// A task with its own plan: step 3 waits for 1 and 2.
@@ -210,12 +233,18 @@ fn planned() -> Submission {
         {"id": 3, "description": "c", "depends_on": [1, 2]}
     ]}))
     .expect("a plan");
-    Submission { plan: Some(plan), ..goal() }
+    Submission { plan: Some(Arc::new(plan)), ..goal() }
 }
 
 fn within(submission: Submission, deadline: Duration) -> Submission {
-    let deadline_ms = u64::try_from(deadline.as_millis()).ok();
-    Submission { envelope: Arc::new(Envelope { deadline_ms, ..envelope() }), ..submission }
+    enveloped(submission, |envelope| envelope.deadline_ms = u64::try_from(deadline.as_millis()).ok())
+}
+
+/// The same under an envelope that is changed so.
+fn enveloped(submission: Submission, change: impl FnOnce(&mut Envelope)) -> Submission {
+    let mut envelope = envelope();
+    change(&mut envelope);
+    Submission { envelope: Arc::new(envelope), ..submission }
 }
 
 fn attempt(step: u32, attempt: u32) -> AttemptReport {

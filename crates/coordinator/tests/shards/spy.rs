@@ -1,10 +1,11 @@
-//! A broker that notes what one process publishes, and that can be cut off from leases.
+//! A broker that notes what one process publishes, that can be cut off from leases,
+//! and that can be made to refuse large bodies.
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -21,16 +22,27 @@ pub(crate) struct Spy {
     broker: MemoryBroker,
     published: Mutex<Vec<(String, Published)>>,
     cut: AtomicBool,
+    body_bytes_max: AtomicUsize,
 }
 
 impl Spy {
     pub(crate) fn on(broker: &MemoryBroker) -> Arc<Self> {
-        Arc::new(Self { broker: broker.clone(), published: Mutex::default(), cut: AtomicBool::new(false) })
+        Arc::new(Self {
+            broker: broker.clone(),
+            published: Mutex::default(),
+            cut: AtomicBool::new(false),
+            body_bytes_max: AtomicUsize::new(usize::MAX),
+        })
     }
 
     /// Writes of leases fail from now on.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::SeqCst);
+    }
+
+    /// Bodies that are larger are refused from now on, as those above the true limit are.
+    pub(crate) fn limit_bodies(&self, bytes_max: usize) {
+        self.body_bytes_max.store(bytes_max, Ordering::SeqCst);
     }
 
     /// What was published under subjects that start so, in order.
@@ -60,6 +72,14 @@ impl Broker for Spy {
             return Err(Error::Unreachable("cut off".to_owned()));
         }
         self.broker.kv_cas(bucket, key, value, expected).await
+    }
+
+    async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
+        let max = self.body_bytes_max.load(Ordering::SeqCst);
+        if body.len() > max {
+            return Err(Error::TooLarge { bytes: body.len(), max });
+        }
+        self.broker.object_put(bucket, name, body).await
     }
 
     async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
@@ -113,9 +133,6 @@ impl Broker for Spy {
     }
     async fn kv_all(&self, bucket: &str) -> Result<BTreeMap<String, KvEntry>, Error> {
         self.broker.kv_all(bucket).await
-    }
-    async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
-        self.broker.object_put(bucket, name, body).await
     }
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
         self.broker.object_get(bucket, name).await

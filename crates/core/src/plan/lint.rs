@@ -16,7 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Plan, PlanStep, StepKind};
+use super::{Plan, PlanStep, StepKind, TIMEOUT_S_MAX};
 use crate::{criteria, reference, tool::ToolCatalog};
 
 /// What kind of fault it is.
@@ -57,6 +57,8 @@ pub enum Code {
     BadCriterion,
     /// A tier that is neither `default`, `strong` nor a pool of the envelope.
     UnknownTier,
+    /// A time limit that is no time, or longer than a run may take.
+    BadTimeout,
     /// A model step without a description.
     EmptyDescription,
     /// `final` names no step of the plan.
@@ -174,8 +176,11 @@ fn positions(plan: &Plan, existing: &Existing, faults: &mut Vec<Fault>) -> BTree
         if step.id == 0 {
             faults.push(Fault::new(Code::ReusedId, Some(0), "0 is the task itself; steps count from 1"));
         } else if taken || step.id <= existing.highest_id {
-            let lowest = existing.highest_id + 1;
-            let message = format!("id {} is taken; use ids from {lowest} on, each once", step.id);
+            let free = match existing.highest_id.checked_add(1) {
+                Some(lowest) => format!("use ids from {lowest} on, each once"),
+                None => "there are no ids left in this run".to_owned(),
+            };
+            let message = format!("id {} is taken; {free}", step.id);
             faults.push(Fault::new(Code::ReusedId, Some(step.id), message));
         }
     }
@@ -241,6 +246,10 @@ fn own(step: &PlanStep, faults: &mut Vec<Fault>) {
     if step.kind == StepKind::Model && step.description.trim().is_empty() {
         let message = "a model step needs a description of what to do";
         faults.push(Fault::new(Code::EmptyDescription, Some(step.id), message));
+    }
+    if step.timeout_s.is_some_and(|seconds| !(1..=TIMEOUT_S_MAX).contains(&seconds)) {
+        let message = format!("timeout_s is not from 1 to {TIMEOUT_S_MAX} seconds");
+        faults.push(Fault::new(Code::BadTimeout, Some(step.id), message));
     }
     for criterion in &step.success_criteria {
         if let Err(error) = criteria::Check::compile(criterion) {

@@ -1,6 +1,9 @@
 //! The order of a plan's steps where the one they were written in is not known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::PlanStep;
 
@@ -8,8 +11,8 @@ use super::PlanStep;
 /// id where that leaves a choice. Those on or behind a cycle come last, for the
 /// linter to name.
 #[must_use]
-pub fn by_dependency(steps: Vec<PlanStep>) -> Vec<PlanStep> {
-    let mut waiting: BTreeMap<u32, PlanStep> = steps.into_iter().map(|step| (step.id, step)).collect();
+pub fn by_dependency(steps: Vec<Arc<PlanStep>>) -> Vec<Arc<PlanStep>> {
+    let mut waiting: BTreeMap<u32, Arc<PlanStep>> = steps.into_iter().map(|step| (step.id, step)).collect();
     let mut dependents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut missing: BTreeMap<u32, usize> = BTreeMap::new();
     for step in waiting.values() {

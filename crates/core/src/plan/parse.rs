@@ -1,5 +1,7 @@
 //! From JSON to a [`Plan`], with every malformed step reported at once.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{
@@ -43,7 +45,7 @@ pub fn plan(value: Value) -> Result<Plan, Vec<Fault>> {
     let mut steps = Vec::with_capacity(items.len());
     for item in items {
         match step(item) {
-            Ok(step) => steps.push(step),
+            Ok(step) => steps.push(Arc::new(step)),
             Err(fault) => faults.push(fault),
         }
     }
@@ -57,7 +59,7 @@ pub fn plan(value: Value) -> Result<Plan, Vec<Fault>> {
     }
 }
 
-fn final_id(value: &Value, steps: &[PlanStep]) -> Result<u32, Fault> {
+fn final_id(value: &Value, steps: &[Arc<PlanStep>]) -> Result<u32, Fault> {
     if value.is_null() {
         return Ok(steps.last().map_or(0, |step| step.id));
     }

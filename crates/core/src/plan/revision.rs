@@ -1,13 +1,19 @@
 //! Whether an answer to a replan request makes a sound next revision, and what
 //! it drops. Planners ask before they publish, the fold asks before it commits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Plan, PlanStep,
     lint::{self, Code, Existing, Fault},
 };
-use crate::command::{Situation, StepStanding};
+use crate::{
+    command::{Situation, StepStanding},
+    reason::Cause,
+};
 
 /// A sound revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +23,8 @@ pub struct Revised {
     pub dropped: BTreeSet<u32>,
     /// The step whose output is the answer.
     pub final_step: u32,
+    /// Whether it changes anything: after a review, the plan may be good as it is.
+    pub is_change: bool,
 }
 
 /// What the planner wants changed.
@@ -27,38 +35,61 @@ pub struct Change<'a> {
     /// The new final step; `None` keeps the current one.
     pub final_step: Option<u32>,
     /// Steps to add.
-    pub steps: &'a [PlanStep],
+    pub steps: &'a [Arc<PlanStep>],
 }
 
 /// Works a change out against where the run stands.
 ///
 /// # Errors
 /// Every fault of the change.
-pub fn revise(situation: &Situation, change: &Change<'_>, steps_max: usize) -> Result<Revised, Vec<Fault>> {
+pub fn revise(situation: &Situation, change: &Change<'_>) -> Result<Revised, Vec<Fault>> {
     let dropped = dropped(situation, change.drop);
     let existing = existing(situation, &dropped);
     let final_step = change.final_step.unwrap_or(situation.final_step);
     let plan = Plan { steps: change.steps.to_vec(), final_step };
-    let mut faults = lint::structure(&plan, &existing, steps_max);
+    let mut faults = lint::structure(&plan, &existing, situation.steps_left as usize);
+    let is_change = !dropped.is_empty() || final_step != situation.final_step || !change.steps.is_empty();
+    if !is_open(situation, &dropped, &plan, final_step) && !faults.iter().any(is_about_final) {
+        let message = format!("\"final\" is {final_step}, which has failed and will not be done");
+        faults.push(Fault::new(Code::UnreachableFinal, None, message));
+    }
     if repeats(situation, change, &dropped) {
-        let message = "the revision only repeats the steps that have just failed; do something else, finish, or give up";
+        let message =
+            "the revision only repeats the steps that it replaces; do something else, finish, or give up";
+        faults.push(Fault::new(Code::EqualPlan, None, message));
+    } else if matches!(situation.cause, Cause::Rejected { .. }) && !is_change {
+        let message =
+            "the plan was rejected and the revision changes nothing; do something else, finish, or give up";
         faults.push(Fault::new(Code::EqualPlan, None, message));
     }
-    if faults.is_empty() { Ok(Revised { dropped, final_step }) } else { Err(faults) }
+    if faults.is_empty() { Ok(Revised { dropped, final_step, is_change }) } else { Err(faults) }
 }
 
-/// What goes on existing when `dropped` is gone.
+fn is_about_final(fault: &Fault) -> bool {
+    fault.code == Code::UnreachableFinal
+}
+
+/// Whether the final step is done or will be.
+fn is_open(situation: &Situation, dropped: &BTreeSet<u32>, plan: &Plan, final_step: u32) -> bool {
+    let standing = situation.steps.iter().find(|standing| standing.step.id == final_step);
+    plan.steps.iter().any(|step| step.id == final_step)
+        || standing.is_some_and(|standing| standing.state != "partial" && !dropped.contains(&final_step))
+}
+
+/// What new steps may refer to when `dropped` is gone: all that is left, and
+/// what `for_each` steps had done before they failed.
 #[must_use]
 pub fn existing(situation: &Situation, dropped: &BTreeSet<u32>) -> Existing {
-    let ids = situation.steps.iter().map(|standing| standing.step.id);
-    Existing { kept: ids.filter(|id| !dropped.contains(id)).collect(), highest_id: situation.highest_id }
+    let referable = |standing: &&StepStanding| standing.has_output() || !dropped.contains(&standing.step.id);
+    let kept = situation.steps.iter().filter(referable).map(|standing| standing.step.id).collect();
+    Existing { kept, highest_id: situation.highest_id }
 }
 
 /// The named and failed steps and all that waits for them. Finished steps keep
 /// their results whatever the planner says.
 #[must_use]
 pub fn dropped(situation: &Situation, named: &[u32]) -> BTreeSet<u32> {
-    let unfinished = |standing: &&StepStanding| standing.state != "succeeded";
+    let unfinished = |standing: &&StepStanding| !matches!(standing.state, "succeeded" | "partial");
     let mut dependents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for standing in situation.steps.iter().filter(unfinished) {
         for on in standing.step.dependencies() {
@@ -68,7 +99,7 @@ pub fn dropped(situation: &Situation, named: &[u32]) -> BTreeSet<u32> {
     let named: BTreeSet<u32> = named.iter().copied().collect();
     let open = situation.steps.iter().filter(unfinished).map(|standing| standing.step.id);
     let mut going: Vec<u32> = open.filter(|id| named.contains(id)).collect();
-    going.extend(&situation.frontier);
+    going.extend(situation.frontier());
     let mut dropped = BTreeSet::new();
     while let Some(id) = going.pop() {
         if dropped.insert(id) {
@@ -108,13 +139,12 @@ mod tests {
 
     use super::*;
 
-    fn step(value: serde_json::Value) -> PlanStep {
+    fn step(value: serde_json::Value) -> Arc<PlanStep> {
         serde_json::from_value(value).unwrap()
     }
 
     fn situation() -> Situation {
-        let standing =
-            |value, state| StepStanding { step: Arc::new(step(value)), state, output: None, failure: None };
+        let standing = |value, state| StepStanding { step: step(value), state, output: None, failure: None };
         Situation {
             steps: vec![
                 standing(json!({"id": 1, "description": "a"}), "succeeded"),
@@ -122,17 +152,18 @@ mod tests {
                 standing(json!({"id": 3, "description": "c", "depends_on": [2]}), "waiting"),
                 standing(json!({"id": 4, "description": "d"}), "running"),
             ],
-            frontier: vec![2],
+            cause: Cause::Failed { steps: vec![2] },
             final_step: 3,
             highest_id: 4,
+            steps_left: 100,
             replans_left: 2,
             tokens_left: None,
             nano_usd_left: None,
         }
     }
 
-    fn change(drop: &[u32], final_step: Option<u32>, steps: &[PlanStep]) -> Result<Revised, Vec<Code>> {
-        revise(&situation(), &Change { drop, final_step, steps }, 100)
+    fn change(drop: &[u32], final_step: Option<u32>, steps: &[Arc<PlanStep>]) -> Result<Revised, Vec<Code>> {
+        revise(&situation(), &Change { drop, final_step, steps })
             .map_err(|faults| faults.into_iter().map(|fault| fault.code).collect())
     }
 

@@ -1,28 +1,77 @@
-//! Sealed drafts become revisions, or end the run.
+//! Plans become revisions, or end the run.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    Phase, Run,
+    Phase, Revision, Run, Turn,
     step::{Step, StepState},
 };
 use crate::{
-    command::Command,
-    document::RevisionNote,
+    document::RunState,
     failure::{Failure, FailureClass},
+    id::StepId,
     plan::{
         Plan, PlanStep,
         lint::{self, Code, Existing, Fault},
         order,
         revision::{self, Change},
     },
+    reason::{Cause, End, EndCode},
     record::{Decision, PlanSealed},
-    usage::Usage,
+    usage::{NanoUsd, Usage},
 };
 
 impl Run {
+    /// A plan that came with the task: revision 1, with no planner.
+    pub(super) fn adopt(&mut self, plan: &Plan, turn: &mut Turn<'_>) {
+        let mut faults = lint::structure(plan, &Existing::default(), self.steps_left());
+        faults.extend(self.foreign_outputs(plan));
+        if !faults.is_empty() {
+            let message =
+                format!("invalid_output: the task's plan is not sound:\n{}", lint::describe(&faults));
+            self.end(RunState::Failed, End::new(EndCode::UnsoundPlan, message), turn);
+            return;
+        }
+        self.revision = 1;
+        self.final_step = plan.final_step;
+        let (cause, reason) = match &self.submission.carried {
+            None => (Cause::Given, "the task's own plan".into()),
+            Some(carried) => {
+                let reason = format!("goes on from where run {} ended", carried.run).into();
+                (Cause::Rerun { run: carried.run.clone() }, reason)
+            }
+        };
+        self.note(cause, reason, Vec::new(), Usage::NONE.nano_usd);
+        for spec in &plan.steps {
+            let step = match self.carried(StepId::plain(spec.id)) {
+                Some(output) => Step::carried(Arc::clone(spec), output.clone()),
+                None => self.new_step(Arc::clone(spec), 1),
+            };
+            self.add_step(step);
+        }
+        self.carry_on(self.unfinished > 0, turn);
+    }
+
+    /// A rerun that brings outputs of steps that its plan does not have.
+    fn foreign_outputs(&self, plan: &Plan) -> Vec<Fault> {
+        let Some(carried) = &self.submission.carried else {
+            return Vec::new();
+        };
+        let planned: std::collections::BTreeSet<u32> = plan.steps.iter().map(|step| step.id).collect();
+        let foreign = carried.outputs.keys().filter(|id| !planned.contains(&id.step));
+        foreign
+            .map(|id| {
+                Fault::new(
+                    Code::Malformed,
+                    Some(id.step),
+                    "an output of it is carried, but no such step is planned",
+                )
+            })
+            .collect()
+    }
+
     /// Commits a draft, once all of its steps are here.
-    pub(super) fn seal(&mut self, sealed: Box<PlanSealed>, at_ms: u64, out: &mut Vec<Command>) {
+    pub(super) fn seal(&mut self, sealed: Box<PlanSealed>, turn: &mut Turn<'_>) {
         let Some(drafting) = self.drafting() else {
             return;
         };
@@ -31,45 +80,41 @@ impl Run {
             return;
         }
         // Records come in any order; what counts is that there is one without forward references.
-        let steps =
-            order::by_dependency(drafting.staged.values().map(|step| step.as_ref().clone()).collect());
-        let frontier = drafting.frontier.clone();
+        let steps = order::by_dependency(drafting.staged.values().cloned().collect());
+        let cause = drafting.cause.clone();
         let first = matches!(self.phase, Phase::Planning(_));
         let committed = match &sealed.decision {
-            Decision::Plan { final_step } if first => self.commit_first(*final_step, steps, &sealed, out),
+            Decision::Plan { final_step } if first => self.commit_first(*final_step, steps, &sealed, turn),
             Decision::Revise { drop, final_step } if !first => {
                 let change = Change { drop, final_step: *final_step, steps: &steps };
-                self.commit_revision(&frontier, &change, &sealed, out)
+                self.commit_revision(cause, &change, &sealed, turn)
             }
             Decision::Plan { .. } => Err(vec![misplaced("a first plan cannot answer a replan")]),
             Decision::Revise { .. } => Err(vec![misplaced("there is no plan to revise yet")]),
             Decision::Finish { answer } => {
-                self.note(self.revision + 1, &sealed.reason, Vec::new(), Vec::new(), &sealed.usage);
-                self.finish_early(answer.clone(), &sealed.reason, at_ms, out);
+                self.note_sealed(cause, &sealed, Vec::new());
+                self.finish_early(answer.clone(), &sealed.reason, turn);
                 Ok(())
             }
             Decision::GiveUp => {
-                self.note(self.revision + 1, &sealed.reason, Vec::new(), Vec::new(), &sealed.usage);
-                self.give_up(&sealed.reason, at_ms, out);
+                self.note_sealed(cause, &sealed, Vec::new());
+                self.give_up(&sealed.reason, turn);
                 Ok(())
             }
         };
-        match committed {
-            Ok(()) => self.after_result(at_ms, out),
-            Err(faults) => {
-                let message = format!("the plan is not sound:\n{}", lint::describe(&faults));
-                let failure = Failure::new(FailureClass::InvalidOutput, message);
-                self.planning_came_to_nothing(&failure, at_ms, out);
-            }
+        if let Err(faults) = committed {
+            let message = format!("the plan is not sound:\n{}", lint::describe(&faults));
+            let failure = Failure::new(FailureClass::InvalidOutput, message);
+            self.planning_came_to_nothing(&failure, turn);
         }
     }
 
     fn commit_first(
         &mut self,
         final_step: u32,
-        steps: Vec<PlanStep>,
+        steps: Vec<Arc<PlanStep>>,
         sealed: &PlanSealed,
-        out: &mut Vec<Command>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), Vec<Fault>> {
         let plan = Plan { steps, final_step };
         let faults =
@@ -77,42 +122,42 @@ impl Run {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let added = plan.steps.iter().map(|step| step.id).collect();
-        self.note(1, &sealed.reason, added, Vec::new(), &sealed.usage);
+        self.note_sealed(Cause::Planned, sealed, Vec::new());
         for step in plan.steps {
-            // A step whose record came before those it depends on was not started yet.
+            // A step whose record came before those it depends on was not taken up yet.
             if !self.steps.contains_key(&step.id) {
-                self.take_up(Arc::new(step), out);
+                self.take_up(step, turn);
             }
         }
         self.let_drafts_go();
-        self.phase = Phase::Executing;
         self.revision = 1;
         self.final_step = final_step;
-        self.start_ready(self.steps.keys().copied().collect(), out);
+        self.carry_on(true, turn);
         Ok(())
     }
 
     fn commit_revision(
         &mut self,
-        frontier: &[u32],
+        cause: Cause,
         change: &Change<'_>,
         sealed: &PlanSealed,
-        out: &mut Vec<Command>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), Vec<Fault>> {
-        let revised = revision::revise(&self.situation(frontier), change, self.steps_left())?;
-        self.phase = Phase::Executing;
+        let revised = revision::revise(&self.situation(&cause), change)?;
+        if matches!(cause, Cause::Reviewed { .. }) && revised.is_change {
+            self.replans += 1;
+        }
         self.revision += 1;
         self.final_step = revised.final_step;
         for id in &revised.dropped {
             self.drop_step(*id);
         }
-        let added = change.steps.iter().map(|step| step.id).collect();
-        let dropped = revised.dropped.iter().copied().collect();
-        self.note(self.revision, &sealed.reason, added, dropped, &sealed.usage);
-        for step in change.steps {
-            self.add_step(Step::new(Arc::new(step.clone()), self.revision, 0), out);
+        self.note_sealed(cause, sealed, revised.dropped.into_iter().collect());
+        for spec in change.steps {
+            let step = self.new_step(Arc::clone(spec), self.revision);
+            self.add_step(step);
         }
+        self.carry_on(!change.steps.is_empty(), turn);
         Ok(())
     }
 
@@ -134,16 +179,18 @@ impl Run {
         (self.submission.envelope.steps_max as usize).saturating_sub(self.steps.len())
     }
 
-    pub(super) fn note(
+    fn note_sealed(&mut self, cause: Cause, sealed: &PlanSealed, dropped: Vec<u32>) {
+        self.note(cause, sealed.reason.clone().into(), dropped, sealed.usage.nano_usd);
+    }
+
+    fn note(
         &mut self,
-        revision: u32,
-        reason: &str,
-        added: Vec<u32>,
+        cause: Cause,
+        reason: Cow<'static, str>,
         dropped: Vec<u32>,
-        usage: &Usage,
+        nano_usd: Option<NanoUsd>,
     ) {
-        let reason = reason.to_owned();
-        self.revisions.push(RevisionNote { revision, reason, added, dropped, nano_usd: usage.nano_usd });
+        self.revisions.push(Revision { cause, reason, dropped, nano_usd });
     }
 }
 

@@ -6,18 +6,15 @@ use std::{
 };
 
 use super::{
-    Phase, Run, Why,
+    Phase, Run, Turn, Why, charge,
     step::{Step, StepState},
 };
 use crate::{
-    command::Command,
     document::RunState,
     failure::{Failure, FailureClass},
-    plan::{
-        Plan, PlanStep,
-        lint::{self, Existing},
-    },
+    plan::PlanStep,
     policy::{self, Action},
+    reason::{Cause, End, EndCode},
     record::{Draft, PlanSealed},
     usage::{Account, Usage},
 };
@@ -33,8 +30,8 @@ pub(super) struct Drafting {
     /// take: work that was lost counts its deliveries anew, and what comes of it
     /// must be newer than what there was.
     pub(super) draft: Draft,
-    /// The failed steps that it is about.
-    pub(super) frontier: Vec<u32>,
+    /// Why it is wanted.
+    pub(super) cause: Cause,
     /// The draft's steps so far.
     pub(super) staged: BTreeMap<u32, Arc<PlanStep>>,
     /// A sealed draft some of whose steps are still to come.
@@ -50,16 +47,21 @@ pub(super) struct Drafting {
 }
 
 impl Drafting {
-    pub(super) const fn new(draft: Draft, frontier: Vec<u32>) -> Self {
+    pub(super) const fn new(draft: Draft, cause: Cause) -> Self {
         Self {
             draft,
-            frontier,
+            cause,
             staged: BTreeMap::new(),
             sealed: None,
             abandoned: BTreeMap::new(),
             taken_over: BTreeSet::new(),
             retry_at_ms: None,
         }
+    }
+
+    /// A step that an abandoned draft has started.
+    pub(super) fn abandoned(&self, id: u32) -> Option<&Step> {
+        self.abandoned.get(&id)
     }
 }
 
@@ -68,38 +70,17 @@ impl Phase {
     pub(super) fn abandoned(&mut self, id: u32) -> Option<&mut Step> {
         match self {
             Self::Planning(drafting) => drafting.abandoned.get_mut(&id),
-            Self::Executing | Self::Replanning(_) | Self::Ended => None,
+            Self::Approving | Self::Executing | Self::Replanning(_) | Self::Ended => None,
         }
     }
 }
 
 impl Run {
-    /// A plan that came with the task: revision 1, with no planner.
-    pub(super) fn adopt(&mut self, plan: &Plan, at_ms: u64, out: &mut Vec<Command>) {
-        let faults = lint::structure(plan, &Existing::default(), self.steps_left());
-        if !faults.is_empty() {
-            let reason =
-                format!("invalid_output: the task's plan is not sound:\n{}", lint::describe(&faults));
-            self.end(RunState::Failed, Some(reason), at_ms, out);
-            return;
-        }
-        self.phase = Phase::Executing;
-        self.revision = 1;
-        self.final_step = plan.final_step;
-        let added = plan.steps.iter().map(|step| step.id).collect();
-        self.note(1, "the task's own plan", added, Vec::new(), &Usage::NONE);
-        for step in &plan.steps {
-            self.add_step(Step::new(Arc::new(step.clone()), 1, 0), out);
-        }
-        self.after_result(at_ms, out);
-    }
-
     pub(super) fn step_planned(
         &mut self,
         draft: Draft,
         step: Arc<PlanStep>,
-        at_ms: u64,
-        out: &mut Vec<Command>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), Why> {
         self.enter_draft(draft)?;
         let planning = matches!(self.phase, Phase::Planning(_));
@@ -111,72 +92,66 @@ impl Run {
             Some(_) => {
                 let message = format!("the plan is not sound:\n- step {}: its id is used twice", step.id);
                 let failure = Failure::new(FailureClass::InvalidOutput, message);
-                self.planning_came_to_nothing(&failure, at_ms, out);
+                self.planning_came_to_nothing(&failure, turn);
                 return Ok(());
             }
             None => drafting.staged.insert(step.id, Arc::clone(&step)),
         };
         if planning {
-            self.start_early(step, out);
+            self.start_early(step, turn);
         }
         if let Some(sealed) = self.drafting().and_then(|drafting| drafting.sealed.take()) {
-            self.seal(sealed, at_ms, out);
+            self.seal(sealed, turn);
         }
         Ok(())
     }
 
-    pub(super) fn plan_sealed(
-        &mut self,
-        sealed: Box<PlanSealed>,
-        at_ms: u64,
-        out: &mut Vec<Command>,
-    ) -> Result<(), Why> {
-        if self.outlives(sealed.draft, &sealed.usage, at_ms, out) {
+    pub(super) fn plan_sealed(&mut self, sealed: Box<PlanSealed>, turn: &mut Turn<'_>) -> Result<(), Why> {
+        if self.outlives(sealed.draft, &sealed.usage, turn) {
             return Ok(());
         }
         self.enter_draft(sealed.draft)?;
         if self.drafting().is_some_and(|drafting| drafting.sealed.is_some()) {
             return Err(Why::Repeated);
         }
-        self.ledger.charge(Account::Planner, &sealed.usage);
+        charge(&mut self.ledger, Account::Planner, &sealed.usage);
         self.times.planner_started.get_or_insert(sealed.started_ms);
-        self.times.planning_ms += at_ms.saturating_sub(sealed.started_ms);
-        if self.end_over_budget(at_ms, out) {
+        self.times.planning_ms += turn.at_ms.saturating_sub(sealed.started_ms);
+        if self.end_over_budget(turn) {
             return Ok(());
         }
-        self.seal(sealed, at_ms, out);
+        self.seal(sealed, turn);
         Ok(())
     }
 
     pub(super) fn plan_failed(
         &mut self,
         draft: Draft,
-        failure: Failure,
+        failure: &Failure,
         usage: &Usage,
-        at_ms: u64,
-        out: &mut Vec<Command>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), Why> {
-        if self.outlives(draft, usage, at_ms, out) {
+        if self.outlives(draft, usage, turn) {
             return Ok(());
         }
         self.enter_draft(draft)?;
         if self.drafting().is_some_and(|drafting| drafting.retry_at_ms.is_some()) {
             return Err(Why::Repeated);
         }
-        self.ledger.charge(Account::Planner, usage);
-        if self.end_over_budget(at_ms, out) {
+        charge(&mut self.ledger, Account::Planner, usage);
+        if self.end_over_budget(turn) {
             return Ok(());
         }
         let attempts_max = self.submission.envelope.attempts_max;
-        match policy::on_plan_failure(&failure, draft.attempt, attempts_max) {
+        match policy::on_plan_failure(failure, draft.attempt, attempts_max) {
             Action::Retry { delay_ms } => {
-                let at = at_ms.saturating_add(delay_ms);
+                let at = turn.at_ms.saturating_add(delay_ms);
                 if let Some(drafting) = self.drafting() {
                     drafting.retry_at_ms = Some(at);
                 }
-                out.push(self.replan_timer(draft, at));
+                turn.order(self.replan_timer(draft, at));
             }
-            Action::AskPlanner | Action::End => self.planning_came_to_nothing(&failure, at_ms, out),
+            Action::AskPlanner | Action::End => self.planning_came_to_nothing(failure, turn),
         }
         Ok(())
     }
@@ -184,7 +159,7 @@ impl Run {
     /// A draft is over that a later take of the same dispatch has replaced. Its
     /// planner acks their common work, so that nobody gets it if the later one's
     /// is lost as well: planning is tried again, unless that one ends in time.
-    fn outlives(&mut self, over: Draft, usage: &Usage, at_ms: u64, out: &mut Vec<Command>) -> bool {
+    fn outlives(&mut self, over: Draft, usage: &Usage, turn: &mut Turn<'_>) -> bool {
         let Some(drafting) = self.drafting() else {
             return false;
         };
@@ -193,28 +168,32 @@ impl Run {
         if !common || over.take >= draft.take || drafting.retry_at_ms.is_some() {
             return false;
         }
-        let until_ms = at_ms.saturating_add(OUTLIVED_MS);
+        let until_ms = turn.at_ms.saturating_add(OUTLIVED_MS);
         drafting.retry_at_ms = Some(until_ms);
-        self.ledger.charge(Account::Planner, usage);
-        out.push(self.replan_timer(draft, until_ms));
+        charge(&mut self.ledger, Account::Planner, usage);
+        turn.order(self.replan_timer(draft, until_ms));
         true
     }
 
     /// The planner is out: the run ends for what it wanted mended, or for want of a plan.
-    pub(super) fn planning_came_to_nothing(&mut self, failure: &Failure, at_ms: u64, out: &mut Vec<Command>) {
-        let reason = match self.first_failure() {
-            Some(step_failure) => format!("{step_failure}\nreplanning failed: {failure}"),
+    pub(super) fn planning_came_to_nothing(&mut self, failure: &Failure, turn: &mut Turn<'_>) {
+        let first = self.first_failure();
+        let message = match &first {
+            Some((_, _, of_step)) => format!("{of_step}\nreplanning failed: {failure}"),
             None => format!("planning failed: {failure}"),
         };
-        self.end(RunState::Failed, Some(reason), at_ms, out);
+        let step = first.map(|(step, ..)| step);
+        let end = End { step, class: Some(failure.class), ..End::new(EndCode::PlanningFailed, message) };
+        self.end(RunState::Failed, end, turn);
     }
 
     pub(super) fn retry_planning(
         &mut self,
         revision: u32,
         attempt: u32,
-        out: &mut Vec<Command>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), Why> {
+        let paused = self.paused.is_some();
         let drafting = self.drafting().ok_or(Why::Replaced)?;
         let due = drafting.retry_at_ms.is_some()
             && drafting.draft.revision == revision
@@ -222,36 +201,61 @@ impl Run {
         if !due {
             return Err(Why::Replaced);
         }
+        if paused {
+            return Err(Why::Paused);
+        }
         drafting.retry_at_ms = None;
-        // What has failed meanwhile goes along.
-        let frontier: Vec<u32> = self.failed.iter().copied().collect();
         let draft = Draft { revision, attempt, take: 0 };
         self.enter_draft(draft)?;
-        if let Some(drafting) = self.drafting() {
-            drafting.frontier.clone_from(&frontier);
-        }
-        out.push(self.plan_order(draft, Some(&frontier)));
+        // What has failed meanwhile goes along; after another question it is shown next.
+        let failed = self.failure_cause();
+        let cause = self.drafting().map(|drafting| {
+            if matches!(drafting.cause, Cause::Failed { .. }) {
+                drafting.cause = failed;
+            }
+            drafting.cause.clone()
+        });
+        turn.order(self.plan_order(draft, cause.as_ref()));
         Ok(())
     }
 
-    /// The failed steps go to the planner, or the run fails for them.
-    pub(super) fn ask_planner(&mut self, at_ms: u64, out: &mut Vec<Command>) {
-        if let Some(why_not) = self.no_replan() {
-            let failure = self.first_failure().unwrap_or_default();
-            self.end(RunState::Failed, Some(format!("{failure}{why_not}")), at_ms, out);
+    /// The planning that is to be tried again, and when.
+    pub(super) fn next_planning(&mut self) -> Option<(u32, u32, u64)> {
+        let drafting = self.drafting()?;
+        let at_ms = drafting.retry_at_ms?;
+        Some((drafting.draft.revision, drafting.draft.attempt + 1, at_ms))
+    }
+
+    /// The planner is to see something, or the run ends for it.
+    pub(super) fn ask_planner(&mut self, cause: Cause, turn: &mut Turn<'_>) {
+        if let Some((code, why_not)) = self.no_replan() {
+            let end = match (cause, self.first_failure()) {
+                (Cause::Rejected { reason }, _) => {
+                    End::new(EndCode::Rejected, format!("the plan was rejected: {reason}{why_not}"))
+                }
+                (_, Some((step, class, failure))) => End {
+                    step: Some(step),
+                    class: Some(class),
+                    ..End::new(code, format!("{failure}{why_not}"))
+                },
+                (_, None) => End::new(code, why_not),
+            };
+            self.end(RunState::Failed, end, turn);
             return;
         }
-        self.replans += 1;
-        let frontier: Vec<u32> = self.failed.iter().copied().collect();
+        if !matches!(cause, Cause::Reviewed { .. }) {
+            self.replans += 1;
+        }
+        self.unreviewed.clear();
         let draft = Draft { revision: self.revision + 1, attempt: 1, take: 0 };
-        out.push(self.plan_order(draft, Some(&frontier)));
-        self.phase = Phase::Replanning(Drafting::new(draft, frontier));
+        turn.order(self.plan_order(draft, Some(&cause)));
+        self.phase = Phase::Replanning(Box::new(Drafting::new(draft, cause)));
     }
 
     pub(super) fn drafting(&mut self) -> Option<&mut Drafting> {
         match &mut self.phase {
             Phase::Planning(drafting) | Phase::Replanning(drafting) => Some(drafting),
-            Phase::Executing | Phase::Ended => None,
+            Phase::Approving | Phase::Executing | Phase::Ended => None,
         }
     }
 
@@ -280,8 +284,10 @@ impl Run {
     /// aside, in case the newer wants the same.
     fn abandon_steps(&mut self) {
         let steps = std::mem::take(&mut self.steps);
+        self.edges.clear();
         self.unfinished = 0;
         self.failed.clear();
+        self.unreviewed.clear();
         if steps.is_empty() {
             // It started nothing and so replaced nothing: the one before it still counts as the last.
             return;
@@ -295,25 +301,30 @@ impl Run {
     }
 
     /// Starts a streamed step of the first plan, if those that it depends on are here.
-    fn start_early(&mut self, spec: Arc<PlanStep>, out: &mut Vec<Command>) {
+    fn start_early(&mut self, spec: Arc<PlanStep>, turn: &mut Turn<'_>) {
         let sound = spec.dependencies().iter().all(|on| self.steps.contains_key(on));
         if !sound || self.steps.len() >= self.submission.envelope.steps_max as usize {
             // The linter will say so when the draft is sealed; nothing half-runs.
             return;
         }
-        self.take_up(spec, out);
+        let id = spec.id;
+        self.take_up(spec, turn);
+        self.start_ready(vec![id], turn);
     }
 
-    /// Starts a step of the first plan, or goes on with an equal one of the draft
+    /// Adds a step of the first plan, or goes on with an equal one of the draft
     /// just before whose own dependencies were taken over as well.
-    pub(super) fn take_up(&mut self, spec: Arc<PlanStep>, out: &mut Vec<Command>) {
+    pub(super) fn take_up(&mut self, spec: Arc<PlanStep>, turn: &mut Turn<'_>) {
         let old = self.drafting().and_then(|drafting| drafting.abandoned.remove(&spec.id));
         let attempts_before = old.as_ref().map_or(0, Step::attempts);
         match old {
-            Some(old) if old.spec == spec && old.can_be_resumed() && self.inherits(&spec) => self.resume(old),
+            Some(old) if old.spec == spec && old.can_be_resumed() && self.inherits(&spec) => {
+                self.take_over(old, turn);
+            }
             old => {
-                self.let_go.extend(old.iter().flat_map(Step::in_flight));
-                self.add_step(Step::new(spec, 1, attempts_before), out);
+                self.let_go.extend(old.iter().flat_map(Step::awaited));
+                let step = self.new_step(spec, 1).after(attempts_before);
+                self.add_step(step);
             }
         }
     }
@@ -322,7 +333,7 @@ impl Run {
     pub(super) fn let_drafts_go(&mut self) {
         let Self { phase, let_go, .. } = self;
         if let Phase::Planning(drafting) = phase {
-            let_go.extend(drafting.abandoned.values().flat_map(Step::in_flight));
+            let_go.extend(drafting.abandoned.values().flat_map(Step::awaited));
         }
     }
 
@@ -335,22 +346,18 @@ impl Run {
         spec.dependencies().iter().all(|on| drafting.taken_over.contains(on) && done(on))
     }
 
-    fn resume(&mut self, mut old: Step) {
-        let id = old.spec.id;
-        old.dependents.clear();
+    /// Goes on with a step. Its dispatch is ordered again: what an abandoned draft
+    /// has dispatched is nobody's debt, so that a coordinator that died on the way
+    /// may have left it undone.
+    fn take_over(&mut self, mut old: Step, turn: &mut Turn<'_>) {
+        let (id, state) = (old.spec.id, old.state);
+        old.dependents = super::edges::Dependents::EMPTY;
         old.missing = 0;
-        for on in old.spec.dependencies() {
-            if let Some(dependency) = self.steps.get_mut(&on) {
-                dependency.dependents.push(id);
-            }
-        }
-        let state = old.state;
-        self.highest_id = self.highest_id.max(id);
-        self.steps.insert(id, old);
+        self.add_step(old);
         match state {
             StepState::Failed => self.note_failure(id),
-            StepState::Waiting | StepState::Active => self.unfinished += 1,
-            StepState::Succeeded | StepState::Dropped => {}
+            StepState::Active => self.dispatch_again(id, turn.out),
+            StepState::Waiting | StepState::Succeeded | StepState::Dropped => {}
         }
         if let Some(drafting) = self.drafting() {
             drafting.taken_over.insert(id);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Phase, Run,
-    step::{StepState, WorkState},
+    step::{Step, StepState, Work, WorkState, Works},
 };
 use crate::{
     command::{Command, PlanOrder, ResolvedInput, ResolvedValue, Situation, StepOrder, StepStanding},
@@ -13,6 +13,7 @@ use crate::{
     id::StepId,
     json::{self, Json},
     plan::PlanStep,
+    reason::Cause,
     record::{Draft, Timer},
 };
 
@@ -21,28 +22,57 @@ use crate::{
 const OUTPUT_CHARS_MAX: usize = 1_500;
 
 impl Run {
-    /// Everything that is dispatched, waiting or armed: what a coordinator emits
-    /// after it has taken the run over.
+    /// Everything that is dispatched, waiting, asked or armed: what a coordinator
+    /// emits after it has taken the run over.
     pub(crate) fn owed(&self, out: &mut Vec<Command>) {
         self.arm_deadline(out);
         match &self.phase {
             Phase::Planning(drafting) | Phase::Replanning(drafting) => match drafting.retry_at_ms {
-                None => out.push(self.plan_order(drafting.draft, Some(&drafting.frontier))),
+                None => out.push(self.plan_order(drafting.draft, Some(&drafting.cause))),
                 Some(at_ms) => out.push(self.replan_timer(drafting.draft, at_ms)),
             },
-            Phase::Executing => {}
+            Phase::Approving | Phase::Executing => {}
             Phase::Ended => return,
         }
-        for (step, work) in self.active_work() {
+        out.extend(self.gates().into_iter().map(|gate| Command::AskApproval { run: self.id.clone(), gate }));
+        for step in self.active_steps() {
+            self.owed_for(step, out);
+        }
+    }
+
+    /// The orders of a step's work that is not answered.
+    pub(super) fn dispatch_again(&self, id: u32, out: &mut Vec<Command>) {
+        if let Some(step) = self.steps.get(&id) {
+            self.owed_for(step, out);
+        }
+    }
+
+    fn owed_for(&self, step: &Step, out: &mut Vec<Command>) {
+        let Ok(inputs) = self.inputs_of(step) else {
+            return;
+        };
+        for (id, work) in step.named_work() {
             match work.state {
-                WorkState::Dispatched => out.extend(self.step_order(step)),
+                WorkState::Dispatched { timeout_ms } => {
+                    out.push(self.step_order(step, id, work, &inputs));
+                    self.arm_timeout(id, work.attempt, timeout_ms, out);
+                }
                 WorkState::Backoff { until_ms } => {
-                    let timer = Timer::Retry { step, attempt: work.attempt + 1 };
+                    let timer = Timer::Retry { step: id, attempt: work.attempt + 1 };
                     out.push(Command::ArmTimer { run: self.id.clone(), at_ms: until_ms, timer });
                 }
-                WorkState::Succeeded | WorkState::Failed => {}
+                WorkState::Succeeded | WorkState::Failed | WorkState::Overdue => {}
             }
         }
+    }
+
+    fn active_steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.values().filter(|step| step.state == StepState::Active)
+    }
+
+    /// Work that is queued, in flight, or waiting for its next attempt.
+    pub(super) fn active_work(&self) -> impl Iterator<Item = (StepId, &Work)> {
+        self.active_steps().flat_map(Step::named_work)
     }
 
     pub(super) fn replan_timer(&self, failed: Draft, at_ms: u64) -> Command {
@@ -50,8 +80,8 @@ impl Run {
         Command::ArmTimer { run: self.id.clone(), at_ms, timer }
     }
 
-    pub(super) fn plan_order(&self, draft: Draft, frontier: Option<&[u32]>) -> Command {
-        let situation = (draft.revision > 1).then(|| self.situation(frontier.unwrap_or_default()));
+    pub(super) fn plan_order(&self, draft: Draft, cause: Option<&Cause>) -> Command {
+        let situation = cause.filter(|_| draft.revision > 1).map(|cause| self.situation(cause));
         Command::DispatchPlan(Box::new(PlanOrder {
             run: self.id.clone(),
             draft,
@@ -62,39 +92,42 @@ impl Run {
     }
 
     /// Where the run stands, as its planner sees it.
-    pub(super) fn situation(&self, frontier: &[u32]) -> Situation {
-        let standing = |step: &super::Step| StepStanding {
-            step: Arc::clone(&step.spec),
-            state: step.state_name(),
-            output: step
-                .partial_output()
-                .map(|output| trim_chars(&json::plain_text(&output.value()), OUTPUT_CHARS_MAX)),
-            failure: step.failure.clone(),
-        };
+    pub(super) fn situation(&self, cause: &Cause) -> Situation {
+        let of_interest = |step: &&Step| step.state != StepState::Dropped || step.feeds();
         let budget = self.submission.envelope.budget;
-        let used = self.ledger.total();
+        let used = self.ledger().total();
         Situation {
-            steps: self.steps.values().filter(|s| s.state != StepState::Dropped).map(standing).collect(),
-            frontier: frontier.to_vec(),
+            cause: cause.clone(),
+            steps: self.steps.values().filter(of_interest).map(standing).collect(),
             final_step: self.final_step,
             highest_id: self.highest_id,
+            steps_left: u32::try_from(self.steps_left()).unwrap_or(u32::MAX),
             replans_left: self.submission.envelope.replans_max.saturating_sub(self.replans),
             tokens_left: budget.tokens.map(|max| max.saturating_sub(used.tokens())),
             nano_usd_left: budget.nano_usd.map(|max| max.saturating_sub(used.nano_usd.unwrap_or(0))),
         }
     }
 
-    /// The dispatch of a step's newest attempt.
-    pub(super) fn step_order(&self, id: StepId) -> Option<Command> {
-        let step = self.steps.get(&id.step)?;
-        let work = step.work.get(id.item.unwrap_or(0) as usize)?;
-        let mut inputs = step.inputs.clone();
-        if let (Some(each), Some(position), Some(item)) = (&step.spec.for_each, id.item, &work.item) {
+    /// The dispatch of the newest attempt of a piece of work.
+    pub(super) fn step_order(
+        &self,
+        step: &Step,
+        id: StepId,
+        work: &Work,
+        shared: &[ResolvedInput],
+    ) -> Command {
+        let mut inputs = shared.to_vec();
+        if let (Works::Each(each), Some(each_of), Some(at)) = (&step.works, &step.spec.for_each, id.item) {
             let input = |name: &str, value| ResolvedInput { name: name.to_owned(), value };
-            inputs.push(input(each.item_name(), ResolvedValue::Item(item.clone())));
-            inputs.push(input("index", ResolvedValue::Index(position)));
+            let item = each.items.get(at as usize).cloned().map(ResolvedValue::Item);
+            inputs.extend(item.map(|item| input(each_of.item_name(), item)));
+            inputs.push(input("index", ResolvedValue::Index(at)));
         }
-        Some(Command::DispatchStep(Box::new(StepOrder {
+        let timeout_at_ms = match work.state {
+            WorkState::Dispatched { timeout_ms } => timeout_ms,
+            _ => None,
+        };
+        Command::DispatchStep(Box::new(StepOrder {
             run: self.id.clone(),
             step: id,
             attempt: work.attempt,
@@ -107,12 +140,22 @@ impl Run {
             envelope: Arc::clone(&self.submission.envelope),
             traceparent: self.submission.traceparent.clone(),
             deadline_at_ms: self.deadline_at_ms(),
-        })))
+            timeout_at_ms,
+        }))
     }
 
     pub(super) fn pool(&self, step: &PlanStep) -> String {
         let own = self.submission.envelope.pools.contains(&step.tier);
         if own { step.tier.clone() } else { "default".to_owned() }
+    }
+
+    /// The inputs that a step's work was begun with: outputs never change once
+    /// they are there, so that resolving again gives the same.
+    pub(super) fn inputs_of(&self, step: &Step) -> Result<Vec<ResolvedInput>, Failure> {
+        match &step.works {
+            Works::Each(each) => Ok(each.inputs.clone()),
+            Works::None { .. } | Works::One(_) => self.resolve_inputs(&step.spec),
+        }
     }
 
     /// The step's inputs with their values, and nothing of the run besides.
@@ -134,9 +177,19 @@ impl Run {
 
     /// A whole output is passed on as it is, without looking inside.
     fn whole_output(&self, from: u32) -> Result<ResolvedValue, Failure> {
-        match self.steps.get(&from).and_then(|step| step.output.clone()) {
-            Some(output) => Ok(ResolvedValue::Json(output)),
+        match self.steps.get(&from).and_then(Step::output) {
+            Some(output) => Ok(ResolvedValue::Json(output.clone())),
             None => self.look_up(from, "").map(|value| ResolvedValue::Json(Json::from_value(&value))),
         }
+    }
+}
+
+fn standing(step: &Step) -> StepStanding {
+    let shown = |output: Json| trim_chars(&json::plain_text(&output.value()), OUTPUT_CHARS_MAX);
+    StepStanding {
+        step: Arc::clone(&step.spec),
+        state: if step.state == StepState::Dropped { "partial" } else { step.state_name() },
+        output: step.output().cloned().map(shown),
+        failure: step.failure().cloned(),
     }
 }

@@ -1,107 +1,193 @@
-//! Starting work and settling it.
+//! Starting work: as soon as nothing holds it, with its inputs resolved.
 
 use std::collections::VecDeque;
 
 use serde_json::Value;
 
 use super::{
-    Phase, Run, Why,
-    step::{Step, StepState, Work, WorkState},
+    Run, Turn, Why,
+    holds::Hold,
+    step::{Door, Each, Step, StepState, Work, WorkState, Works},
 };
 use crate::{
-    command::Command,
-    document::RunState,
+    command::{Command, ResolvedInput},
     failure::{Failure, FailureClass},
     id::StepId,
     json::{self, Json},
     plan::PlanStep,
-    policy::{self, Action},
-    record::{AttemptReport, StepFailed, StepSucceeded, Timer},
+    record::Timer,
     reference,
 };
 
 impl Run {
-    /// Adds a step of the current plan and starts it if nothing is in its way.
-    pub(super) fn add_step(&mut self, mut step: Step, out: &mut Vec<Command>) {
+    /// Adds a step of the current plan; whoever adds steps starts those that can be.
+    pub(super) fn add_step(&mut self, mut step: Step) {
         let id = step.spec.id;
         for on in step.spec.dependencies() {
             if let Some(dependency) = self.steps.get_mut(&on) {
-                if dependency.state != StepState::Succeeded {
+                if !dependency.feeds() {
                     step.missing += 1;
                 }
-                dependency.dependents.push(id);
+                self.edges.add(&mut dependency.dependents, id);
             }
         }
         self.highest_id = self.highest_id.max(id);
-        self.unfinished += 1;
+        if matches!(step.state, StepState::Waiting | StepState::Active) {
+            self.unfinished += 1;
+        }
         self.steps.insert(id, step);
-        self.start_ready(vec![id], out);
+    }
+
+    /// A step of the plan that nobody has begun.
+    pub(super) fn new_step(&self, spec: std::sync::Arc<PlanStep>, revision: u32) -> Step {
+        let gated = &self.submission.envelope.approval.tools;
+        let door = if spec.tools.iter().any(|tool| gated.contains(tool)) { Door::Shut } else { Door::None };
+        Step::new(spec, revision, door)
     }
 
     /// Starts those of `ids` that can, and whatever they unlock by being done at
     /// once. A list and no recursion: steps over empty lists unlock one another
     /// in chains that are as long as a plan.
-    pub(super) fn start_ready(&mut self, ids: Vec<u32>, out: &mut Vec<Command>) {
+    pub(super) fn start_ready(&mut self, ids: Vec<u32>, turn: &mut Turn<'_>) {
         let mut ids = VecDeque::from(ids);
         while let Some(id) = ids.pop_front() {
-            if self.can_start(id) {
-                ids.extend(self.start_step(id, out));
+            let Some(step) = self.steps.get(&id).filter(|step| step.state == StepState::Waiting) else {
+                continue;
+            };
+            match self.hold(step) {
+                // A result that passes the budget ends its run before this turn is over.
+                None if self.over_budget().is_none() => ids.extend(self.start_step(id, turn)),
+                None => {}
+                Some(Hold::StepApproval) => self.ask_step_approval(id, turn),
+                Some(_) => {}
             }
         }
     }
 
-    fn can_start(&self, id: u32) -> bool {
-        self.steps.get(&id).is_some_and(|step| {
-            step.state == StepState::Waiting
-                && step.missing == 0
-                && (self.sealed() || self.may_start_early(&step.spec))
-                && self.over_budget().is_none()
-        })
-    }
-
-    /// A plan that is not whole yet may turn out unsound: until then only work
-    /// that leaves no traces outside is done.
-    fn may_start_early(&self, step: &PlanStep) -> bool {
-        self.submission.envelope.side_effect_free(&step.tools)
+    /// Looks at every step: for the rare moments when something that held all of them is gone.
+    pub(super) fn start_all_ready(&mut self, turn: &mut Turn<'_>) {
+        let waiting = self.steps.iter().filter(|(_, step)| step.state == StepState::Waiting);
+        let ids = waiting.map(|(id, _)| *id).collect();
+        self.start_ready(ids, turn);
     }
 
     /// Dispatches a step's work; returns what it unlocks if there is none.
-    fn start_step(&mut self, id: u32, out: &mut Vec<Command>) -> Vec<u32> {
+    fn start_step(&mut self, id: u32, turn: &mut Turn<'_>) -> Vec<u32> {
         let Some(step) = self.steps.get(&id) else {
             return Vec::new();
         };
-        let attempt = step.attempts_before + 1;
-        let work = match &step.spec.for_each {
-            None => Ok(vec![Work::dispatched(attempt, None)]),
-            Some(each) => self.list(each.from_step, &each.path).map(|items| {
-                items.iter().map(|item| Work::dispatched(attempt, Some(Json::from_value(item)))).collect()
-            }),
-        };
-        let inputs = self.resolve_inputs(&step.spec);
-        let started = work.and_then(|work| inputs.map(|inputs| (work, inputs)));
+        let begun = self.begin(step, turn.at_ms);
         let Some(step) = self.steps.get_mut(&id) else {
             return Vec::new();
         };
-        match started {
+        match begun {
+            Ok((works, inputs)) => {
+                step.works = works;
+                step.state = StepState::Active;
+                if matches!(&step.works, Works::Each(each) if each.open == 0) {
+                    return self.settle_step(id);
+                }
+                self.dispatch_all(id, &inputs, turn);
+            }
             Err(failure) => {
-                step.state = StepState::Failed;
-                step.failure = Some(failure);
+                step.fail_to_start(failure);
                 self.unfinished -= 1;
                 self.note_failure(id);
-                return Vec::new();
-            }
-            Ok((work, inputs)) => {
-                step.state = StepState::Active;
-                step.open = u32::try_from(work.len()).unwrap_or(u32::MAX);
-                (step.work, step.inputs) = (work, inputs);
             }
         }
-        if step.open == 0 {
-            return self.settle_step(id);
-        }
-        let ids = work_ids(step);
-        out.extend(ids.into_iter().filter_map(|step| self.step_order(step)));
         Vec::new()
+    }
+
+    /// A step's work as it is dispatched at `at_ms`, and its inputs.
+    fn begin(&self, step: &Step, at_ms: u64) -> Result<(Works, Vec<ResolvedInput>), Failure> {
+        let inputs = self.resolve_inputs(&step.spec)?;
+        let before = step.attempts();
+        let work = Work::dispatched(before + 1, self.timeout_at_ms(&step.spec, at_ms));
+        let Some(each) = &step.spec.for_each else {
+            return Ok((Works::One(work), inputs));
+        };
+        let items: Vec<Json> = self.list(each.from_step, &each.path)?.iter().map(Json::from_value).collect();
+        let id = step.spec.id;
+        let carried = |item| self.carried(StepId::item(id, item)).cloned().map(Work::carried);
+        let work =
+            (0u32..).take(items.len()).map(|item| carried(item).unwrap_or_else(|| work.clone())).collect();
+        Ok((Works::Each(Box::new(Each::new(items, work, inputs.clone(), before))), inputs))
+    }
+
+    /// Orders every piece of work that a step has just begun.
+    fn dispatch_all(&self, id: u32, inputs: &[ResolvedInput], turn: &mut Turn<'_>) {
+        let Some(step) = self.steps.get(&id) else {
+            return;
+        };
+        for (id, work) in step.named_work() {
+            if let WorkState::Dispatched { timeout_ms } = work.state {
+                turn.order(self.step_order(step, id, work, inputs));
+                self.arm_timeout(id, work.attempt, timeout_ms, turn.out);
+            }
+        }
+    }
+
+    /// Orders one more attempt.
+    pub(super) fn dispatch(&self, id: StepId, out: &mut Vec<Command>) {
+        let Some(step) = self.steps.get(&id.step) else {
+            return;
+        };
+        let Ok(inputs) = self.inputs_of(step) else {
+            return;
+        };
+        let Some(work) = step.work().get(id.item.unwrap_or(0) as usize) else {
+            return;
+        };
+        out.push(self.step_order(step, id, work, &inputs));
+        if let WorkState::Dispatched { timeout_ms } = work.state {
+            self.arm_timeout(id, work.attempt, timeout_ms, out);
+        }
+    }
+
+    pub(super) fn arm_timeout(
+        &self,
+        step: StepId,
+        attempt: u32,
+        timeout_ms: Option<u64>,
+        out: &mut Vec<Command>,
+    ) {
+        if let Some(at_ms) = timeout_ms {
+            let timer = Timer::StepTimeout { step, attempt };
+            out.push(Command::ArmTimer { run: self.id.clone(), at_ms, timer });
+        }
+    }
+
+    /// When an attempt that is dispatched at `at_ms` is waited for no longer.
+    fn timeout_at_ms(&self, step: &PlanStep, at_ms: u64) -> Option<u64> {
+        let own = step.timeout_s.map(|seconds| u64::from(seconds) * 1_000);
+        own.or(self.submission.envelope.step_timeout_ms).map(|within| at_ms.saturating_add(within))
+    }
+
+    /// The next attempt of a piece of work whose wait is over.
+    pub(super) fn retry_step(&mut self, id: StepId, attempt: u32, turn: &mut Turn<'_>) -> Result<(), Why> {
+        let paused = self.paused.is_some();
+        let Some(step) = self.steps.get(&id.step) else {
+            return Err(if self.phase.abandoned(id.step).is_some() { Why::Replaced } else { Why::Illegal });
+        };
+        if !step.spec.has(id) {
+            return Err(Why::Illegal);
+        }
+        let active = step.state == StepState::Active;
+        let timeout_ms = self.timeout_at_ms(&step.spec, turn.at_ms);
+        let Some(work) = self.steps.get_mut(&id.step).and_then(|step| step.work_of(id.item)) else {
+            return Err(Why::Replaced);
+        };
+        let due = active && matches!(work.state, WorkState::Backoff { .. }) && work.attempt + 1 == attempt;
+        if !due {
+            return Err(Why::Replaced);
+        }
+        if paused {
+            return Err(Why::Paused);
+        }
+        work.attempt = attempt;
+        work.state = WorkState::Dispatched { timeout_ms };
+        self.dispatch(id, turn.out);
+        Ok(())
     }
 
     /// The list that a `for_each` is expanded over.
@@ -126,213 +212,18 @@ impl Run {
         let output = if from == 0 {
             Value::Object(self.submission.task.inputs.clone())
         } else {
-            let step = self.steps.get(&from).and_then(|step| step.output.as_ref());
-            step.map(Json::value).ok_or_else(|| tool_error(format!("step {from} has no output")))?
+            let output = self.steps.get(&from).and_then(Step::output);
+            output.map(Json::value).ok_or_else(|| tool_error(format!("step {from} has no output")))?
         };
         reference::resolve(from, &output, path).cloned().map_err(|error| tool_error(error.to_string()))
     }
 
-    pub(super) fn step_succeeded(
-        &mut self,
-        success: StepSucceeded,
-        at_ms: u64,
-        out: &mut Vec<Command>,
-    ) -> Result<(), Why> {
-        let report = success.attempt;
-        let work = self.accept(&report)?;
-        work.state = WorkState::Succeeded;
-        work.output = Some(success.output);
-        work.failure = None;
-        self.settle_work(report.step.step, out);
-        self.after_result(at_ms, out);
-        Ok(())
-    }
-
-    pub(super) fn step_failed(
-        &mut self,
-        failed: StepFailed,
-        at_ms: u64,
-        out: &mut Vec<Command>,
-    ) -> Result<(), Why> {
-        let attempts_max = self.submission.envelope.attempts_max;
-        let StepFailed { attempt: report, failure } = failed;
-        let work = self.accept(&report)?;
-        work.failure = Some(failure.clone());
-        match policy::on_step_failure(&failure, report.attempt, attempts_max) {
-            Action::Retry { delay_ms } => {
-                let until_ms = at_ms.saturating_add(delay_ms);
-                work.state = WorkState::Backoff { until_ms };
-                let timer = Timer::Retry { step: report.step, attempt: report.attempt + 1 };
-                out.push(Command::ArmTimer { run: self.id.clone(), at_ms: until_ms, timer });
-            }
-            Action::AskPlanner => {
-                work.state = WorkState::Failed;
-                self.settle_work(report.step.step, out);
-            }
-            Action::End => {
-                work.state = WorkState::Failed;
-                if let Some(step) = self.steps.get_mut(&report.step.step) {
-                    step.fail_for(report.step.item.unwrap_or(0) as usize);
-                }
-                self.end(end_of(failure.class), Some(reason(report.step, &failure)), at_ms, out);
-            }
-        }
-        self.after_result(at_ms, out);
-        Ok(())
-    }
-
-    /// The dispatched work that a report is about; charges its usage.
-    fn accept(&mut self, report: &AttemptReport) -> Result<&mut Work, Why> {
-        let Self { steps, phase, ledger, times, let_go, .. } = self;
-        if let_go.remove(&(report.step, report.attempt)) {
-            report.usage.iter().for_each(|(account, usage)| ledger.charge(*account, usage));
-            return Err(Why::Replaced);
-        }
-        let id = report.step.step;
-        let step = steps.get_mut(&id).or_else(|| phase.abandoned(id)).ok_or(Why::Illegal)?;
-        if step.spec.for_each.is_some() != report.step.item.is_some() {
-            return Err(Why::Illegal);
-        }
-        let position = report.step.item.unwrap_or(0) as usize;
-        if position >= step.work.len() {
-            return Err(if step.attempts() < report.attempt { Why::Illegal } else { Why::Replaced });
-        }
-        let work = &mut step.work[position];
-        if work.attempt != report.attempt {
-            return Err(if work.attempt < report.attempt { Why::Illegal } else { Why::Replaced });
-        }
-        let expected = work.state == WorkState::Dispatched;
-        if expected {
-            // What a dropped step's attempt has used was used all the same.
-            for (account, usage) in &report.usage {
-                ledger.charge(*account, usage);
-                work.usage.add(usage);
-            }
-        }
-        if step.state == StepState::Dropped {
-            if expected {
-                work.state = WorkState::Failed;
-            }
-            return Err(Why::Replaced);
-        }
-        if step.state != StepState::Active || !expected {
-            return Err(Why::Repeated);
-        }
-        work.model.clone_from(&report.model);
-        if report.started_ms > 0 {
-            work.started_ms = Some(report.started_ms);
-            work.ended_ms = Some(report.ended_ms);
-            let first = times.first_step_started.get_or_insert(report.started_ms);
-            *first = report.started_ms.min(*first);
-        }
-        Ok(work)
-    }
-
-    pub(super) fn retry_step(&mut self, id: StepId, attempt: u32, out: &mut Vec<Command>) -> Result<(), Why> {
-        let Some(step) = self.steps.get_mut(&id.step) else {
-            return Err(if self.phase.abandoned(id.step).is_some() { Why::Replaced } else { Why::Illegal });
-        };
-        let active = step.state == StepState::Active;
-        let work = step.work.get_mut(id.item.unwrap_or(0) as usize).ok_or(Why::Replaced)?;
-        let due = active && matches!(work.state, WorkState::Backoff { .. }) && work.attempt + 1 == attempt;
-        if !due {
-            return Err(Why::Replaced);
-        }
-        work.attempt = attempt;
-        work.state = WorkState::Dispatched;
-        out.extend(self.step_order(id));
-        Ok(())
-    }
-
-    fn settle_work(&mut self, id: u32, out: &mut Vec<Command>) {
-        let Self { steps, phase, .. } = self;
-        let Some(step) = steps.get_mut(&id).or_else(|| phase.abandoned(id)) else {
-            return;
-        };
-        step.open -= 1;
-        if step.open == 0 {
-            let unlocked = self.settle_step(id);
-            self.start_ready(unlocked, out);
-        }
-    }
-
-    /// All of a step's work is settled; returns the steps that nothing is in the way of now.
-    fn settle_step(&mut self, id: u32) -> Vec<u32> {
-        let Some(step) = self.steps.get_mut(&id) else {
-            if let Some(abandoned) = self.phase.abandoned(id) {
-                abandoned.settle();
-            }
-            return Vec::new();
-        };
-        step.settle();
-        self.unfinished -= 1;
-        if step.state == StepState::Failed {
-            self.note_failure(id);
-            return Vec::new();
-        }
-        let mut unlocked = step.dependents.clone();
-        unlocked.retain(|dependent| {
-            self.steps.get_mut(dependent).is_some_and(|waiting| {
-                waiting.missing = waiting.missing.saturating_sub(1);
-                waiting.missing == 0
-            })
-        });
-        unlocked
-    }
-
-    /// A step has failed for good: its failure waits for the planner.
-    pub(super) fn note_failure(&mut self, id: u32) {
-        self.failed.insert(id);
-        let Some(step) = self.steps.get(&id) else {
-            return;
-        };
-        if step.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Denied) {
-            let first = *self.denied_in.get_or_insert(step.revision);
-            self.denied_again |= step.revision > first;
-        }
-    }
-
-    /// Something was settled: the run may be over, over budget, or in need of its planner.
-    pub(super) fn after_result(&mut self, at_ms: u64, out: &mut Vec<Command>) {
-        let executing = matches!(self.phase, Phase::Executing);
-        if executing && self.failed.is_empty() && self.unfinished == 0 {
-            // The last result may pass the budget: it is paid for, and it is the answer.
-            self.succeed(at_ms, out);
-        } else if !self.ended() && !self.end_over_budget(at_ms, out) && executing && !self.failed.is_empty() {
-            self.ask_planner(at_ms, out);
-        }
-    }
-
-    /// Work that is queued, in flight, or waiting for its next attempt.
-    pub(super) fn active_work(&self) -> impl Iterator<Item = (StepId, &Work)> {
-        self.steps
-            .values()
-            .filter(|step| step.state == StepState::Active)
-            .flat_map(|step| work_ids(step).into_iter().zip(&step.work))
+    /// What a run before has brought for a step or an item.
+    pub(super) fn carried(&self, id: StepId) -> Option<&Json> {
+        self.submission.carried.as_ref().and_then(|carried| carried.outputs.get(&id))
     }
 }
 
-fn work_ids(step: &Step) -> Vec<StepId> {
-    let id = step.spec.id;
-    if step.spec.for_each.is_none() {
-        return vec![StepId::plain(id)];
-    }
-    (0u32..).take(step.work.len()).map(|item| StepId::item(id, item)).collect()
-}
-
-/// How a run ends for a failure that nobody can mend.
-const fn end_of(class: FailureClass) -> RunState {
-    match class {
-        FailureClass::Deadline => RunState::Expired,
-        FailureClass::Cancelled => RunState::Cancelled,
-        _ => RunState::Failed,
-    }
-}
-
-pub(super) fn reason(step: StepId, failure: &Failure) -> String {
-    format!("{}: step {step}: {}", failure.class, failure.message)
-}
-
-fn tool_error(message: String) -> Failure {
+pub(super) fn tool_error(message: String) -> Failure {
     Failure::new(FailureClass::ToolError, message)
 }

@@ -5,11 +5,11 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Budget, Task};
+use super::{Budget, Review, Task};
 use crate::{
     id::check_name,
     json,
-    plan::{lint::Fault, parse},
+    plan::{TIMEOUT_S_MAX, lint::Fault, parse},
     usage::NanoUsd,
 };
 
@@ -58,7 +58,7 @@ pub fn from_value(value: Value) -> Result<Task, Vec<TaskFault>> {
     fields.finish(task)
 }
 
-const KEYS: &str = "goal, inputs, custom_id, plan, template, class, mode, tools, budget, deadline_s, max_replans, review, priority, tenant, labels";
+const KEYS: &str = "goal, inputs, custom_id, plan, template, class, mode, tools, budget, deadline_s, max_replans, review, approval, step_timeout_s, priority, tenant, labels";
 
 fn task(fields: &mut Fields) -> Task {
     let task = Task {
@@ -73,9 +73,11 @@ fn task(fields: &mut Fields) -> Task {
         budget: fields.budget(),
         deadline_s: fields.within("deadline_s", "whole seconds", 1, DEADLINE_S_MAX),
         max_replans: fields.within("max_replans", "a whole number", 0, REPLANS_MAX),
-        review: fields
-            .take("review", "on_failure or never (after_each_step is not there yet)")
+        review: fields.take("review", "on_failure, after_each_step or never").unwrap_or_default(),
+        approval: fields
+            .take("approval", "an object such as {\"plan\": true, \"tools\": [\"http_request\"]}")
             .unwrap_or_default(),
+        step_timeout_s: fields.within("step_timeout_s", "whole seconds", 1, TIMEOUT_S_MAX),
         priority: fields.take("priority", "high, normal or low").unwrap_or_default(),
         tenant: fields.name("tenant"),
         labels: fields.take("labels", "an object of texts").unwrap_or_default(),
@@ -95,6 +97,9 @@ fn sources(task: &Task, fields: &mut Fields) {
     );
     if !goal && !plan && !template {
         fields.fault("goal", "missing: a task has a goal, a plan or a template");
+    }
+    if task.review == Review::AfterEachStep && !goal {
+        fields.fault("review", "after_each_step needs a goal: the planner measures results by it");
     }
     if plan && template {
         fields.fault("template", "given besides a plan; a task has one of the two");
@@ -182,10 +187,9 @@ impl Fields {
             tokens: inner.take("tokens", "a whole number"),
         };
         for key in inner.object.keys() {
-            inner.faults.push(TaskFault {
-                path: key.clone(),
-                message: "unknown; a budget has usd and tokens".into(),
-            });
+            inner
+                .faults
+                .push(TaskFault { path: shown(key), message: "unknown; a budget has usd and tokens".into() });
         }
         for fault in inner.faults {
             self.fault(&format!("budget.{}", fault.path), fault.message);
@@ -211,10 +215,15 @@ impl Fields {
     fn finish(mut self, task: Task) -> Result<Task, Vec<TaskFault>> {
         let unknown: Vec<String> = self.object.keys().cloned().collect();
         for key in unknown {
-            self.fault(&key, format!("unknown; a task has {KEYS}"));
+            self.fault(&shown(&key), format!("unknown; a task has {KEYS}"));
         }
         if self.faults.is_empty() { Ok(task) } else { Err(self.faults) }
     }
+}
+
+/// A key as part of a path: one that is empty would look like none.
+fn shown(key: &str) -> String {
+    if key.is_empty() { "\"\"".to_owned() } else { key.to_owned() }
 }
 
 #[cfg(test)]
@@ -227,6 +236,13 @@ mod tests {
         let faults = from_json(r#"{"goal": 3, "deadline_s": -1, "colour": "red"}"#).unwrap_err();
         let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
         assert_eq!(paths, ["goal", "deadline_s", "colour"]);
+    }
+
+    #[test]
+    fn a_key_without_characters_is_named_all_the_same() {
+        let faults = from_json(r#"{"goal": "g", "": 1, "budget": {"": 1}}"#).unwrap_err();
+        let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+        assert_eq!(paths, [r#"budget."""#, r#""""#]);
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use planfleet_bus::broker::Outgoing;
-use planfleet_core::{failure::FailureClass, usage::Account};
+use planfleet_core::{
+    failure::{Failure, FailureClass},
+    usage::Account,
+};
 use planfleet_executor::Models;
 use planfleet_proto::subjects;
 use serde_json::json;
@@ -53,13 +56,53 @@ async fn a_step_does_not_outlive_its_run() {
     assert!(began.elapsed() <= Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
+/// A step that never ends, with these limits, is cut off after about so long, for that.
+async fn cut_off(run: Option<i64>, step: Option<i64>, after: Duration, class: FailureClass, says: &str) {
+    let mut bench = Bench::with(Models::default()).await;
+    let mut endless = tool_step("hang", vec![literal("text", "x")]);
+    (endless.deadline_at_ms, endless.timeout_at_ms) = (run.and_then(in_ms), step.and_then(in_ms));
+    let began = Instant::now();
+    let ended = bench.carry_out(endless).await;
+    assert!(ended.report.started_ms > 0, "it was begun");
+    let failure = ended.failure();
+    assert_eq!((failure.class, failure.message.contains(says)), (class, true), "{failure}");
+    // The limits are times of day, which go on while the test sets itself up.
+    let took = began.elapsed();
+    assert!((after - Duration::from_secs(2)..after + Duration::from_secs(1)).contains(&took), "{took:?}");
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_step_whose_run_is_over_is_not_begun() {
+async fn the_first_limit_to_end_cuts_a_step_off() {
+    use FailureClass::{Deadline, Timeout};
+    let s = Duration::from_secs;
+    cut_off(None, Some(9_000), s(9), Timeout, "in the time that its step allows").await;
+    cut_off(Some(20_000), Some(9_000), s(9), Timeout, "in the time that its step allows").await;
+    cut_off(Some(9_000), Some(20_000), s(9), Deadline, "the run's time is up").await;
+    cut_off(Some(9_000), Some(9_000), s(9), Deadline, "the run's time is up").await;
+    cut_off(Some(90_000), Some(80_000), STEP_TIMEOUT, Timeout, "within the 45 s").await;
+}
+
+/// An order that comes after its time is answered without being begun.
+async fn too_late(run: i64, step: i64) -> Failure {
     let mut bench = Bench::with(Models::default()).await;
     let mut late = tool_step("echo", vec![literal("text", "x")]);
-    late.deadline_at_ms = in_ms(-1);
-    assert_eq!(bench.carry_out(late).await.failure().class, FailureClass::Deadline);
-    assert_eq!(bench.calls.all(), []);
+    (late.deadline_at_ms, late.timeout_at_ms) = (in_ms(run), in_ms(step));
+    let mut news = bench.bus.watch(&late.run).await.expect("news");
+    let ended = bench.carry_out(late).await;
+    assert_eq!((ended.report.started_ms, bench.calls.all()), (0, Vec::new()));
+    assert_eq!(news.next().now_or_never(), None, "nobody is told that it has started");
+    bench.emptied().await;
+    ended.failure()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_whose_time_is_up_is_not_begun() {
+    let failure = too_late(60_000, -1).await;
+    assert_eq!(failure.class, FailureClass::Timeout);
+    assert!(failure.message.contains("before an executor was free"), "{failure}");
+    let failure = too_late(-1, 60_000).await;
+    assert_eq!((failure.class, failure.message.as_str()), (FailureClass::Deadline, "the run's time is up"));
+    assert_eq!(too_late(-1, -1).await.class, FailureClass::Deadline, "no plan helps against it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and clippy knows test functions but not their helpers"
 )]
 
+mod criteria;
 mod judge;
 mod limits;
 mod model_steps;
@@ -24,7 +25,7 @@ use planfleet_core::{
     id::StepId,
     json::Json,
     record::{AttemptReport, Fact},
-    task::{Budget, Envelope, Priority, Review},
+    task::{Approval, Budget, Envelope, Priority, Review},
     tool::Effect,
     usage::{Account, Usage},
 };
@@ -155,7 +156,7 @@ fn pool() -> Pool {
 
 /// An attempt of that step, in an envelope with every tool but `shell`.
 fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
-    let allowed = ["echo", "busy", "hang"].map(|name| (name.to_owned(), Effect::Read));
+    let allowed = ["echo", "busy", "hang", "value"].map(|name| (name.to_owned(), Effect::Read));
     let envelope = Envelope {
         tools: allowed.into(),
         hosts: Vec::new(),
@@ -167,6 +168,8 @@ fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
         items_max: 10,
         attempts_max: 3,
         review: Review::OnFailure,
+        approval: Approval::default(),
+        step_timeout_ms: None,
     };
     StepOrder {
         run: "00-secretrun".parse().expect("a run id"),
@@ -181,6 +184,7 @@ fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
         envelope: Arc::new(envelope),
         traceparent: None,
         deadline_at_ms: None,
+        timeout_at_ms: None,
     }
 }
 

@@ -7,7 +7,7 @@ use planfleet_core::{
     usage::Account,
 };
 use planfleet_executor::Models;
-use planfleet_llm::Message;
+use planfleet_llm::{ChatResponse, Message, StopReason};
 use serde_json::{Value, json};
 
 use super::{
@@ -86,6 +86,25 @@ async fn a_schema_that_is_missed_twice_is_the_planners() {
     let criteria = json!([{"kind": "json_schema", "arg": "{\"type\":\"object\"}"}]);
     let failure = bench.carry_out(model_step(criteria)).await.failure();
     assert_eq!((failure.class, failure.seen.as_deref()), (FailureClass::InvalidOutput, Some("[1]")));
+}
+
+/// An answer that ends at the model's output limit.
+fn cut_off(text: &str) -> ChatResponse {
+    ChatResponse { stop_reason: StopReason::Length, ..says(text) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_cut_off_gets_its_one_repair() {
+    let model = Script::new([Ok(cut_off("Santiago, or rather")), Ok(says("Santiago"))]);
+    let mut bench = Bench::with_model(&model).await;
+    let ended = bench.carry_out(model_step(json!([]))).await;
+    assert_eq!(ended.usage(Account::Executor), Some(cost(2)));
+    assert_eq!(ended.output(), "Santiago");
+    assert!(model.last_turn().contains("cut off"), "{}", model.last_turn());
+
+    let model = Script::new(["one", "two"].map(|text| Ok(cut_off(text))));
+    let failure = Bench::with_model(&model).await.carry_out(model_step(json!([]))).await.failure();
+    assert_eq!((failure.class, failure.seen.as_deref()), (FailureClass::InvalidOutput, Some("two")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -53,15 +53,16 @@ impl Tool for Noted {
                 ..ToolError::new(FailureClass::Transient, "come back later")
             }),
             "hang" => pending().await,
+            "value" => Ok(args["text"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()),
             _ => Ok(json!({"text": args["text"], "times": args.get("times")})),
         }
     }
 }
 
-/// `echo`, `busy` and `hang`, and `shell`, which no envelope here holds.
+/// `echo`, `busy`, `hang`, `value`, which puts out the JSON that its text is, and `shell`, which no envelope here holds.
 pub(crate) fn registry(calls: &Calls) -> Registry {
     let mut registry = Registry::builtin(Settings::default()).expect("built-in tools");
-    for name in ["echo", "busy", "hang", "shell"] {
+    for name in ["echo", "busy", "hang", "value", "shell"] {
         let spec = ToolSpec {
             name: name.to_owned(),
             description: String::new(),
@@ -71,7 +72,7 @@ pub(crate) fn registry(calls: &Calls) -> Registry {
                 "properties": {"text": {"type": "string"}, "times": {"type": "integer"}},
                 "additionalProperties": false
             }),
-            output: json!({"type": "object"}),
+            output: json!({}),
             effect: Effect::Read,
             idempotent: true,
         };

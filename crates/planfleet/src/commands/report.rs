@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::reasons;
 use crate::{
     cli::{Cli, Format},
     exit::Failure,
@@ -41,6 +42,15 @@ fn text(document: &Value) -> String {
 
 fn headline(document: &Value) -> String {
     let mut text = format!("Run {} {}", cell(&document["run_id"]), cell(&document["state"]));
+    if let Some(code) = reasons::end_code(document).filter(|code| document["state"] != *code) {
+        text.push_str(&format!(" ({code})"));
+    }
+    if let Some(before) = document["rerun_of"].as_str() {
+        text.push_str(&format!("\nGoes on from run {before}"));
+    }
+    for hold in reasons::holds(document, None) {
+        text.push_str(&format!("\n{hold}"));
+    }
     if let Some(reason) = document["reason"].as_str() {
         text.push_str(&format!("\nReason: {reason}"));
     }
@@ -64,6 +74,7 @@ fn row(step: &Value, all: &[&Value]) -> Vec<String> {
         count => format!("{} (x{count})", line(step["description"].as_str().unwrap_or_default(), 40)),
     };
     let output = if step["error"].is_null() { &step["output"] } else { &step["error"]["message"] };
+    let output = reasons::wait(step).unwrap_or_else(|| cell(output));
     vec![
         cell(&step["id"]),
         cell(&step["state"]),
@@ -72,7 +83,7 @@ fn row(step: &Value, all: &[&Value]) -> Vec<String> {
         cell(&step["attempts"]),
         tokens(&step["usage"]),
         duration(step),
-        line(&cell(output), 48),
+        line(&output, 48),
     ]
 }
 
@@ -116,13 +127,14 @@ fn revisions(document: &Value) -> String {
     let row = |note: &Value| {
         vec![
             cell(&note["revision"]),
+            line(&reasons::cause(note), 40),
             cell(&note["added"]),
             cell(&note["dropped"]),
             line(&cell(&note["reason"]), 80),
         ]
     };
     let rows = document["revisions"].as_array().into_iter().flatten().map(row).collect();
-    output::table(&["plan", "added", "dropped", "why"], rows)
+    output::table(&["plan", "because", "added", "dropped", "why"], rows)
 }
 
 fn usage(document: &Value) -> String {

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use super::{connect, follow, report};
 use crate::{
-    cli::{Cli, Format, RunArgs},
+    cli::{Cli, Format, RunArgs, WaitArgs},
     compose,
     embedded::{Embedded, Options},
     exit::{self, Code, Failure},
@@ -27,18 +27,24 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failure> {
     let bytes_max = settings.limits.task_bytes;
-    let source = submit::read(args.goal.as_deref(), args.file.as_deref(), &args.inputs, bytes_max)?;
+    let source = submit::read(args.goal.as_deref(), args.file.as_deref(), &args.inputs, bytes_max)?
+        .guarded(&args.guards);
     let catalog = compose::registry(&settings)?.catalog();
     // Wrong tasks and wrong models are said before anything is started.
-    let span = tracing::info_span!(
+    let span = root_span();
+    let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog))?;
+    compose::models(&settings)?;
+    run_on_fleet(cli, args, &mut settings, submission).instrument(span).await
+}
+
+/// The root span of a run.
+pub(super) fn root_span() -> tracing::Span {
+    tracing::info_span!(
         "run",
         otel.name = "invoke_workflow planfleet",
         gen_ai.operation.name = "invoke_workflow",
         run_id = tracing::field::Empty
-    );
-    let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog))?;
-    compose::models(&settings)?;
-    run_on_fleet(cli, args, &mut settings, submission).instrument(span).await
+    )
 }
 
 async fn run_on_fleet(
@@ -50,7 +56,7 @@ async fn run_on_fleet(
     if !args.local {
         warn_of_unpriced(cli, settings, &submission);
         let client = Client::new(connect(settings).await?);
-        return follow_one(cli, args, &client, submission).await;
+        return submit_to(cli, args, &client, submission, None).await;
     }
     let local_model = needs_model(&submission);
     let mut fleet = Embedded::start(settings, Options { keep_data: false, local_model }).await?;
@@ -58,9 +64,9 @@ async fn run_on_fleet(
         fleet.notes.iter().for_each(|note| output::note(note));
     }
     warn_of_unpriced(cli, settings, &submission);
-    let client = Client::new(fleet.bus.clone());
+    let (client, broker) = (Client::new(fleet.bus.clone()), fleet.url.clone());
     let outcome = tokio::select! {
-        outcome = follow_one(cli, args, &client, submission) => outcome,
+        outcome = submit_to(cli, args, &client, submission, Some(&broker)) => outcome,
         failure = fleet.first_failure() => Err(Failure::unexpected(failure)),
     };
     fleet.abandon().await;
@@ -69,7 +75,7 @@ async fn run_on_fleet(
 
 fn needs_model(submission: &Submission) -> bool {
     let model_step = |plan: &Plan| plan.steps.iter().any(|step| step.kind == StepKind::Model);
-    submission.plan.as_ref().is_none_or(model_step)
+    submission.plan.as_deref().is_none_or(model_step)
 }
 
 /// A cap in dollars holds only where prices are known.
@@ -87,24 +93,37 @@ fn warn_of_unpriced(cli: &Cli, settings: &Settings, submission: &Submission) {
     }
 }
 
-async fn follow_one(
+async fn submit_to(
     cli: &Cli,
     args: &RunArgs,
     client: &Client,
     submission: Submission,
+    broker: Option<&str>,
 ) -> Result<ExitCode, Failure> {
-    let run = client.submit(submission, args.idempotency_key.as_deref()).await?;
+    let run = client.submit(submission, args.wait.idempotency_key.as_deref()).await?;
+    see_through(cli, client, &run, &args.wait, broker).await
+}
+
+/// Follows a new run to its end, as far as that was asked for. `broker` is that
+/// of a fleet which ends with this process.
+pub(super) async fn see_through(
+    cli: &Cli,
+    client: &Client,
+    run: &RunId,
+    wait: &WaitArgs,
+    broker: Option<&str>,
+) -> Result<ExitCode, Failure> {
     tracing::Span::current().record("run_id", run.as_str());
-    if args.detach {
-        return detached(cli, &run).map(|()| ExitCode::SUCCESS);
+    if wait.detach {
+        return detached(cli, run).map(|()| ExitCode::SUCCESS);
     }
-    let within = args.timeout.map(Duration::from_secs);
-    match follow::follow(cli, client, &run, within).await? {
+    let limits = follow::Limits { within: wait.timeout.map(Duration::from_secs), broker };
+    match follow::follow(cli, client, run, limits).await? {
         follow::End::Ended(document) => finished(cli, &document),
-        follow::End::TimedOut if args.local => end_local(cli, client, &run, Code::TimedOut).await,
-        follow::End::Interrupted if args.local => end_local(cli, client, &run, Code::Interrupted).await,
-        follow::End::TimedOut => Err(not_waiting(&run, Code::TimedOut, "still going after the time given")),
-        follow::End::Interrupted => Err(not_waiting(&run, Code::Interrupted, "not waiting any longer")),
+        follow::End::TimedOut if broker.is_some() => end_local(cli, client, run, Code::TimedOut).await,
+        follow::End::Interrupted if broker.is_some() => end_local(cli, client, run, Code::Interrupted).await,
+        follow::End::TimedOut => Err(not_waiting(run, Code::TimedOut, "still going after the time given")),
+        follow::End::Interrupted => Err(not_waiting(run, Code::Interrupted, "not waiting any longer")),
     }
 }
 

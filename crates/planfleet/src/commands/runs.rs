@@ -1,4 +1,4 @@
-//! `runs`: look at runs and cancel them.
+//! `runs`: look at runs, steer them, and do again what has failed.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -7,10 +7,11 @@ use planfleet_core::id::RunId;
 use planfleet_runtime::config::Settings;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
 
-use super::{connect, follow, report, run};
+use super::{connect, follow, reasons, report, run, steer::Steering};
 use crate::{
-    cli::{Cli, RunsCommand},
+    cli::{Cli, RunsCommand, WaitArgs},
     exit::{Code, Failure},
     output::{self, cell},
 };
@@ -25,11 +26,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) async fn runs(cli: &Cli, command: &RunsCommand, settings: &Settings) -> Result<ExitCode, Failure> {
     let client = Client::new(connect(settings).await?);
+    let steering = |id: &str| Ok::<_, Failure>(Steering { cli, client: &client, run: parse(id)? });
     match command {
         RunsCommand::List { limit } => list(cli, &client, *limit).await,
         RunsCommand::Get { id } => get(cli, &client, &parse(id)?).await,
         RunsCommand::Watch { id } => watch(cli, &client, &parse(id)?).await,
-        RunsCommand::Cancel { id, reason } => cancel(cli, &client, &parse(id)?, reason).await,
+        RunsCommand::Cancel { id, reason } => steering(id)?.cancel(reason).await,
+        RunsCommand::Pause { id, reason } => steering(id)?.pause(reason).await,
+        RunsCommand::Resume { id } => steering(id)?.resume().await,
+        RunsCommand::Approve { id, gates, reason } => {
+            steering(id)?.decide(true, gates, reason.as_deref().unwrap_or_default()).await
+        }
+        RunsCommand::Reject { id, gates, reason } => steering(id)?.decide(false, gates, reason).await,
+        RunsCommand::Retry { id, wait } => retry(cli, &client, &parse(id)?, wait).await,
     }
 }
 
@@ -43,13 +52,14 @@ async fn list(cli: &Cli, client: &Client, limit: usize) -> Result<ExitCode, Fail
         vec![
             cell(&run["run_id"]),
             cell(&run["state"]),
+            reasons::brief(run),
             cell(&run["custom_id"]),
             cell(&run["timings"]["total_ms"]),
             cell(&run["usd"]),
             cell(&run["answer"]),
         ]
     };
-    output::list(cli.output, &["run", "state", "custom id", "ms", "usd", "answer"], &runs, row)?;
+    output::list(cli.output, &["run", "state", "why", "custom id", "ms", "usd", "answer"], &runs, row)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -61,7 +71,7 @@ async fn find(client: &Client, id: &RunId) -> Result<Value, Failure> {
 }
 
 /// What is known of a run. A shard whose owner has just died is waited for.
-async fn look(client: &Client, id: &RunId) -> Result<Found, Failure> {
+pub(super) async fn look(client: &Client, id: &RunId) -> Result<Found, Failure> {
     let started = Instant::now();
     loop {
         match client.find(id).await {
@@ -73,7 +83,7 @@ async fn look(client: &Client, id: &RunId) -> Result<Found, Failure> {
     }
 }
 
-fn unknown(id: &RunId) -> Failure {
+pub(super) fn unknown(id: &RunId) -> Failure {
     Failure::new(
         Code::Unexpected,
         format!("there is no run {id}; `planfleet runs list` shows those that are"),
@@ -87,7 +97,7 @@ async fn get(cli: &Cli, client: &Client, id: &RunId) -> Result<ExitCode, Failure
 
 async fn watch(cli: &Cli, client: &Client, id: &RunId) -> Result<ExitCode, Failure> {
     find(client, id).await?;
-    match follow::follow(cli, client, id, None).await? {
+    match follow::follow(cli, client, id, follow::Limits::default()).await? {
         follow::End::Ended(document) => run::finished(cli, &document),
         follow::End::TimedOut | follow::End::Interrupted => {
             Err(Failure::new(Code::Interrupted, format!("not watching any longer; the run goes on: {id}")))
@@ -95,18 +105,11 @@ async fn watch(cli: &Cli, client: &Client, id: &RunId) -> Result<ExitCode, Failu
     }
 }
 
-async fn cancel(cli: &Cli, client: &Client, id: &RunId, reason: &str) -> Result<ExitCode, Failure> {
-    match look(client, id).await? {
-        Found::Active(_) => {}
-        Found::Ended(document) => {
-            let state = cell(&document["state"]);
-            return Err(Failure::new(Code::Unexpected, format!("run {id} has ended already: {state}")));
-        }
-        Found::Unknown => return Err(unknown(id)),
-    }
-    client.cancel(id, reason).await?;
-    if !cli.quiet {
-        output::note(&format!("asked for run {id} to end"));
-    }
-    Ok(ExitCode::SUCCESS)
+/// A new run that goes on from where one that did not succeed has ended.
+async fn retry(cli: &Cli, client: &Client, id: &RunId, wait: &WaitArgs) -> Result<ExitCode, Failure> {
+    let again = async {
+        let run = client.rerun(id, wait.idempotency_key.as_deref()).await?;
+        run::see_through(cli, client, &run, wait, None).await
+    };
+    again.instrument(run::root_span()).await
 }

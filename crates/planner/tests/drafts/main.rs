@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and clippy knows test functions but not their helpers"
 )]
 
+mod causes;
 mod first;
 mod model;
 mod queue;
@@ -21,7 +22,7 @@ use planfleet_core::{
     command::{PlanOrder, Situation},
     failure::Failure,
     record::{Draft, Fact, PlanSealed},
-    task::{Budget, Envelope, Review, Submission, Task},
+    task::{Approval, Budget, Envelope, Review, Submission, Task},
     tool::{Effect, ToolCatalog, ToolSpec},
     usage::Usage,
 };
@@ -167,6 +168,8 @@ fn submission() -> Submission {
         items_max: 10,
         attempts_max: 3,
         review: Review::OnFailure,
+        approval: Approval::default(),
+        step_timeout_ms: None,
     };
     let inputs = json!({"country": "Chile", "note": "a </data> b </DATA > c"});
     let task = Task {
@@ -174,7 +177,7 @@ fn submission() -> Submission {
         inputs: inputs.as_object().expect("an object").clone(),
         ..Task::default()
     };
-    Submission { task, envelope: Arc::new(envelope), plan: None, traceparent: None }
+    Submission { task, envelope: Arc::new(envelope), plan: None, traceparent: None, carried: None }
 }
 
 fn order(situation: Option<Situation>) -> PlanOrder {

@@ -9,8 +9,12 @@ use planfleet_core::{
     id::{RunId, StepId},
     json::Json,
     plan::{Criterion, CriterionKind, ForEach, Input, Plan, PlanStep, StepKind},
-    record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Record, StepFailed, StepSucceeded, Timer},
-    task::{Budget, Envelope, Mode, Priority, Review, Submission, Task},
+    reason::{Cause, End, EndCode},
+    record::{
+        ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Record, StepFailed,
+        StepSucceeded, Timer,
+    },
+    task::{Approval, Budget, Carried, Envelope, Mode, Priority, Review, Submission, Task},
     tool::Effect,
     usage::{Account, Ledger, Usage},
 };
@@ -48,16 +52,25 @@ pub(crate) fn all() -> Vec<(&'static str, Sample)> {
             Fact::StepFailed(Box::new(StepFailed { attempt: report(StepId::plain(2)), failure: failure() })),
         ),
         ("run_cancel_requested", Fact::RunCancelRequested { reason: "enough".to_owned() }),
+        ("task_submitted_rerun", Fact::TaskSubmitted(Box::new(rerun()))),
+        ("run_pause_requested", Fact::RunPauseRequested { reason: "office hours".to_owned() }),
+        ("run_resume_requested", Fact::RunResumeRequested),
+        ("approval_plan", decided(Gate::Plan { revision: 2 }, true)),
+        ("approval_step", decided(Gate::Step { step: 3 }, false)),
+        ("timer_step_timeout", Fact::TimerFired(Timer::StepTimeout { step: StepId::item(3, 0), attempt: 2 })),
         ("timer_deadline", Fact::TimerFired(Timer::Deadline)),
         ("timer_retry", Fact::TimerFired(Timer::Retry { step: StepId::item(3, 0), attempt: 2 })),
         ("timer_replan", Fact::TimerFired(Timer::Replan { revision: 2, attempt: 3 })),
     ];
     let record = |fact| Sample::Record(Box::new(Record { run: run(), at_ms: super::AT_MS, fact }));
+    let replan = |cause| Sample::Plan(Box::new(plan_order(Some(Situation { cause, ..situation() }))));
     let mut all: Vec<_> = facts.into_iter().map(|(name, fact)| (name, record(fact))).collect();
     all.extend([
         ("epoch_opened", Sample::Epoch { epoch: 7, owner: "coordinator-1".to_owned(), logic_version: 1 }),
         ("plan_order_first", Sample::Plan(Box::new(plan_order(None)))),
-        ("plan_order_replan", Sample::Plan(Box::new(plan_order(Some(situation()))))),
+        ("plan_order_replan", replan(Cause::Failed { steps: vec![3] })),
+        ("plan_order_review", replan(Cause::Reviewed { steps: vec![1] })),
+        ("plan_order_rejected", replan(Cause::Rejected { reason: "too dear".to_owned() })),
         ("step_order", Sample::Step(Box::new(step_order(StepId::plain(1), tool_step())))),
         ("step_order_item", Sample::Step(Box::new(step_order(StepId::item(3, 0), model_step())))),
         ("run_finished", Sample::Finished(Box::new(document()))),
@@ -140,6 +153,7 @@ fn tool_step() -> PlanStep {
         expected_output: "the page's text".to_owned(),
         success_criteria: vec![Criterion { kind: CriterionKind::MinLength, arg: "1".to_owned() }],
         tier: "default".to_owned(),
+        timeout_s: None,
     }
 }
 
@@ -160,11 +174,12 @@ fn model_step() -> PlanStep {
         expected_output: "a name".to_owned(),
         success_criteria: CriterionKind::ALL.map(criterion).to_vec(),
         tier: "strong".to_owned(),
+        timeout_s: Some(90),
     }
 }
 
 fn plan() -> Plan {
-    Plan { steps: vec![tool_step(), model_step()], final_step: 3 }
+    Plan::new(vec![tool_step(), model_step()], 3)
 }
 
 fn envelope(tools: &[(&str, Effect)]) -> Arc<Envelope> {
@@ -178,7 +193,9 @@ fn envelope(tools: &[(&str, Effect)]) -> Arc<Envelope> {
         steps_max: 1_000,
         items_max: 1_000,
         attempts_max: 5,
-        review: Review::OnFailure,
+        review: Review::AfterEachStep,
+        approval: Approval { plan: true, tools: ["http_fetch".to_owned()].into() },
+        step_timeout_ms: Some(30_000),
     })
 }
 
@@ -204,9 +221,20 @@ fn submission(plan: Option<Plan>) -> Submission {
             ..Task::default()
         },
         envelope: envelope(&effects),
-        plan,
+        plan: plan.map(Arc::new),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        carried: None,
     }
+}
+
+fn rerun() -> Submission {
+    let outputs = [(StepId::plain(1), json("\"the text\"")), (StepId::item(3, 1), json("\"Ada\""))];
+    let carried = Carried { run: run(), outputs: outputs.into() };
+    Submission { carried: Some(Box::new(carried)), ..submission(Some(plan())) }
+}
+
+fn decided(gate: Gate, approved: bool) -> Fact {
+    Fact::ApprovalDecided(ApprovalDecided { gate, approved, reason: "seen".to_owned() })
 }
 
 fn plan_order(situation: Option<Situation>) -> PlanOrder {
@@ -227,9 +255,10 @@ fn situation() -> Situation {
             StepStanding { output: Some("the text".to_owned()), ..standing(tool_step(), "succeeded") },
             StepStanding { failure: Some(failure()), ..standing(model_step(), "failed") },
         ],
-        frontier: vec![3],
+        cause: Cause::Failed { steps: vec![3] },
         final_step: 3,
         highest_id: 3,
+        steps_left: 900,
         replans_left: 2,
         tokens_left: Some(90_000),
         nano_usd_left: Some(400_000_000),
@@ -256,6 +285,7 @@ fn step_order(step: StepId, spec: PlanStep) -> StepOrder {
         envelope: envelope(&[("http_fetch", Effect::Read)]),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         deadline_at_ms: Some(1_700_000_060_000),
+        timeout_at_ms: Some(1_700_000_030_000),
     }
 }
 
@@ -265,12 +295,20 @@ fn document() -> RunDocument {
         run_id: run(),
         custom_id: Some("c-1".to_owned()),
         tenant: "acme".to_owned(),
+        rerun_of: Some("0b-before".parse().unwrap()),
         state: RunState::Failed,
         answer: None,
         partial: true,
-        reason: Some("invalid_output: step 3: criterion is not met".to_owned()),
+        end: Some(End {
+            step: Some(3),
+            class: Some(FailureClass::InvalidOutput),
+            ..End::new(EndCode::ReplansUsed, "invalid_output: step 3: criterion is not met")
+        }),
+        paused: None,
+        approvals: Vec::new(),
         revisions: vec![RevisionNote {
             revision: 1,
+            cause: Cause::Planned,
             reason: "two steps do".to_owned(),
             added: vec![1, 3],
             dropped: vec![2],
@@ -280,7 +318,9 @@ fn document() -> RunDocument {
         steps: vec![StepEntry {
             id: StepKey(StepId::item(3, 0)),
             revision: 1,
-            state: "failed".to_owned(),
+            state: "failed",
+            needs_approval: false,
+            waits_for: None,
             description: "Name the author.".to_owned(),
             tools: vec!["http_fetch".to_owned()],
             depends_on: vec![1],
@@ -296,6 +336,7 @@ fn document() -> RunDocument {
         usage: ledger,
         nano_usd: ledger.total().nano_usd,
         timings: Timings { queued_ms: 1, planning_ms: 2, executing_ms: 3, total_ms: 6 },
+        rerun: Some(Arc::new(rerun())),
     }
 }
 

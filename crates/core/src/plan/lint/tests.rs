@@ -98,6 +98,14 @@ fn a_revision_may_lean_on_kept_steps_but_not_reuse_ids() {
 }
 
 #[test]
+fn a_revision_after_the_highest_id_of_all_is_told_so() {
+    let plan = parse::plan(json!({"steps": [{"id": 7, "description": "new"}]})).unwrap();
+    let existing = Existing { kept: BTreeSet::new(), highest_id: u32::MAX };
+    let faults = structure(&plan, &existing, 100);
+    assert_eq!(faults[0].message, "id 7 is taken; there are no ids left in this run");
+}
+
+#[test]
 fn a_for_each_item_fills_the_open_argument() {
     assert_eq!(
         codes(json!({"steps": [

@@ -1,0 +1,186 @@
+//! What is asked of a run that goes on: to end, to hold, to go on, and what a
+//! person says to what waits. Each is a record in its log; the run decides.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State, rejection::BytesRejection},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use planfleet_bus::client::Found;
+use planfleet_core::{
+    id::RunId,
+    record::{ApprovalDecided, Gate},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    approval,
+    problem::Problem,
+    routes::{Outcome, Shared, parse},
+    service::Service,
+};
+
+/// Characters of a reason: it travels in a record and is shown in one line.
+const REASON_CHARS_MAX: usize = 1_000;
+
+/// The reason of a request that gives none.
+const REASON: &str = "asked for over HTTP";
+
+type Body = Result<Bytes, BytesRejection>;
+
+/// Asks for a run to end.
+pub(crate) async fn cancel(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
+    let run = service.run_id(&id)?;
+    let reason = asked_reason(&body?, "cancel_invalid")?;
+    takes_records(&service, &run).await?;
+    service.cancel(&run, &reason).await?;
+    Ok(accepted(&run))
+}
+
+/// Asks for a run to start nothing new.
+pub(crate) async fn pause(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
+    let run = service.run_id(&id)?;
+    let reason = asked_reason(&body?, "pause_invalid")?;
+    takes_records(&service, &run).await?;
+    service.pause(&run, &reason).await?;
+    Ok(accepted(&run))
+}
+
+/// Asks for a paused run to go on.
+pub(crate) async fn resume(State(service): Shared, Path(id): Path<String>) -> Outcome {
+    let run = service.run_id(&id)?;
+    takes_records(&service, &run).await?;
+    service.resume(&run).await?;
+    Ok(accepted(&run))
+}
+
+/// Says yes to what waits for approval.
+pub(crate) async fn approve(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
+    let decision = Decision::read(&body?)?;
+    decide(&service, &id, true, decision).await
+}
+
+/// Says no to what waits for approval, and why.
+pub(crate) async fn reject(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
+    let decision = Decision::read(&body?)?;
+    if decision.reason.trim().is_empty() {
+        return Err(invalid(DECISION, "reason: missing; the planner, or whoever asked, has to know why"));
+    }
+    decide(&service, &id, false, decision).await
+}
+
+async fn decide(service: &Arc<Service>, id: &str, approved: bool, decision: Decision) -> Outcome {
+    let run = service.run_id(id)?;
+    let document = going_on(&run, service.find(&run).await?)?;
+    let gates = approval::gates(&document, &decision.gates)
+        .map_err(|error| Problem::new(StatusCode::CONFLICT, "not_awaiting_approval", error))?;
+    for gate in &gates {
+        let reason = decision.reason.clone();
+        service.decide(&run, ApprovalDecided { gate: *gate, approved, reason }).await?;
+    }
+    Ok((StatusCode::ACCEPTED, Json(json!({"run_id": run, "decided": gates}))).into_response())
+}
+
+/// 202: what was asked for is in the run's log.
+fn accepted(run: &RunId) -> Response {
+    (StatusCode::ACCEPTED, Json(json!({"run_id": run}))).into_response()
+}
+
+/// Whether a run is there to be asked. Where nobody can say just now, the log
+/// takes it all the same, for the next owner to read.
+async fn takes_records(service: &Service, run: &RunId) -> Result<(), Problem> {
+    match service.find(run).await {
+        Ok(found) => going_on(run, found).map(|_| ()),
+        Err(_) => Ok(()),
+    }
+}
+
+fn going_on(run: &RunId, found: Found) -> Result<Value, Problem> {
+    match found {
+        Found::Active(document) => Ok(document),
+        Found::Ended(document) => {
+            let state = document["state"].as_str().unwrap_or("?");
+            let detail = format!("run {run} has ended already: {state}");
+            Err(Problem::new(StatusCode::CONFLICT, "run_ended", detail))
+        }
+        Found::Unknown => Err(Problem::unknown_run(run.as_str())),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    reason: Option<String>,
+}
+
+/// The reason that a body gives, which may be empty.
+fn asked_reason(body: &[u8], code: &'static str) -> Result<String, Problem> {
+    let asked: Option<Asked> = read(body, code, "{\"reason\": \"not needed\"}")?;
+    let reason = asked.and_then(|asked| asked.reason).unwrap_or_else(|| REASON.to_owned());
+    short(reason, code)
+}
+
+/// The code of a decision that cannot be understood.
+const DECISION: &str = "approval_invalid";
+
+/// What a decision may look like.
+const DECISIONS: &str =
+    "{\"gate\": \"plan\", \"revision\": 2} or {\"gate\": \"step\", \"step\": 3}, each with a \"reason\"";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenDecision {
+    gate: Option<String>,
+    revision: Option<u32>,
+    step: Option<u32>,
+    reason: Option<String>,
+}
+
+/// What a person has decided about; no gates means everything that waits.
+#[derive(Debug)]
+struct Decision {
+    gates: Vec<Gate>,
+    reason: String,
+}
+
+impl Decision {
+    fn read(body: &[u8]) -> Result<Self, Problem> {
+        let WrittenDecision { gate, revision, step, reason } =
+            read(body, DECISION, DECISIONS)?.unwrap_or_default();
+        let gates = match (gate.as_deref(), revision, step) {
+            (None, None, None) => Vec::new(),
+            (Some("plan"), Some(revision), None) => vec![Gate::Plan { revision }],
+            (Some("step"), None, Some(step)) => vec![Gate::Step { step }],
+            _ => return Err(invalid(DECISION, format!("gate: expected {DECISIONS}"))),
+        };
+        Ok(Self { gates, reason: short(reason.unwrap_or_default(), DECISION)? })
+    }
+}
+
+/// A body that may be left out.
+fn read<T: DeserializeOwned>(body: &[u8], code: &'static str, expected: &str) -> Result<Option<T>, Problem> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_value(parse(body)?)
+        .map(Some)
+        .map_err(|error| invalid(code, format!("{error}; expected such as {expected}")))
+}
+
+fn short(reason: String, code: &'static str) -> Result<String, Problem> {
+    match reason.chars().count() {
+        count if count > REASON_CHARS_MAX => {
+            Err(invalid(code, format!("reason: longer than {REASON_CHARS_MAX} characters")))
+        }
+        _ => Ok(reason),
+    }
+}
+
+fn invalid(code: &'static str, detail: impl ToString) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+}

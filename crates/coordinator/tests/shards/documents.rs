@@ -1,0 +1,62 @@
+//! Documents that are larger than a message can be.
+
+use planfleet_bus::Ended;
+use planfleet_core::{
+    json::Json,
+    record::{Fact, StepSucceeded},
+};
+use serde_json::{Value, json};
+
+use super::{Fleet, attempt, planned};
+
+const OUTPUT_BYTES: usize = 200 * 1024;
+
+/// What is kept of a cancelled run with one output of that size, where bodies are limited.
+async fn kept(body_bytes_max: usize) -> Ended {
+    let fleet = Fleet::with_shards(1).await;
+    let a = fleet.start_alone("a").await;
+    a.spy.limit_bodies(body_bytes_max);
+    let run = fleet.submit("run", planned()).await;
+    let output = Json::from_value(&json!("x".repeat(OUTPUT_BYTES)));
+    fleet.append(&run, Fact::StepSucceeded(Box::new(StepSucceeded { attempt: attempt(1, 1), output }))).await;
+    fleet.append(&run, Fact::RunCancelRequested { reason: "enough".to_owned() }).await;
+    let document = fleet.ended(&run).await;
+    // Its end is acknowledged: no owner keeps it again.
+    let tail = fleet.bus.journal_tail(0).await.expect("a log");
+    super::until("a checkpoint", async || fleet.lease(0).await.kept_to == tail).await;
+    let ended = fleet.bus.ended(&run).await.expect("an answer").expect("a document");
+    assert_eq!((&ended.document, &document["state"]), (&document, &"cancelled".into()));
+    ended
+}
+
+fn output(ended: &Ended) -> &Value {
+    &ended.document["steps"][0]["output"]
+}
+
+fn reason(ended: &Ended) -> &str {
+    ended.document["reason"].as_str().expect("a reason")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_is_kept_with_what_a_rerun_needs() {
+    let ended = kept(3 * OUTPUT_BYTES).await;
+    let carried = ended.rerun.as_ref().and_then(|rerun| rerun.carried.as_ref()).expect("what was done");
+    assert_eq!((carried.outputs.len(), reason(&ended)), (1, "cancelled: enough"));
+    assert_eq!(output(&ended).as_str().map(str::len), Some(OUTPUT_BYTES));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_is_too_large_with_a_rerun_is_kept_without() {
+    let ended = kept(OUTPUT_BYTES * 3 / 2).await;
+    assert_eq!(ended.rerun, None);
+    assert_eq!(output(&ended).as_str().map(str::len), Some(OUTPUT_BYTES), "outputs are kept");
+    assert!(reason(&ended).starts_with("cancelled: enough\na rerun cannot go on"), "{}", reason(&ended));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_is_still_too_large_is_kept_without_outputs() {
+    let ended = kept(OUTPUT_BYTES / 2).await;
+    assert_eq!((ended.rerun.is_some(), output(&ended)), (false, &Value::Null));
+    assert_eq!((&ended.document["partial"], &ended.document["answer"]), (&true.into(), &Value::Null));
+    assert!(reason(&ended).starts_with("cancelled: enough\nits outputs are larger"), "{}", reason(&ended));
+}

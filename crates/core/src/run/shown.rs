@@ -1,0 +1,187 @@
+//! A run as people and programs see it: its document, while it goes on and at its end.
+
+use std::sync::Arc;
+
+use super::{
+    Phase, Run,
+    step::{Door, Step, StepState, Work, WorkState},
+};
+use crate::{
+    document::{RevisionNote, RunDocument, RunState, StepEntry, StepKey, Timings},
+    id::StepId,
+    json::Json,
+    reason::{End, Wait},
+    usage::Usage,
+};
+
+impl Run {
+    /// The run as it stands at `at_ms`.
+    pub(crate) fn document(&self, at_ms: u64) -> RunDocument {
+        RunDocument {
+            paused: self.paused.as_deref().map(str::to_owned),
+            approvals: self.gates(),
+            ..self.document_in(self.state(), at_ms)
+        }
+    }
+
+    /// Where it stands, in a word.
+    pub(crate) fn state(&self) -> RunState {
+        if self.paused.is_some() && !self.ended() {
+            return RunState::Paused;
+        }
+        match self.phase {
+            Phase::Planning(_) => RunState::Planning,
+            Phase::Approving => RunState::AwaitingApproval,
+            Phase::Executing if self.waits_for_people_only() => RunState::AwaitingApproval,
+            Phase::Executing => RunState::Executing,
+            Phase::Replanning(_) => RunState::Replanning,
+            Phase::Ended => RunState::Failed,
+        }
+    }
+
+    /// Nothing is at work, and nothing will be before a person has approved a step.
+    fn waits_for_people_only(&self) -> bool {
+        let mut steps = self.steps.values();
+        self.unfinished > 0
+            && self.steps.values().any(Step::is_asked)
+            && steps.all(|step| step.state != StepState::Active)
+    }
+
+    pub(super) fn ended_document(
+        &self,
+        state: RunState,
+        end: End,
+        answer: Option<Json>,
+        at_ms: u64,
+    ) -> RunDocument {
+        let document = self.document_in(state, at_ms);
+        RunDocument {
+            answer: answer.or(document.answer),
+            rerun: (state != RunState::Succeeded).then(|| Arc::new(self.rerun())),
+            end: Some(end),
+            ..document
+        }
+    }
+
+    fn document_in(&self, state: RunState, at_ms: u64) -> RunDocument {
+        let last = self.steps.get(&self.final_step);
+        let usage = self.ledger();
+        RunDocument {
+            run_id: self.id.clone(),
+            custom_id: self.submission.task.custom_id.clone(),
+            tenant: self.submission.task.tenant().to_owned(),
+            rerun_of: self.submission.carried.as_ref().map(|carried| carried.run.clone()),
+            state,
+            answer: last.and_then(Step::partial_output),
+            partial: last.is_none_or(|step| step.state != StepState::Succeeded),
+            end: None,
+            paused: None,
+            approvals: Vec::new(),
+            revisions: self.notes(),
+            final_step: (self.final_step > 0).then_some(self.final_step),
+            steps: self.entries(state.is_end()),
+            usage,
+            nano_usd: usage.total().nano_usd,
+            timings: self.timings(at_ms),
+            rerun: None,
+        }
+    }
+
+    fn notes(&self) -> Vec<RevisionNote> {
+        let mut notes: Vec<RevisionNote> = (1..)
+            .zip(&self.revisions)
+            .map(|(number, revision)| RevisionNote {
+                revision: number,
+                cause: revision.cause.clone(),
+                reason: revision.reason.clone().into_owned(),
+                added: Vec::new(),
+                dropped: revision.dropped.clone(),
+                nano_usd: revision.nano_usd,
+            })
+            .collect();
+        for (id, step) in &self.steps {
+            if let Some(note) = notes.get_mut(step.revision.saturating_sub(1) as usize) {
+                note.added.push(*id);
+            }
+        }
+        notes
+    }
+
+    fn timings(&self, at_ms: u64) -> Timings {
+        let since = |from: u64, to: u64| to.saturating_sub(from);
+        let began = self.times.planner_started.or(self.times.first_step_started);
+        Timings {
+            queued_ms: since(self.submitted_ms, began.unwrap_or(at_ms)),
+            planning_ms: self.times.planning_ms,
+            executing_ms: self.times.first_step_started.map_or(0, |from| since(from, at_ms)),
+            total_ms: since(self.submitted_ms, at_ms),
+        }
+    }
+
+    fn entries(&self, ended: bool) -> Vec<StepEntry> {
+        let mut entries = Vec::with_capacity(self.steps.len());
+        for step in self.steps.values() {
+            entries.push(self.step_entry(step, ended));
+            let items = step.named_work().filter(|(id, _)| id.item.is_some());
+            entries.extend(items.map(|(id, work)| self.item_entry(step, id, work, ended)));
+        }
+        entries
+    }
+
+    fn step_entry(&self, step: &Step, ended: bool) -> StepEntry {
+        let mut usage = Usage::NONE;
+        step.work().iter().for_each(|work| usage.add(&work.usage()));
+        let unfinished = matches!(step.state, StepState::Waiting | StepState::Active);
+        let retry = match step.work() {
+            [work] if step.state == StepState::Active => retry_of(work),
+            _ => None,
+        };
+        StepEntry {
+            id: StepKey(StepId::plain(step.spec.id)),
+            revision: step.revision,
+            state: if ended && unfinished { "cancelled" } else { step.state_name() },
+            needs_approval: unfinished && matches!(step.door, Door::Shut | Door::Asked),
+            waits_for: self.wait_of(step).or(retry).filter(|_| !ended),
+            description: step.spec.description.clone(),
+            tools: step.spec.tools.clone(),
+            depends_on: step.spec.dependencies(),
+            attempts: step.attempts(),
+            pool: self.pool(&step.spec),
+            model: step.work().iter().find_map(Work::model).cloned(),
+            output: step.partial_output(),
+            error: step.failure().cloned(),
+            usage,
+            started_ms: step.work().iter().map(|work| work.started_ms).filter(|ms| *ms > 0).min(),
+            ended_ms: step.work().iter().map(|work| work.ended_ms).filter(|ms| *ms > 0).max(),
+        }
+    }
+
+    /// An item shows what is its own, and where it belongs as its step does.
+    fn item_entry(&self, step: &Step, id: StepId, work: &Work, ended: bool) -> StepEntry {
+        StepEntry {
+            id: StepKey(id),
+            revision: step.revision,
+            state: if ended && work.is_open() { "cancelled" } else { work.state_name() },
+            needs_approval: false,
+            waits_for: retry_of(work).filter(|_| !ended),
+            description: String::new(),
+            tools: step.spec.tools.clone(),
+            depends_on: step.spec.dependencies(),
+            attempts: work.attempt,
+            pool: self.pool(&step.spec),
+            model: work.model().cloned(),
+            output: work.output.clone(),
+            error: work.failure.as_deref().cloned(),
+            usage: work.usage(),
+            started_ms: Some(work.started_ms).filter(|ms| *ms > 0),
+            ended_ms: Some(work.ended_ms).filter(|ms| *ms > 0),
+        }
+    }
+}
+
+const fn retry_of(work: &Work) -> Option<Wait> {
+    match work.state {
+        WorkState::Backoff { until_ms } => Some(Wait::Retry { at_ms: until_ms }),
+        _ => None,
+    }
+}

@@ -1,0 +1,4 @@
+//! See `targets.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| planfleet_fuzz::answer(bytes));

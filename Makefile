@@ -1,7 +1,7 @@
 # `make help` lists what there is. Nothing but `make fix` changes a file of the project.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help setup build run test bench fuzz verify fix clean
+.PHONY: help setup build run test sim bench fuzz verify fix clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,11 +18,15 @@ run: setup build ## Do a real job from start to end
 test: setup ## Run every test, on real nats-servers and the real local model
 	cargo nextest run --locked --workspace
 
-TARGET ?= plan
-SECONDS ?= 60
-bench: ## Measure: BENCH=core (the fold and the linter); tables in target/bench
+sim: ## Simulate the fleet under faults: SEEDS=2000 worlds, or the one of SEED=n with its transcript
+	PLANFLEET_SIM_SEEDS=$(SEEDS) PLANFLEET_SIM_SEED=$(SEED) \
+		cargo test --locked -p planfleet --test sim -- --nocapture
+
+bench: ## Measure the fold and the linter: tables in target/bench
 	cargo bench --locked -p planfleet-core --bench core --bench core_memory
 
+TARGET ?= plan
+SECONDS ?= 60
 fuzz: ## Search for inputs that break a promise: TARGET=plan SECONDS=60 (needs cargo-fuzz)
 	@command -v cargo-fuzz >/dev/null || { echo 'cargo-fuzz is missing: cargo install --locked cargo-fuzz' >&2; exit 1; }
 	@mkdir -p tests/fuzz/found/$(TARGET)

@@ -291,6 +291,7 @@ fn panicked(subject: &str) -> Settled {
 /// At least one free slot, and all others that are free just now.
 async fn free_slots(slots: &Arc<Semaphore>, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
     let mut permits = tokio::select! {
+        biased;
         () = stop.cancelled() => return None,
         permit = Arc::clone(slots).acquire_owned() => permit.ok()?,
     };
@@ -308,6 +309,7 @@ async fn extend_while<F: Future<Output = Settled>>(every: Duration, settle: &dyn
     tokio::pin!(job);
     loop {
         tokio::select! {
+            biased;
             settled = &mut job => return settled,
             _ = ticks.tick() => {
                 if let Err(error) = settle.progress().await {

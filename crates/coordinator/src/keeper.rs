@@ -44,6 +44,7 @@ impl Keeper {
                 Err(error) => tracing::warn!(shard = self.shard, %error, "cannot look at the lease"),
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = sleep(LOOK_EVERY) => {}
             }

@@ -48,6 +48,7 @@ impl Membership {
         let mut beat = 0;
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }

@@ -6,6 +6,7 @@
 //! most of its staleness: another may own the shard by then.
 
 mod checkpoint;
+mod ended;
 mod replay;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -24,6 +25,7 @@ use planfleet_proto::{decode::Entry, subjects};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::ended::LatelyEnded;
 use crate::{
     Config,
     emitter::{self, Emitter},
@@ -62,6 +64,8 @@ pub(crate) struct Owner {
     emitter: Emitter,
     /// Runs whose documents are not kept yet.
     finishing: BTreeMap<RunId, Finishing>,
+    /// Runs that have ended lately.
+    ended: LatelyEnded,
     folded_to: u64,
     trimmed_to: u64,
 }
@@ -95,6 +99,7 @@ impl Owner {
             timers: Timers::default(),
             emitter: Emitter::new(bus.clone()),
             finishing: BTreeMap::new(),
+            ended: LatelyEnded::default(),
             folded_to: held.lease.replay_from.saturating_sub(1),
             trimmed_to: 0,
             held,
@@ -220,7 +225,8 @@ impl Owner {
     }
 
     fn fold_record(&mut self, seq: u64, record: Record, commands: &mut Vec<Command>) {
-        let run = record.run.clone();
+        let (run, at_ms) = (record.run.clone(), record.at_ms);
+        self.ended.forget(at_ms);
         let first_seq = self.shard.first_seq(&run).unwrap_or(seq);
         let before = self.shard.len();
         match self.shard.apply(seq, record, commands) {
@@ -232,6 +238,7 @@ impl Owner {
             if let Command::FinishRun(document) = command {
                 let document = Arc::clone(document);
                 self.instruments.run_ended(document.state.as_str());
+                self.ended.note(at_ms, first_seq);
                 self.finishing.insert(run.clone(), Finishing { first_seq, last_seq: seq, document });
             }
         }

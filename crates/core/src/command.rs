@@ -51,7 +51,7 @@ pub enum Command {
 pub struct PlanOrder {
     /// The run.
     pub run: RunId,
-    /// The revision and attempt; its `take` is 0 and set by the planner.
+    /// The revision and attempt; the planner's `take` comes after this one.
     pub draft: Draft,
     /// The task and its envelope.
     pub submission: Arc<Submission>,

@@ -30,7 +30,7 @@ use self::{drafts::Drafting, edges::Edges, step::Step};
 use crate::{
     command::Command,
     document::RunState,
-    id::RunId,
+    id::{RunId, StepId},
     reason::{Cause, End, EndCode},
     record::{Draft, Fact, Gate, Timer},
     task::Submission,
@@ -70,6 +70,9 @@ pub struct Run {
     denied_again: bool,
     /// Nothing is charged before the first model is called, and many runs call none.
     ledger: Option<Box<Ledger>>,
+    /// Attempts of steps that no draft wants any more and that have not reported
+    /// yet: what they use is used all the same.
+    let_go: BTreeSet<(StepId, u32)>,
     revisions: Vec<Revision>,
     times: Times,
 }
@@ -197,6 +200,7 @@ impl Run {
             denied_in: None,
             denied_again: false,
             ledger: None,
+            let_go: BTreeSet::new(),
             // Most runs have one revision; the usual first growth would make room for four.
             revisions: Vec::with_capacity(1),
             times: Times::default(),

@@ -17,7 +17,6 @@ use planfleet_core::{
     usage::{Account, Usage},
 };
 use planfleet_proto::decode;
-use planfleet_runtime::clock;
 use serde_json::Value;
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
@@ -70,7 +69,7 @@ fn span(order: &StepOrder) -> Span {
 }
 
 async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
-    let (started, now_ms) = (Instant::now(), clock::unix_ms());
+    let (started, now_ms) = (Instant::now(), (shared.config.now_ms)());
     if job.deliveries > 1 {
         shared.instruments.redelivery(&shared.config.pool.name);
     }
@@ -78,6 +77,7 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
     let (outcome, started_ms) = match admit(shared, order, job.deliveries, now_ms) {
         Err(failure) => (Err(failure), NOT_BEGUN),
         Ok(limit) => tokio::select! {
+            biased;
             () = job.cancelled.cancelled() => {
                 tracing::info!("cancelled: nobody wants the result any more");
                 return Settled::Done;
@@ -91,7 +91,7 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
         model: spent.model,
         usage: spent.usage,
         started_ms,
-        ended_ms: clock::unix_ms(),
+        ended_ms: (shared.config.now_ms)(),
     };
     let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "succeeded");
     shared.instruments.attempt(&shared.config.pool.name, name, started.elapsed());

@@ -37,6 +37,9 @@ pub struct Config {
     pub turns_max: u32,
     /// How long steps in flight may go on after a stop.
     pub grace: Duration,
+    /// Milliseconds since the Unix epoch, for the times that records carry and for deadlines.
+    /// An argument, so that tests can move it.
+    pub now_ms: fn() -> u64,
 }
 
 /// The models that steps may use, by tier.

@@ -73,7 +73,7 @@ pub(crate) mod tests {
             step: planfleet_core::id::StepId::plain(1),
             attempt: 1,
             revision: 1,
-            pool: String::new(),
+            pool: "".into(),
             spec: Arc::new(spec),
             inputs,
             tenant: "t".into(),

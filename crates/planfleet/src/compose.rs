@@ -19,6 +19,7 @@ use planfleet_llm::{
 use planfleet_planner::Planner;
 use planfleet_proto::subjects::PLAN_POOL;
 use planfleet_runtime::{
+    clock,
     config::{self, Env as _, ModelSettings, ProcessEnv, SecretSource, Settings, Wire},
     tasks::Tasks,
 };
@@ -272,6 +273,7 @@ impl Fleet {
             planning_timeout: Duration::from_secs(own.step_timeout_s),
             deliveries_max: settings.limits.deliveries.into(),
             grace: Duration::from_secs(own.grace_s),
+            now_ms: clock::unix_ms,
         };
         let planner =
             Planner::build(self.bus.clone(), config, self.models.planner.clone(), self.tools.catalog());
@@ -288,6 +290,7 @@ impl Fleet {
                 deliveries_max: settings.limits.deliveries.into(),
                 turns_max: settings.limits.model_turns,
                 grace: Duration::from_secs(own.grace_s),
+                now_ms: clock::unix_ms,
             };
             let models = planfleet_executor::Models {
                 executor: self.models.executor.clone(),

@@ -11,7 +11,6 @@ use planfleet_core::{
 };
 use planfleet_llm::{Called, ChatRequest, ModelHandle};
 use planfleet_proto::decode;
-use planfleet_runtime::clock;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
@@ -52,6 +51,7 @@ async fn planned(shared: &Shared, order: &PlanOrder, job: &Job) -> Settled {
     let kind = if order.situation.is_some() { "replan" } else { "plan" };
     let mut writer = Writer::new(shared, order, job.deliveries);
     let outcome = tokio::select! {
+        biased;
         () = job.cancelled.cancelled() => return Settled::Done,
         outcome = timeout(shared.config.planning_timeout, writer.write(job.deliveries)) => outcome,
     };
@@ -83,13 +83,14 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(shared: &'a Shared, order: &'a PlanOrder, deliveries: u64) -> Self {
         let delivery = u32::try_from(deliveries).unwrap_or(u32::MAX);
-        let take = delivery.saturating_sub(1).saturating_mul(ask::TAKES).saturating_add(1);
+        let takes = delivery.saturating_sub(1).saturating_mul(ask::TAKES).saturating_add(1);
+        let take = order.draft.take.saturating_add(takes);
         Self {
             shared,
             order,
             draft: Draft { take, ..order.draft },
             usage: Usage::NONE,
-            started_ms: clock::unix_ms(),
+            started_ms: (shared.config.now_ms)(),
             published: 0,
         }
     }

@@ -36,6 +36,9 @@ pub struct Config {
     pub deliveries_max: u64,
     /// How long planning in flight may go on after a stop.
     pub grace: Duration,
+    /// Milliseconds since the Unix epoch, for the times that records carry.
+    /// An argument, so that tests can move it.
+    pub now_ms: fn() -> u64,
 }
 
 /// The planner of one process.

@@ -22,7 +22,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 
 use self::{bucket::Bucket, live::Live, stream::Stream};
 use super::{
@@ -43,8 +43,9 @@ struct Inner {
     state: Mutex<State>,
     live: Live,
     /// Rung at every change of a stream or queue. One bell for all: whoever waits
-    /// looks for itself, and tests have few who wait.
-    bell: watch::Sender<()>,
+    /// looks for itself, and tests have few who wait. It wakes them in the order in
+    /// which they came: the same actors on a paused clock do the same every time.
+    bell: Notify,
     clock: Clock,
 }
 
@@ -65,12 +66,19 @@ impl MemoryBroker {
     /// A broker with nothing in it.
     #[must_use]
     pub fn new() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::started_at(millis(since_epoch))
+    }
+
+    /// Likewise, at that time of day, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn started_at(started_ms: u64) -> Self {
         Self {
             inner: Arc::new(Inner {
                 state: Mutex::default(),
                 live: Live::default(),
-                bell: watch::Sender::new(()),
-                clock: Clock::start(),
+                bell: Notify::new(),
+                clock: Clock { started: Instant::now(), started_ms },
             }),
         }
     }
@@ -94,7 +102,7 @@ impl Inner {
         change: impl FnOnce(&mut Stream) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let changed = change(self.state().stream(stream)?);
-        self.bell.send_replace(());
+        self.bell.notify_waiters();
         changed
     }
 
@@ -125,11 +133,6 @@ impl State {
 }
 
 impl Clock {
-    fn start() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_ms: millis(since_epoch) }
-    }
-
     fn now_ms(&self) -> u64 {
         self.started_ms + millis(self.started.elapsed())
     }
@@ -187,7 +190,7 @@ impl Broker for MemoryBroker {
                 return Err(Error::Unreachable(format!("{subject}: no stream takes it")));
             }
         };
-        self.inner.bell.send_replace(());
+        self.inner.bell.notify_waiters();
         Ok(published)
     }
 

@@ -52,13 +52,14 @@ impl Owner {
     }
 
     /// Where a replay has to start: at the first record of the oldest run that
-    /// is active or whose document is not kept yet.
+    /// is active, whose document is not kept yet, or that has just ended.
     fn replay_from(&self) -> u64 {
         let oldest = self
             .shard
             .oldest_seq()
             .into_iter()
             .chain(self.finishing.values().map(|ended| ended.first_seq))
+            .chain(self.ended.oldest_seq())
             .min();
         oldest.unwrap_or(self.folded_to + 1)
     }

@@ -21,9 +21,9 @@ async fn kept(body_bytes_max: usize) -> Ended {
     fleet.append(&run, Fact::StepSucceeded(Box::new(StepSucceeded { attempt: attempt(1, 1), output }))).await;
     fleet.append(&run, Fact::RunCancelRequested { reason: "enough".to_owned() }).await;
     let document = fleet.ended(&run).await;
-    // Its end is acknowledged: a replay starts behind it.
+    // Its end is acknowledged: no owner keeps it again.
     let tail = fleet.bus.journal_tail(0).await.expect("a log");
-    super::until("a checkpoint", async || fleet.lease(0).await.replay_from == tail + 1).await;
+    super::until("a checkpoint", async || fleet.lease(0).await.kept_to == tail).await;
     let ended = fleet.bus.ended(&run).await.expect("an answer").expect("a document");
     assert_eq!((&ended.document, &document["state"]), (&document, &"cancelled".into()));
     ended

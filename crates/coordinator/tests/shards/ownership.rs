@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use planfleet_bus::client::Found;
 use planfleet_coordinator::spread;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{Fleet, STALE, goal, planned, succeeded, until};
 
 /// A look at the lease, and a margin for what the paused clock leaves to chance.
 const LOOKS: Duration = Duration::from_millis(450);
+
+/// How long a run that has ended is remembered, and a moment.
+const MINUTE: Duration = Duration::from_millis(60_100);
 
 async fn shared(fleet: &Fleet, names: &[&str]) {
     let preferred: Vec<&str> = (0..fleet.bus.shards())
@@ -139,11 +142,15 @@ async fn the_replay_starts_later_when_runs_end() {
     fleet.client.cancel(&first, "enough").await.unwrap();
     fleet.ended(&first).await;
     fleet.checkpoint().await;
-    until("a checkpoint", async || fleet.lease(0).await.replay_from == begin + 2).await;
+    assert_eq!(fleet.lease(0).await.replay_from, begin + 1, "a run that has just ended is remembered");
+    sleep(MINUTE).await;
     fleet.client.cancel(&second, "enough").await.unwrap();
     fleet.ended(&second).await;
+    until("a checkpoint", async || fleet.lease(0).await.replay_from == begin + 2).await;
+    sleep(MINUTE).await;
+    fleet.submit("third", planned()).await;
     let tail = fleet.bus.journal_tail(0).await.unwrap();
-    until("a checkpoint", async || fleet.lease(0).await.replay_from == tail + 1).await;
+    until("a checkpoint", async || fleet.lease(0).await.replay_from == tail).await;
 
     a.crash().await;
     let b = fleet.start_alone("b").await;

@@ -93,6 +93,23 @@ async fn a_late_or_second_result_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_submit_repeated_behind_its_run_s_end_starts_nothing_after_a_takeover() {
+    let fleet = Fleet::with_shards(1).await;
+    let a = fleet.start_alone("a").await;
+    let run = fleet.submit("run", planned()).await;
+    for step in 1..=3 {
+        fleet.append(&run, succeeded(step)).await;
+    }
+    fleet.ended(&run).await;
+    fleet.checkpoint().await;
+    fleet.submit("run", planned()).await;
+    a.crash().await;
+    let b = fleet.start_alone("b").await;
+    fleet.checkpoint().await;
+    assert_eq!(b.work(), [] as [String; 0], "the run has ended");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unreadable_record_is_set_aside_once_and_stops_nobody() {
     let fleet = Fleet::with_shards(1).await;
     let a = fleet.start_alone("a").await;

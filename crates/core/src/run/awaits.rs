@@ -28,7 +28,7 @@ impl Run {
             }
             Timer::Replan { revision, attempt } => match &self.phase {
                 Phase::Planning(drafting) | Phase::Replanning(drafting) => {
-                    let failed = drafting.dispatched();
+                    let failed = drafting.draft;
                     drafting.retry_at_ms.is_some()
                         && (failed.revision, failed.attempt + 1) == (revision, attempt)
                 }

@@ -129,6 +129,7 @@ impl Run {
                 self.take_up(step, turn);
             }
         }
+        self.let_drafts_go();
         self.revision = 1;
         self.final_step = final_step;
         self.carry_on(true, turn);

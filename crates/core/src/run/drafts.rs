@@ -19,11 +19,17 @@ use crate::{
     usage::{Account, Usage},
 };
 
+/// A planner whose work was acked away by another's takes as long as planning
+/// takes; then it counts as lost.
+const OUTLIVED_MS: u64 = 60_000;
+
 /// A revision that is being written.
 #[derive(Debug, Clone)]
 pub(super) struct Drafting {
-    /// The newest draft seen; older ones are ignored.
-    draft: Draft,
+    /// The newest draft seen; older ones are ignored. Dispatched again with its
+    /// take: work that was lost counts its deliveries anew, and what comes of it
+    /// must be newer than what there was.
+    pub(super) draft: Draft,
     /// Why it is wanted.
     pub(super) cause: Cause,
     /// The draft's steps so far.
@@ -56,11 +62,6 @@ impl Drafting {
     /// A step that an abandoned draft has started.
     pub(super) fn abandoned(&self, id: u32) -> Option<&Step> {
         self.abandoned.get(&id)
-    }
-
-    /// The draft as it was dispatched, whatever planners have made of it since.
-    pub(super) const fn dispatched(&self) -> Draft {
-        Draft { take: 0, ..self.draft }
     }
 }
 
@@ -106,6 +107,9 @@ impl Run {
     }
 
     pub(super) fn plan_sealed(&mut self, sealed: Box<PlanSealed>, turn: &mut Turn<'_>) -> Result<(), Why> {
+        if self.outlives(sealed.draft, &sealed.usage, turn) {
+            return Ok(());
+        }
         self.enter_draft(sealed.draft)?;
         if self.drafting().is_some_and(|drafting| drafting.sealed.is_some()) {
             return Err(Why::Repeated);
@@ -128,6 +132,9 @@ impl Run {
         usage: &Usage,
         turn: &mut Turn<'_>,
     ) -> Result<(), Why> {
+        if self.outlives(draft, usage, turn) {
+            return Ok(());
+        }
         self.enter_draft(draft)?;
         if self.drafting().is_some_and(|drafting| drafting.retry_at_ms.is_some()) {
             return Err(Why::Repeated);
@@ -148,6 +155,25 @@ impl Run {
             Action::AskPlanner | Action::End => self.planning_came_to_nothing(failure, turn),
         }
         Ok(())
+    }
+
+    /// A draft is over that a later take of the same dispatch has replaced. Its
+    /// planner acks their common work, so that nobody gets it if the later one's
+    /// is lost as well: planning is tried again, unless that one ends in time.
+    fn outlives(&mut self, over: Draft, usage: &Usage, turn: &mut Turn<'_>) -> bool {
+        let Some(drafting) = self.drafting() else {
+            return false;
+        };
+        let draft = drafting.draft;
+        let common = (over.revision, over.attempt) == (draft.revision, draft.attempt);
+        if !common || over.take >= draft.take || drafting.retry_at_ms.is_some() {
+            return false;
+        }
+        let until_ms = turn.at_ms.saturating_add(OUTLIVED_MS);
+        drafting.retry_at_ms = Some(until_ms);
+        charge(&mut self.ledger, Account::Planner, usage);
+        turn.order(self.replan_timer(draft, until_ms));
+        true
     }
 
     /// The planner is out: the run ends for what it wanted mended, or for want of a plan.
@@ -241,11 +267,13 @@ impl Run {
             return Err(Why::Replaced);
         }
         if draft > drafting.draft {
-            drafting.draft = draft;
+            let before = std::mem::replace(&mut drafting.draft, draft);
             drafting.staged.clear();
             drafting.sealed = None;
             drafting.taken_over.clear();
-            drafting.retry_at_ms = None;
+            if draft.attempt > before.attempt {
+                drafting.retry_at_ms = None;
+            }
             if matches!(self.phase, Phase::Planning(_)) {
                 self.abandon_steps();
             }
@@ -294,10 +322,19 @@ impl Run {
             Some(old) if old.spec == spec && old.can_be_resumed() && self.inherits(&spec) => {
                 self.take_over(old, turn);
             }
-            _ => {
+            old => {
+                self.let_go.extend(old.iter().flat_map(Step::awaited));
                 let step = self.new_step(spec, 1).after(attempts_before);
                 self.add_step(step);
             }
+        }
+    }
+
+    /// The first plan is whole: what earlier drafts have started besides is not wanted.
+    pub(super) fn let_drafts_go(&mut self) {
+        let Self { phase, let_go, .. } = self;
+        if let Phase::Planning(drafting) = phase {
+            let_go.extend(drafting.abandoned.values().flat_map(Step::awaited));
         }
     }
 

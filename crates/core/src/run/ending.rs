@@ -99,7 +99,7 @@ impl Run {
             return;
         }
         let writing = matches!(self.phase, Phase::Planning(_) | Phase::Replanning(_));
-        let busy = writing || self.steps.values().any(Step::is_in_flight);
+        let busy = writing || !self.let_go.is_empty() || self.steps.values().any(Step::is_in_flight);
         let document = self.ended_document(state, end, answer, turn.at_ms);
         self.phase = Phase::Ended;
         if busy {

@@ -28,8 +28,8 @@ impl Run {
         self.arm_deadline(out);
         match &self.phase {
             Phase::Planning(drafting) | Phase::Replanning(drafting) => match drafting.retry_at_ms {
-                None => out.push(self.plan_order(drafting.dispatched(), Some(&drafting.cause))),
-                Some(at_ms) => out.push(self.replan_timer(drafting.dispatched(), at_ms)),
+                None => out.push(self.plan_order(drafting.draft, Some(&drafting.cause))),
+                Some(at_ms) => out.push(self.replan_timer(drafting.draft, at_ms)),
             },
             Phase::Approving | Phase::Executing => {}
             Phase::Ended => return,

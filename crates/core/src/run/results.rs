@@ -103,7 +103,11 @@ impl Run {
 
     /// The dispatched work that a report is about; charges its usage.
     fn accept(&mut self, report: &AttemptReport) -> Result<&mut Work, Why> {
-        let Self { steps, phase, ledger, times, .. } = self;
+        let Self { steps, phase, ledger, times, let_go, .. } = self;
+        if let_go.remove(&(report.step, report.attempt)) {
+            report.usage.iter().for_each(|(account, usage)| charge(ledger, *account, usage));
+            return Err(Why::Replaced);
+        }
         let id = report.step.step;
         let step = steps.get_mut(&id).or_else(|| phase.abandoned(id)).ok_or(Why::Illegal)?;
         if !step.spec.has(report.step) {

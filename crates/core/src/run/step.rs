@@ -282,6 +282,12 @@ impl Step {
         self.work().iter().any(Work::is_open)
     }
 
+    /// The attempts that have not reported yet, wanted or not.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = (StepId, u32)> {
+        let awaited = |work: &Work| matches!(work.state, WorkState::Dispatched { .. } | WorkState::Overdue);
+        self.named_work().filter(move |(_, work)| awaited(work)).map(|(id, work)| (id, work.attempt))
+    }
+
     pub(super) const fn state_name(&self) -> &'static str {
         match self.state {
             StepState::Waiting => "waiting",

@@ -7,7 +7,7 @@ use planfleet_core::{
     command::Command,
     document::{RunDocument, StepEntry},
     id::{RunId, StepId},
-    record::{Draft, Fact, Record, Timer},
+    record::{Fact, Record, Timer},
     shard::Shard,
 };
 
@@ -29,8 +29,6 @@ pub(crate) fn name(command: &Command) -> String {
 #[derive(Default)]
 pub(crate) struct Open {
     orders: BTreeMap<String, Command>,
-    /// Planning work that was ever dispatched, by run, revision and attempt.
-    plans: BTreeMap<(RunId, u32, u32), Command>,
 }
 
 impl Open {
@@ -38,14 +36,6 @@ impl Open {
     pub(crate) fn fold(&mut self, record: &Record, accepted: bool, commands: &[Command]) {
         if accepted {
             self.orders.retain(|_, open| !answers(record, open));
-        }
-        let draft = match &record.fact {
-            Fact::StepPlanned { draft, .. } => Some(*draft),
-            Fact::PlanSealed(sealed) => Some(sealed.draft),
-            _ => None,
-        };
-        if let Some(draft) = draft.filter(|_| accepted) {
-            self.taken_up_again(&record.run, draft);
         }
         // What a paused run has put off is made up for without its timer.
         self.orders.retain(|_, open| !commands.iter().any(|command| makes_up_for(command, open)));
@@ -60,23 +50,14 @@ impl Open {
                         // Armed anew, for another time.
                         self.orders.retain(|_, open| !is_timer(open, run, *timer));
                     }
-                    if let Command::DispatchPlan(order) = command {
-                        let Draft { revision, attempt, .. } = order.draft;
-                        self.plans.insert((order.run.clone(), revision, attempt), command.clone());
+                    if let Command::ArmTimer { run, timer: Timer::Replan { .. }, .. } = command {
+                        // Whatever the planner said: its work has left the queue.
+                        let planning = |open: &Command| matches!(open, Command::DispatchPlan(_));
+                        self.orders.retain(|_, open| run_of(open) != run || !planning(open));
                     }
                     self.orders.insert(name(command), command.clone());
                 }
             }
-        }
-    }
-
-    /// A planner writes for work that another one has given up: no other attempt is needed.
-    fn taken_up_again(&mut self, run: &RunId, draft: Draft) {
-        let Draft { revision, attempt, .. } = draft;
-        if let Some(command) = self.plans.get(&(run.clone(), revision, attempt)) {
-            self.orders.insert(name(command), command.clone());
-            let next = Timer::Replan { revision, attempt: attempt + 1 };
-            self.orders.retain(|_, open| !is_timer(open, run, next));
         }
     }
 

@@ -31,7 +31,7 @@ use planfleet_core::{
 };
 use planfleet_executor::{Config, Executor, Models};
 use planfleet_proto::{decode::Entry, subjects};
-use planfleet_runtime::tasks::Tasks;
+use planfleet_runtime::{clock, tasks::Tasks};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -109,6 +109,7 @@ impl Bench {
             deliveries_max: 3,
             turns_max: TURNS_MAX,
             grace: Duration::from_secs(1),
+            now_ms: clock::unix_ms,
         };
         let registry = Arc::new(tools::registry(&self.calls));
         let executor = Executor::build(self.bus.clone(), config, models, registry);

@@ -28,7 +28,7 @@ use planfleet_core::{
 };
 use planfleet_planner::{Config, Planner};
 use planfleet_proto::{decode::Entry, subjects};
-use planfleet_runtime::tasks::Tasks;
+use planfleet_runtime::{clock, tasks::Tasks};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +77,7 @@ impl Desk {
             planning_timeout: Duration::from_secs(120),
             deliveries_max: 3,
             grace: Duration::from_secs(1),
+            now_ms: clock::unix_ms,
         };
         let handle = model.map(Script::handle);
         let planner = Planner::build(self.bus.clone(), config, handle, catalog());

@@ -8,7 +8,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 use tokio::{
-    sync::watch,
+    sync::futures::Notified,
     time::{Instant, timeout_at},
 };
 
@@ -24,7 +24,6 @@ pub(super) fn pull(
     expires: Duration,
 ) -> BoxStream<'static, Result<Delivery, Error>> {
     let pull = Pull {
-        bell: broker.bell.subscribe(),
         broker,
         stream: stream.to_owned(),
         consumer: consumer.to_owned(),
@@ -46,34 +45,27 @@ pub(super) fn read_log(
     stream: &str,
     from_seq: u64,
 ) -> BoxStream<'static, Result<LogEntry, Error>> {
-    let reader = (broker.bell.subscribe(), broker, stream.to_owned(), from_seq);
-    stream::unfold(reader, |(mut bell, broker, stream, from_seq)| async move {
-        let entry = next_entry(&mut bell, &broker, &stream, from_seq).await;
+    let reader = (broker, stream.to_owned(), from_seq);
+    stream::unfold(reader, |(broker, stream, from_seq)| async move {
+        let entry = next_entry(&broker, &stream, from_seq).await;
         let next = entry.as_ref().map_or(from_seq, |entry| entry.seq + 1);
-        Some((entry, (bell, broker, stream, next)))
+        Some((entry, (broker, stream, next)))
     })
     .boxed()
 }
 
-async fn next_entry(
-    bell: &mut watch::Receiver<()>,
-    broker: &Inner,
-    stream: &str,
-    from_seq: u64,
-) -> Result<LogEntry, Error> {
+async fn next_entry(broker: &Inner, stream: &str, from_seq: u64) -> Result<LogEntry, Error> {
     loop {
         // Before looking, so that a change while we look rings for the next round.
-        bell.mark_unchanged();
+        let rung = broker.bell.notified();
         if let Some(entry) = broker.look(stream, |stream| stream.entry_from(from_seq))? {
             return Ok(entry);
         }
-        // Fails only without a broker, and we hold it.
-        let _ = bell.changed().await;
+        rung.await;
     }
 }
 
 struct Pull {
-    bell: watch::Receiver<()>,
     broker: Arc<Inner>,
     stream: String,
     consumer: String,
@@ -84,7 +76,7 @@ struct Pull {
 impl Pull {
     async fn next(&mut self) -> Option<Result<Delivery, Error>> {
         while self.left > 0 {
-            self.bell.mark_unchanged();
+            let rung = self.broker.bell.notified();
             let now = Instant::now();
             match self.take(now) {
                 Ok(Some(delivery)) => {
@@ -92,7 +84,7 @@ impl Pull {
                     return Some(Ok(delivery));
                 }
                 Ok(None) if now >= self.until => return None,
-                Ok(None) => self.wait().await,
+                Ok(None) => self.wait(rung).await,
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -117,10 +109,10 @@ impl Pull {
     }
 
     /// Waits for a change, for an ack wait to be over, or for the end of the pull.
-    async fn wait(&mut self) {
+    async fn wait(&self, rung: Notified<'_>) {
         let wake = self.next_expiry().map_or(self.until, |expiry| expiry.min(self.until));
         // Either way we look again.
-        let _ = timeout_at(wake, self.bell.changed()).await;
+        let _ = timeout_at(wake, rung).await;
     }
 
     fn next_expiry(&self) -> Option<Instant> {

@@ -2,6 +2,7 @@
 //! is the median of five rounds with the least and the most beside it.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark talks to people and may stop")]
+#![allow(clippy::disallowed_types, reason = "the core has no clock; a benchmark is one")]
 
 #[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod workload;

@@ -218,7 +218,6 @@ fn submission(plan: Option<Plan>) -> Submission {
             priority: Priority::High,
             tenant: Some("acme".to_owned()),
             labels: BTreeMap::from([("team".to_owned(), "books".to_owned())]),
-            ..Brief::default()
         },
         envelope: envelope(&effects),
         plan: plan.map(Arc::new),

@@ -151,6 +151,16 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
+/// How deeply a value is nested: 0 for a number or a text, 1 for a flat list.
+#[must_use]
+pub fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// What people read of a value: a string as itself, anything else as compact JSON.
 #[must_use]
 pub fn plain_text(value: &Value) -> String {
@@ -189,6 +199,12 @@ mod tests {
         assert!(parse_strict(&nested(DEPTH_MAX)).is_ok());
         let error = parse_strict(&nested(DEPTH_MAX + 1)).unwrap_err().to_string();
         assert!(error.contains("deeper than 64"), "{error}");
+    }
+
+    #[test]
+    fn depth_counts_levels() {
+        let of = |text: &str| depth(&parse_strict(text).unwrap());
+        assert_eq!((of("1"), of("[]"), of(r#"{"a": [1, [2]]}"#)), (0, 1, 3));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use planfleet_core::{
     command::StepOrder,
     criteria::{Check, Unmet},
     failure::{Failure, FailureClass},
-    json::Json,
+    json::{self, Json},
     plan::StepKind,
     record::{AttemptReport, Fact, StepFailed, StepSucceeded},
     usage::{Account, Usage},
@@ -85,6 +85,7 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
             outcome = begin(shared, order, limit, &mut spent) => (outcome, now_ms),
         },
     };
+    let outcome = outcome.and_then(readable);
     let report = AttemptReport {
         step: order.step,
         attempt: order.attempt,
@@ -96,6 +97,16 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
     let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "succeeded");
     shared.instruments.attempt(&shared.config.pool.name, name, started.elapsed());
     record(shared, order, outcome, report).await
+}
+
+/// Whoever reads the log has to be able to read the output.
+fn readable(output: Value) -> Result<Value, Failure> {
+    let depth = json::depth(&output);
+    if depth <= json::DEPTH_MAX {
+        return Ok(output);
+    }
+    let message = format!("the output is nested {depth} levels deep; at most {} are kept", json::DEPTH_MAX);
+    Err(Failure::new(FailureClass::ToolError, message))
 }
 
 /// The outcome is in the log before the step leaves the queue.
@@ -195,5 +206,5 @@ pub(crate) fn invalid_output(unmet: &[Unmet], output: &Value) -> Failure {
         criterion: unmet.first().map(|unmet| unmet.criterion.clone()),
         ..Failure::new(FailureClass::InvalidOutput, message)
     };
-    failure.with_seen(&planfleet_core::json::plain_text(output))
+    failure.with_seen(&json::plain_text(output))
 }

@@ -59,3 +59,14 @@ async fn a_busy_tool_says_when_to_come_back() {
     let failure = bench.carry_out(tool_step("busy", vec![literal("text", "x")])).await.failure();
     assert_eq!((failure.class, failure.retry_after_ms), (FailureClass::Transient, Some(9_000)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_output_that_no_reader_of_the_log_would_take_fails_its_step() {
+    let mut bench = Bench::with(Models::default()).await;
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let ended = bench.carry_out(tool_step("value", vec![literal("text", &nested(64))])).await;
+    assert!(ended.outcome.is_ok());
+    let failure = bench.carry_out(tool_step("value", vec![literal("text", &nested(65))])).await.failure();
+    assert_eq!(failure.class, FailureClass::ToolError);
+    assert_eq!(failure.message, "the output is nested 65 levels deep; at most 64 are kept");
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use planfleet_core::failure::{FailureClass, trim_chars};
+use planfleet_core::json::{DEPTH_MAX, depth};
 use planfleet_core::tool::{Effect, ToolSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -133,8 +134,10 @@ fn text(fetched: &Fetched) -> Result<String, ToolError> {
 }
 
 /// Many servers send JSON as plain text, so the text decides and not its label.
+/// What is nested deeper than an output may be stays text.
 fn json_of(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or(Value::Null)
+    let value = serde_json::from_str(text).ok();
+    value.filter(|value| depth(value) < DEPTH_MAX).unwrap_or(Value::Null)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::{
 pub enum RunState {
     /// Its first plan is being written.
     Planning,
-    /// A person has to approve its plan or a step before anything goes on.
+    /// A person has to approve its newest revision, or the only steps that are left.
     AwaitingApproval,
     /// Its plan is being carried out.
     Executing,
@@ -90,6 +90,8 @@ pub struct RunDocument {
     pub paused: Option<String>,
     /// What waits for a person.
     pub approvals: Vec<Gate>,
+    /// The revision that is being written, if one is.
+    pub planning: Option<PlanningNote>,
     /// Every plan revision.
     pub revisions: Vec<RevisionNote>,
     /// The step whose output is the answer.
@@ -113,6 +115,25 @@ impl RunDocument {
     pub fn reason(&self) -> Option<&str> {
         self.end.as_ref().map(|end| end.message.as_str()).filter(|message| !message.is_empty())
     }
+}
+
+/// A revision that is being written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanningNote {
+    /// Its number.
+    pub revision: u32,
+    /// Which try it is, from 1.
+    pub attempt: u32,
+    /// Why it is wanted.
+    pub cause: Cause,
+    /// When the next try is made, unless this one comes to its end before; RFC 3339 in JSON.
+    #[serde(rename = "retry_at", serialize_with = "rfc3339_or_null")]
+    pub retry_at_ms: Option<u64>,
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+fn rfc3339_or_null<S: Serializer>(at_ms: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    at_ms.map(rfc3339).serialize(serializer)
 }
 
 /// What one revision changed.
@@ -207,7 +228,7 @@ pub fn rfc3339(at_ms: u64) -> String {
 
 impl Serialize for RunDocument {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut doc = serializer.serialize_struct("RunDocument", 17)?;
+        let mut doc = serializer.serialize_struct("RunDocument", 18)?;
         doc.serialize_field("run_id", &self.run_id)?;
         doc.serialize_field("custom_id", &self.custom_id)?;
         doc.serialize_field("tenant", &self.tenant)?;
@@ -219,6 +240,7 @@ impl Serialize for RunDocument {
         doc.serialize_field("end", &self.end)?;
         doc.serialize_field("paused", &self.paused)?;
         doc.serialize_field("approvals", &self.approvals)?;
+        doc.serialize_field("planning", &self.planning)?;
         doc.serialize_field("revisions", &self.revisions)?;
         doc.serialize_field("final", &self.final_step)?;
         doc.serialize_field("steps", &self.steps)?;

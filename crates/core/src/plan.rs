@@ -247,6 +247,7 @@ impl PlanStep {
     /// refuse a revision that only repeats what has just failed.
     #[must_use]
     pub fn same_work(&self, other: &Self) -> bool {
+        let item_name = |step: &Self| step.for_each.as_ref().map(|each| each.item_name().to_owned());
         let literals = |step: &Self| -> Vec<(String, Option<String>, Option<String>)> {
             step.inputs.iter().map(|i| (i.name.clone(), i.value.clone(), i.path.clone())).collect()
         };
@@ -256,7 +257,8 @@ impl PlanStep {
             && self.tier == other.tier
             && self.timeout_s == other.timeout_s
             && self.success_criteria == other.success_criteria
-            && self.for_each.is_some() == other.for_each.is_some()
+            && self.expected_output == other.expected_output
+            && item_name(self) == item_name(other)
             && literals(self) == literals(other)
     }
 }

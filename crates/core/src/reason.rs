@@ -106,7 +106,7 @@ pub enum EndCode {
     NoReview,
     /// A step failed, and there is no goal to plan for.
     NoGoal,
-    /// A step failed, or the plan was rejected, and all replans are used.
+    /// A step failed, and all replans are used.
     ReplansUsed,
     /// The plan asked again for what its envelope or a person denies.
     DeniedAgain,

@@ -64,17 +64,23 @@ pub struct Run {
     /// Steps that have finished since the planner looked last, where it wants to see each.
     unreviewed: Vec<u32>,
     replans: u32,
-    /// The revision whose plan was first told that something is denied.
-    denied_in: Option<u32>,
-    /// A later revision asked for such a thing again.
-    denied_again: bool,
+    /// The first revision whose planner was told that something is denied.
+    told_in: Option<u32>,
     /// Nothing is charged before the first model is called, and many runs call none.
     ledger: Option<Box<Ledger>>,
-    /// Attempts of steps that no draft wants any more and that have not reported
-    /// yet: what they use is used all the same.
-    let_go: BTreeSet<(StepId, u32)>,
+    /// Runs whose planners do not get lost have none to speak of.
+    strays: Option<Box<Strays>>,
     revisions: Vec<Revision>,
     times: Times,
+}
+
+/// Reports that are nothing to go on with, and cost something all the same.
+#[derive(Debug, Clone, Default)]
+struct Strays {
+    /// Attempts of steps that no draft wants any more and that have not reported yet.
+    attempts: BTreeSet<(StepId, u32)>,
+    /// Drafts whose end was reported: each is charged once.
+    drafts: BTreeSet<Draft>,
 }
 
 /// When things happened, in milliseconds since the Unix epoch, 0 before they
@@ -197,10 +203,9 @@ impl Run {
             failed: BTreeSet::new(),
             unreviewed: Vec::new(),
             replans: 0,
-            denied_in: None,
-            denied_again: false,
+            told_in: None,
             ledger: None,
-            let_go: BTreeSet::new(),
+            strays: None,
             // Most runs have one revision; the usual first growth would make room for four.
             revisions: Vec::with_capacity(1),
             times: Times::default(),
@@ -242,15 +247,14 @@ impl Run {
             // Results count whatever the planner is doing.
             (_, Fact::StepSucceeded(success)) => self.step_succeeded(*success, turn),
             (_, Fact::StepFailed(failed)) => self.step_failed(*failed, turn),
-            // Planners write while there is something to write.
+            // Planners write while there is something to write; what they report
+            // of drafts that nobody wants any more is charged.
+            (_, Fact::PlanSealed(sealed)) => self.plan_sealed(sealed, turn),
+            (_, Fact::PlanFailed { draft, failure, usage }) => {
+                self.plan_failed(draft, &failure, &usage, turn)
+            }
             (Phase::Planning(_) | Phase::Replanning(_), Fact::StepPlanned { draft, step }) => {
                 self.step_planned(draft, Arc::from(step), turn)
-            }
-            (Phase::Planning(_) | Phase::Replanning(_), Fact::PlanSealed(sealed)) => {
-                self.plan_sealed(sealed, turn)
-            }
-            (Phase::Planning(_) | Phase::Replanning(_), Fact::PlanFailed { draft, failure, usage }) => {
-                self.plan_failed(draft, &failure, &usage, turn)
             }
             (
                 Phase::Planning(_) | Phase::Replanning(_),
@@ -258,10 +262,7 @@ impl Run {
             ) => self.retry_planning(revision, attempt, turn),
             (
                 Phase::Approving | Phase::Executing,
-                Fact::StepPlanned { .. }
-                | Fact::PlanSealed(_)
-                | Fact::PlanFailed { .. }
-                | Fact::TimerFired(Timer::Replan { .. }),
+                Fact::StepPlanned { .. } | Fact::TimerFired(Timer::Replan { .. }),
             ) => Err(Why::Replaced),
             // People decide about whole plans, or about single steps of them.
             (Phase::Planning(_), Fact::ApprovalDecided(_)) => Err(Why::Illegal),
@@ -308,6 +309,12 @@ impl Run {
     /// The current revision is whole: steps with side effects may start.
     const fn sealed(&self) -> bool {
         self.revision > 0
+    }
+
+    /// Why a record about a step that is not there changes nothing: it was, in an
+    /// earlier draft, or it never was.
+    const fn unknown_step(&self, id: u32) -> Why {
+        if id <= self.highest_id { Why::Replaced } else { Why::Illegal }
     }
 
     /// What was used so far, by account.

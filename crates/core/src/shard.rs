@@ -19,8 +19,9 @@ use crate::{
 };
 
 /// A repeated submit comes within the half minute for which a publisher tries
-/// again; this leaves ample room for a slow broker.
-const ENDED_REMEMBERED_MS: u64 = 600_000;
+/// again; this is twice that. A replay has to start before the runs that ended in
+/// it, so that a new owner knows the same.
+pub const ENDED_REMEMBERED_MS: u64 = 60_000;
 
 /// Bound on memory, whatever the rate at which runs end.
 const ENDED_REMEMBERED_MAX: usize = 100_000;

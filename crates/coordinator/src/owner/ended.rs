@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-/// Twice the half minute for which a publisher tries again. Each second of it is
-/// a second of log that a takeover reads.
-const REMEMBERED_MS: u64 = 60_000;
+use planfleet_core::shard::ENDED_REMEMBERED_MS;
 
 /// The first records of runs that have ended lately, by the log's own time.
 #[derive(Debug, Default)]
@@ -24,7 +22,7 @@ impl LatelyEnded {
     /// Forgets those of which nothing more can come.
     pub(super) fn forget(&mut self, now_ms: u64) {
         while let Some((at_ms, first_seq)) = self.by_time.front().copied() {
-            if at_ms.saturating_add(REMEMBERED_MS) > now_ms {
+            if at_ms.saturating_add(ENDED_REMEMBERED_MS) > now_ms {
                 return;
             }
             self.by_time.pop_front();

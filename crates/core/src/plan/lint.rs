@@ -212,10 +212,12 @@ fn edges(
 }
 
 fn inputs(step: &PlanStep, faults: &mut Vec<Fault>) {
-    let mut seen = BTreeSet::new();
+    // An item and its position are inputs by these names already.
+    let of_item = step.for_each.iter().flat_map(|each| [each.item_name(), "index"]);
+    let mut seen: BTreeSet<&str> = of_item.collect();
     for input in &step.inputs {
         if input.name.is_empty() || !seen.insert(input.name.as_str()) {
-            let message = format!("input {:?} is named twice or not at all", input.name);
+            let message = format!("input {:?} is named twice (a for_each gives \"item\", or its \"as\", and \"index\" by itself) or not at all", input.name);
             faults.push(Fault::new(Code::BadInput, Some(step.id), message));
         }
         let problem = match (&input.value, input.from_step) {

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Plan, PlanStep,
     lint::{self, Code, Existing, Fault},
+    order,
 };
 use crate::{
     command::{Situation, StepStanding},
@@ -109,16 +110,15 @@ pub fn dropped(situation: &Situation, named: &[u32]) -> BTreeSet<u32> {
     dropped
 }
 
-/// Loop guard: the same work again, however renumbered.
+/// Loop guard: the same work again, however renumbered and in whatever order. What
+/// the planner wanted gone counts as gone, also where it has finished meanwhile:
+/// the answer is measured by what its planner saw.
 fn repeats(situation: &Situation, change: &Change<'_>, dropped: &BTreeSet<u32>) -> bool {
-    let gone: Vec<&PlanStep> = situation
-        .steps
-        .iter()
-        .filter(|standing| dropped.contains(&standing.step.id))
-        .map(|standing| standing.step.as_ref())
-        .collect();
-    let renumbered: BTreeMap<u32, u32> =
-        change.steps.iter().zip(&gone).map(|(new, old)| (new.id, old.id)).collect();
+    let is_gone = |id: &u32| dropped.contains(id) || change.drop.contains(id);
+    let standings = situation.steps.iter().filter(|standing| is_gone(&standing.step.id));
+    let gone = order::by_dependency(standings.map(|standing| Arc::clone(&standing.step)).collect());
+    let new = order::by_dependency(change.steps.to_vec());
+    let renumbered: BTreeMap<u32, u32> = new.iter().zip(&gone).map(|(new, old)| (new.id, old.id)).collect();
     let in_old_terms = |id: u32| renumbered.get(&id).copied().unwrap_or(id);
     let same_edges = |new: &PlanStep, old: &PlanStep| {
         let mut on: Vec<u32> = new.dependencies().into_iter().map(in_old_terms).collect();
@@ -126,9 +126,9 @@ fn repeats(situation: &Situation, change: &Change<'_>, dropped: &BTreeSet<u32>) 
         let references = new.references().map(|(from, path)| (in_old_terms(from), path));
         on == old.dependencies() && references.eq(old.references())
     };
-    !change.steps.is_empty()
-        && change.steps.len() == gone.len()
-        && change.steps.iter().zip(gone).all(|(new, old)| new.same_work(old) && same_edges(new, old))
+    !new.is_empty()
+        && new.len() == gone.len()
+        && new.iter().zip(&gone).all(|(new, old)| new.same_work(old) && same_edges(new, old))
 }
 
 #[cfg(test)]

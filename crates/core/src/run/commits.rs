@@ -72,9 +72,15 @@ impl Run {
 
     /// Commits a draft, once all of its steps are here.
     pub(super) fn seal(&mut self, sealed: Box<PlanSealed>, turn: &mut Turn<'_>) {
+        let steps_max = self.submission.envelope.steps_max;
         let Some(drafting) = self.drafting() else {
             return;
         };
+        if sealed.steps > steps_max {
+            let message = format!("{} steps are more than the {steps_max} allowed", sealed.steps);
+            self.planning_came_to_nothing(&Failure::new(FailureClass::InvalidOutput, message), turn);
+            return;
+        }
         if drafting.staged.len() < sealed.steps as usize {
             drafting.sealed = Some(sealed);
             return;

@@ -15,7 +15,7 @@ use crate::{
     plan::PlanStep,
     policy::{self, Action},
     reason::{Cause, End, EndCode},
-    record::{Draft, PlanSealed},
+    record::{Decision, Draft, PlanSealed},
     usage::{Account, Usage},
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Drafting {
     abandoned: BTreeMap<u32, Step>,
     /// Steps of the draft just before that this one goes on with.
     taken_over: BTreeSet<u32>,
-    /// When planning is tried again after a failure.
+    /// When planning is tried again, unless this draft comes to its end before.
     pub(super) retry_at_ms: Option<u64>,
 }
 
@@ -107,21 +107,17 @@ impl Run {
     }
 
     pub(super) fn plan_sealed(&mut self, sealed: Box<PlanSealed>, turn: &mut Turn<'_>) -> Result<(), Why> {
-        if self.outlives(sealed.draft, &sealed.usage, turn) {
+        if !self.draft_is_over(sealed.draft, &sealed.usage, turn)? {
             return Ok(());
         }
-        self.enter_draft(sealed.draft)?;
-        if self.drafting().is_some_and(|drafting| drafting.sealed.is_some()) {
-            return Err(Why::Repeated);
-        }
-        charge(&mut self.ledger, Account::Planner, &sealed.usage);
         let known = self.times.planner_started;
         self.times.planner_started = if known == 0 { sealed.started_ms } else { known };
         self.times.planning_ms += turn.at_ms.saturating_sub(sealed.started_ms);
-        if self.end_over_budget(turn) {
-            return Ok(());
+        // An answer that passes the budget is paid for, and it is the answer.
+        let answers = matches!(sealed.decision, Decision::Finish { .. });
+        if answers || !self.end_over_budget(turn) {
+            self.seal(sealed, turn);
         }
-        self.seal(sealed, turn);
         Ok(())
     }
 
@@ -132,35 +128,46 @@ impl Run {
         usage: &Usage,
         turn: &mut Turn<'_>,
     ) -> Result<(), Why> {
-        if self.outlives(draft, usage, turn) {
-            return Ok(());
-        }
-        self.enter_draft(draft)?;
-        if self.drafting().is_some_and(|drafting| drafting.retry_at_ms.is_some()) {
-            return Err(Why::Repeated);
-        }
-        charge(&mut self.ledger, Account::Planner, usage);
-        if self.end_over_budget(turn) {
+        if !self.draft_is_over(draft, usage, turn)? || self.end_over_budget(turn) {
             return Ok(());
         }
         let attempts_max = self.submission.envelope.attempts_max;
         match policy::on_plan_failure(failure, draft.attempt, attempts_max) {
             Action::Retry { delay_ms } => {
-                let at = turn.at_ms.saturating_add(delay_ms);
+                let at_ms = turn.at_ms.saturating_add(delay_ms);
                 if let Some(drafting) = self.drafting() {
-                    drafting.retry_at_ms = Some(at);
+                    drafting.retry_at_ms = Some(at_ms);
                 }
-                turn.order(self.replan_timer(draft, at));
+                turn.order(self.replan_timer(draft, at_ms));
             }
             Action::AskPlanner | Action::End => self.planning_came_to_nothing(failure, turn),
         }
         Ok(())
     }
 
+    /// A planner has reported the end of a draft: what it has used counts, once,
+    /// whatever has become of the draft. True if it is the current one; false if
+    /// it is not, and something followed from it all the same.
+    fn draft_is_over(&mut self, draft: Draft, usage: &Usage, turn: &mut Turn<'_>) -> Result<bool, Why> {
+        let entered = self.enter_draft(draft);
+        if entered == Err(Why::Illegal) {
+            return Err(Why::Illegal);
+        }
+        if !self.strays.get_or_insert_default().drafts.insert(draft) {
+            return Err(Why::Repeated);
+        }
+        charge(&mut self.ledger, Account::Planner, usage);
+        match entered {
+            Ok(()) => Ok(true),
+            Err(_) if self.end_over_budget(turn) || self.note_outlived(draft, turn) => Ok(false),
+            Err(why) => Err(why),
+        }
+    }
+
     /// A draft is over that a later take of the same dispatch has replaced. Its
     /// planner acks their common work, so that nobody gets it if the later one's
     /// is lost as well: planning is tried again, unless that one ends in time.
-    fn outlives(&mut self, over: Draft, usage: &Usage, turn: &mut Turn<'_>) -> bool {
+    fn note_outlived(&mut self, over: Draft, turn: &mut Turn<'_>) -> bool {
         let Some(drafting) = self.drafting() else {
             return false;
         };
@@ -169,19 +176,23 @@ impl Run {
         if !common || over.take >= draft.take || drafting.retry_at_ms.is_some() {
             return false;
         }
-        let until_ms = turn.at_ms.saturating_add(OUTLIVED_MS);
-        drafting.retry_at_ms = Some(until_ms);
-        charge(&mut self.ledger, Account::Planner, usage);
-        turn.order(self.replan_timer(draft, until_ms));
+        let at_ms = turn.at_ms.saturating_add(OUTLIVED_MS);
+        drafting.retry_at_ms = Some(at_ms);
+        turn.order(self.replan_timer(draft, at_ms));
         true
     }
 
     /// The planner is out: the run ends for what it wanted mended, or for want of a plan.
     pub(super) fn planning_came_to_nothing(&mut self, failure: &Failure, turn: &mut Turn<'_>) {
         let first = self.first_failure();
-        let message = match &first {
-            Some((_, _, of_step)) => format!("{of_step}\nreplanning failed: {failure}"),
-            None => format!("planning failed: {failure}"),
+        let rejected = self.drafting().and_then(|drafting| match &drafting.cause {
+            Cause::Rejected { reason } => Some(reason.clone()),
+            _ => None,
+        });
+        let message = match (&rejected, &first) {
+            (Some(reason), _) => format!("the plan was rejected: {reason}\nreplanning failed: {failure}"),
+            (None, Some((_, _, of_step))) => format!("{of_step}\nreplanning failed: {failure}"),
+            (None, None) => format!("planning failed: {failure}"),
         };
         let step = first.map(|(step, ..)| step);
         let end = End { step, class: Some(failure.class), ..End::new(EndCode::PlanningFailed, message) };
@@ -206,8 +217,13 @@ impl Run {
             return Err(Why::Paused);
         }
         drafting.retry_at_ms = None;
+        if attempt > self.submission.envelope.attempts_max {
+            let message = format!("dispatched {} times, and lost with its planner each time", attempt - 1);
+            self.planning_came_to_nothing(&Failure::new(FailureClass::Lost, message), turn);
+            return Ok(());
+        }
         let draft = Draft { revision, attempt, take: 0 };
-        self.enter_draft(draft)?;
+        self.begin_draft(draft);
         // What has failed meanwhile goes along; after another question it is shown next.
         let failed = self.failure_cause();
         let cause = self.drafting().map(|drafting| {
@@ -249,6 +265,9 @@ impl Run {
         }
         self.unreviewed.clear();
         let draft = Draft { revision: self.revision + 1, attempt: 1, take: 0 };
+        if self.denied().next().is_some() {
+            self.told_in.get_or_insert(draft.revision);
+        }
         turn.order(self.plan_order(draft, Some(&cause)));
         self.phase = Phase::Replanning(Box::new(Drafting::new(draft, cause)));
     }
@@ -260,25 +279,37 @@ impl Run {
         }
     }
 
-    /// Accepts records of the current draft, gives way to a newer one, refuses an older.
+    /// Accepts records of the current draft, gives way to a newer take of the same
+    /// dispatch, refuses an older. A dispatch that was never made has no records.
     fn enter_draft(&mut self, draft: Draft) -> Result<(), Why> {
-        let drafting = self.drafting().ok_or(Why::Replaced)?;
-        if draft.revision != drafting.draft.revision || draft < drafting.draft {
+        let known = self.drafting().ok_or(Why::Replaced)?.draft;
+        if (draft.revision, draft.attempt) > (known.revision, known.attempt) {
+            return Err(Why::Illegal);
+        }
+        if draft < known {
             return Err(Why::Replaced);
         }
-        if draft > drafting.draft {
-            let before = std::mem::replace(&mut drafting.draft, draft);
-            drafting.staged.clear();
-            drafting.sealed = None;
-            drafting.taken_over.clear();
-            if draft.attempt > before.attempt {
-                drafting.retry_at_ms = None;
-            }
-            if matches!(self.phase, Phase::Planning(_)) {
-                self.abandon_steps();
-            }
+        if draft > known {
+            self.begin_draft(draft);
         }
         Ok(())
+    }
+
+    fn begin_draft(&mut self, draft: Draft) {
+        let Some(drafting) = self.drafting() else {
+            return;
+        };
+        if draft.attempt > drafting.draft.attempt {
+            // Another take's timer goes on: this one may be lost as well.
+            drafting.retry_at_ms = None;
+        }
+        drafting.draft = draft;
+        drafting.staged.clear();
+        drafting.sealed = None;
+        drafting.taken_over.clear();
+        if matches!(self.phase, Phase::Planning(_)) {
+            self.abandon_steps();
+        }
     }
 
     /// A newer draft of the first plan begins: what the older one started is kept
@@ -323,7 +354,7 @@ impl Run {
                 self.take_over(old, turn);
             }
             old => {
-                self.let_go.extend(old.iter().flat_map(Step::awaited));
+                self.let_go(old.iter());
                 let step = self.new_step(spec, 1).after(attempts_before);
                 self.add_step(step);
             }
@@ -332,9 +363,17 @@ impl Run {
 
     /// The first plan is whole: what earlier drafts have started besides is not wanted.
     pub(super) fn let_drafts_go(&mut self) {
-        let Self { phase, let_go, .. } = self;
-        if let Phase::Planning(drafting) = phase {
-            let_go.extend(drafting.abandoned.values().flat_map(Step::awaited));
+        if let Phase::Planning(drafting) = &mut self.phase {
+            let abandoned = std::mem::take(&mut drafting.abandoned);
+            self.let_go(abandoned.values());
+        }
+    }
+
+    /// Nobody wants these steps any more; what their attempts use is used all the same.
+    fn let_go<'a>(&mut self, steps: impl Iterator<Item = &'a Step>) {
+        let awaited: Vec<_> = steps.flat_map(Step::awaited).collect();
+        if !awaited.is_empty() {
+            self.strays.get_or_insert_default().attempts.extend(awaited);
         }
     }
 
@@ -358,7 +397,8 @@ impl Run {
         match state {
             StepState::Failed => self.note_failure(id),
             StepState::Active => self.dispatch_again(id, turn.out),
-            StepState::Waiting | StepState::Succeeded | StepState::Dropped => {}
+            StepState::Succeeded => self.note_finished(id),
+            StepState::Waiting | StepState::Dropped => {}
         }
         if let Some(drafting) = self.drafting() {
             drafting.taken_over.insert(id);

@@ -74,12 +74,23 @@ impl Run {
             Some((EndCode::NoGoal, " (the task has no goal to replan for)".to_owned()))
         } else if self.replans >= envelope.replans_max {
             Some((EndCode::ReplansUsed, format!(" (all {} replans are used)", envelope.replans_max)))
-        } else if self.denied_again {
+        } else if self.denied_again() {
             let message = " (the plan asked again for what was denied)".to_owned();
             Some((EndCode::DeniedAgain, message))
         } else {
             None
         }
+    }
+
+    /// A plan asks for what is denied although its planner had been told.
+    fn denied_again(&self) -> bool {
+        self.denied().any(|step| self.told_in.is_some_and(|told| step.revision >= told))
+    }
+
+    /// The failed steps that were denied.
+    pub(super) fn denied(&self) -> impl Iterator<Item = &Step> {
+        let failed = self.failed.iter().filter_map(|id| self.steps.get(id));
+        failed.filter(|step| step.failure().is_some_and(|failure| failure.class == FailureClass::Denied))
     }
 
     /// The failure to name when several steps have failed, the first by id: the
@@ -99,7 +110,8 @@ impl Run {
             return;
         }
         let writing = matches!(self.phase, Phase::Planning(_) | Phase::Replanning(_));
-        let busy = writing || !self.let_go.is_empty() || self.steps.values().any(Step::is_in_flight);
+        let strays = self.strays.as_ref().is_some_and(|strays| !strays.attempts.is_empty());
+        let busy = writing || strays || self.steps.values().any(Step::is_in_flight);
         let document = self.ended_document(state, end, answer, turn.at_ms);
         self.phase = Phase::Ended;
         if busy {
@@ -119,17 +131,21 @@ impl Run {
         let kept = || self.steps.values().filter(wanted);
         let steps = order::by_dependency(kept().map(|step| Arc::clone(&step.spec)).collect());
         submission.plan = Some(Arc::new(Plan { steps, final_step: self.final_step }));
-        let outputs = kept().flat_map(outputs).collect();
+        let outputs = kept().flat_map(|step| self.outputs(step)).collect();
         submission.carried = Some(Box::new(Carried { run: self.id.clone(), outputs }));
         submission
     }
-}
 
-/// What a step has brought that need not be done again: its output, or those of its items.
-fn outputs(step: &Step) -> BTreeMap<StepId, Json> {
-    let whole = step.feeds().then(|| step.output().cloned()).flatten();
-    match whole {
-        Some(output) => [(StepId::plain(step.spec.id), output)].into(),
-        None => step.named_work().filter_map(|(id, work)| Some((id, work.output.clone()?))).collect(),
+    /// What a step has brought that need not be done again: its output, or those
+    /// of its items, or what a run before has brought of a step that was not begun.
+    fn outputs(&self, step: &Step) -> BTreeMap<StepId, Json> {
+        let id = step.spec.id;
+        if let Some(output) = step.output().filter(|_| step.feeds()) {
+            return [(StepId::plain(id), output.clone())].into();
+        }
+        let carried = self.submission.carried.iter().flat_map(|carried| &carried.outputs);
+        let before = carried.filter(|(of, _)| of.step == id && step.work().is_empty());
+        let items = step.named_work().filter_map(|(id, work)| Some((id, work.output.clone()?)));
+        before.map(|(id, output)| (*id, output.clone())).chain(items).collect()
     }
 }

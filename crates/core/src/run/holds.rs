@@ -91,7 +91,7 @@ impl Run {
     /// A revision is there: its steps start, or wait for a person to approve it.
     pub(super) fn carry_on(&mut self, has_new_steps: bool, turn: &mut Turn<'_>) {
         self.approved &= !(has_new_steps && self.submission.envelope.approval.plan);
-        if !self.approved {
+        if !self.approved && self.unfinished > 0 {
             self.phase = Phase::Approving;
             let gate = Gate::Plan { revision: self.revision };
             turn.order(Command::AskApproval { run: self.id.clone(), gate });

@@ -15,6 +15,7 @@ use crate::{
     plan::PlanStep,
     reason::Cause,
     record::{Draft, Timer},
+    task::Submission,
 };
 
 /// How much of each finished output a planner sees: enough to decide by, and a
@@ -85,10 +86,19 @@ impl Run {
         Command::DispatchPlan(Box::new(PlanOrder {
             run: self.id.clone(),
             draft,
-            submission: Arc::clone(&self.submission),
+            submission: self.submission_to_plan(),
             situation,
             deadline_at_ms: self.deadline_at_ms(),
         }))
+    }
+
+    /// The submission without what a planner has no use for: the first plan and what
+    /// a run before has brought are in the situation, as far as they matter.
+    fn submission_to_plan(&self) -> Arc<Submission> {
+        if self.submission.plan.is_none() && self.submission.carried.is_none() {
+            return Arc::clone(&self.submission);
+        }
+        Arc::new(Submission { plan: None, carried: None, ..self.submission.as_ref().clone() })
     }
 
     /// Where the run stands, as its planner sees it.

@@ -19,10 +19,14 @@ use crate::{
 impl Run {
     pub(super) fn step_succeeded(&mut self, success: StepSucceeded, turn: &mut Turn<'_>) -> Result<(), Why> {
         let report = success.attempt;
-        let work = self.accept(&report)?;
-        work.state = WorkState::Succeeded;
-        work.output = Some(success.output);
-        work.failure = None;
+        if let Err(why) = self.accept(&report) {
+            return self.refuse(why, turn);
+        }
+        if let Some(work) = self.work_of(report.step) {
+            work.state = WorkState::Succeeded;
+            work.output = Some(success.output);
+            work.failure = None;
+        }
         self.settle_work(report.step.step, turn);
         self.after_result(turn);
         Ok(())
@@ -30,7 +34,9 @@ impl Run {
 
     pub(super) fn step_failed(&mut self, failed: StepFailed, turn: &mut Turn<'_>) -> Result<(), Why> {
         let StepFailed { attempt: report, failure } = failed;
-        self.accept(&report)?;
+        if let Err(why) = self.accept(&report) {
+            return self.refuse(why, turn);
+        }
         self.attempt_failed(report.step, report.attempt, failure, WorkState::Failed, turn);
         Ok(())
     }
@@ -42,8 +48,9 @@ impl Run {
         attempt: u32,
         turn: &mut Turn<'_>,
     ) -> Result<(), Why> {
+        let unknown = self.unknown_step(id.step);
         let Some(step) = self.steps.get_mut(&id.step).or_else(|| self.phase.abandoned(id.step)) else {
-            return Err(Why::Illegal);
+            return Err(unknown);
         };
         if !step.spec.has(id) {
             return Err(Why::Illegal);
@@ -101,15 +108,28 @@ impl Run {
         self.after_result(turn);
     }
 
-    /// The dispatched work that a report is about; charges its usage.
-    fn accept(&mut self, report: &AttemptReport) -> Result<&mut Work, Why> {
-        let Self { steps, phase, ledger, times, let_go, .. } = self;
-        if let_go.remove(&(report.step, report.attempt)) {
+    /// What is not wanted is not taken, but it may have passed the budget.
+    fn refuse(&mut self, why: Why, turn: &mut Turn<'_>) -> Result<(), Why> {
+        if why == Why::Replaced && self.end_over_budget(turn) { Ok(()) } else { Err(why) }
+    }
+
+    /// A step's or an item's work, of this draft or of one before.
+    fn work_of(&mut self, id: StepId) -> Option<&mut Work> {
+        let step = self.steps.get_mut(&id.step).or_else(|| self.phase.abandoned(id.step))?;
+        step.work_of(id.item)
+    }
+
+    /// Whether a report is about dispatched work that is wanted; charges its usage.
+    fn accept(&mut self, report: &AttemptReport) -> Result<(), Why> {
+        let unknown = self.unknown_step(report.step.step);
+        let Self { steps, phase, ledger, times, strays, .. } = self;
+        let stray = (report.step, report.attempt);
+        if strays.as_mut().is_some_and(|strays| strays.attempts.remove(&stray)) {
             report.usage.iter().for_each(|(account, usage)| charge(ledger, *account, usage));
             return Err(Why::Replaced);
         }
         let id = report.step.step;
-        let step = steps.get_mut(&id).or_else(|| phase.abandoned(id)).ok_or(Why::Illegal)?;
+        let step = steps.get_mut(&id).or_else(|| phase.abandoned(id)).ok_or(unknown)?;
         if !step.spec.has(report.step) {
             return Err(Why::Illegal);
         }
@@ -142,7 +162,7 @@ impl Run {
             work.took(report.started_ms, report.ended_ms);
             times.first_step_started = earlier(times.first_step_started, report.started_ms);
         }
-        Ok(work)
+        Ok(())
     }
 
     fn settle_work(&mut self, id: u32, turn: &mut Turn<'_>) {
@@ -170,9 +190,7 @@ impl Run {
             self.note_failure(id);
             return Vec::new();
         }
-        if self.submission.envelope.review == Review::AfterEachStep && self.no_replan().is_none() {
-            self.unreviewed.push(id);
-        }
+        self.note_finished(id);
         let Self { steps, edges, .. } = self;
         let dependents = steps.get(&id).map(|step| edges.of(step.dependents).collect::<Vec<_>>());
         let mut unlocked = dependents.unwrap_or_default();
@@ -185,22 +203,23 @@ impl Run {
         unlocked
     }
 
+    /// A step has finished: the planner sees it next, where it wants to see each.
+    pub(super) fn note_finished(&mut self, id: u32) {
+        if self.submission.envelope.review == Review::AfterEachStep && self.no_replan().is_none() {
+            self.unreviewed.push(id);
+        }
+    }
+
     /// A step has failed for good: its failure waits for the planner.
     pub(super) fn note_failure(&mut self, id: u32) {
         self.failed.insert(id);
-        let Some(step) = self.steps.get(&id) else {
-            return;
-        };
-        if step.failure().is_some_and(|failure| failure.class == FailureClass::Denied) {
-            let first = *self.denied_in.get_or_insert(step.revision);
-            self.denied_again |= step.revision > first;
-        }
     }
 
     /// Something was settled: the run may be over, over budget, or in need of its planner.
     pub(super) fn after_result(&mut self, turn: &mut Turn<'_>) {
         let executing = matches!(self.phase, Phase::Executing);
-        if executing && self.failed.is_empty() && self.unfinished == 0 {
+        let settled = self.failed.is_empty() && self.unfinished == 0 && self.rejected.is_none();
+        if executing && settled {
             // The last result may pass the budget: it is paid for, and it is the answer.
             self.succeed(turn);
         } else if !self.ended() && !self.end_over_budget(turn) && executing && self.paused.is_none() {

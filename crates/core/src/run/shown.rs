@@ -7,7 +7,7 @@ use super::{
     step::{Door, Step, StepState, Work, WorkState},
 };
 use crate::{
-    document::{RevisionNote, RunDocument, RunState, StepEntry, StepKey, Timings},
+    document::{PlanningNote, RevisionNote, RunDocument, RunState, StepEntry, StepKey, Timings},
     id::StepId,
     json::Json,
     reason::{End, Wait},
@@ -20,8 +20,21 @@ impl Run {
         RunDocument {
             paused: self.paused.as_deref().map(str::to_owned),
             approvals: self.gates(),
+            planning: self.planning(),
             ..self.document_in(self.state(), at_ms)
         }
+    }
+
+    fn planning(&self) -> Option<PlanningNote> {
+        let (Phase::Planning(drafting) | Phase::Replanning(drafting)) = &self.phase else {
+            return None;
+        };
+        Some(PlanningNote {
+            revision: drafting.draft.revision,
+            attempt: drafting.draft.attempt,
+            cause: drafting.cause.clone(),
+            retry_at_ms: drafting.retry_at_ms,
+        })
     }
 
     /// Where it stands, in a word.
@@ -77,6 +90,7 @@ impl Run {
             end: None,
             paused: None,
             approvals: Vec::new(),
+            planning: None,
             revisions: self.notes(),
             final_step: (self.final_step > 0).then_some(self.final_step),
             steps: self.entries(state.is_end()),
@@ -134,6 +148,11 @@ impl Run {
         let mut usage = Usage::NONE;
         step.work().iter().for_each(|work| usage.add(&work.usage()));
         let unfinished = matches!(step.state, StepState::Waiting | StepState::Active);
+        // Why it is tried again is why it is waited for.
+        let retried = match step.work() {
+            [work] if retry_of(work).is_some() => work.failure.as_deref(),
+            _ => None,
+        };
         let retry = match step.work() {
             [work] if step.state == StepState::Active => retry_of(work),
             _ => None,
@@ -149,7 +168,7 @@ impl Run {
             pool: self.pool(&step.spec),
             model: step.work().iter().find_map(Work::model).cloned(),
             output: step.partial_output(),
-            error: step.failure().cloned(),
+            error: step.failure().or(retried).cloned(),
             usage,
             started_ms: step.work().iter().filter_map(Work::started_ms).min(),
             ended_ms: step.work().iter().filter_map(Work::ended_ms).max(),
@@ -161,7 +180,11 @@ impl Run {
         StepEntry {
             id: StepKey(id),
             revision: step.revision,
-            state: if ended && work.is_open() { "cancelled" } else { work.state_name() },
+            state: match step.state {
+                StepState::Dropped if work.output.is_none() && work.failure.is_none() => "dropped",
+                _ if ended && work.is_open() => "cancelled",
+                _ => work.state_name(),
+            },
             needs_approval: false,
             waits_for: retry_of(work).filter(|_| !ended),
             spec: Arc::clone(&step.spec),

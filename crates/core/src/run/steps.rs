@@ -55,7 +55,7 @@ impl Run {
                 continue;
             };
             match self.hold(step) {
-                // A result that passes the budget ends its run before this turn is over.
+                // What has passed the budget ends its run before anything else happens.
                 None if self.over_budget().is_none() => ids.extend(self.start_step(id, turn)),
                 None => {}
                 Some(Hold::StepApproval) => self.ask_step_approval(id, turn),
@@ -167,7 +167,7 @@ impl Run {
     pub(super) fn retry_step(&mut self, id: StepId, attempt: u32, turn: &mut Turn<'_>) -> Result<(), Why> {
         let paused = self.paused.is_some();
         let Some(step) = self.steps.get(&id.step) else {
-            return Err(if self.phase.abandoned(id.step).is_some() { Why::Replaced } else { Why::Illegal });
+            return Err(self.unknown_step(id.step));
         };
         if !step.spec.has(id) {
             return Err(Why::Illegal);
@@ -186,7 +186,9 @@ impl Run {
         }
         work.attempt = attempt;
         work.state = WorkState::Dispatched { timeout_ms };
-        self.dispatch(id, turn.out);
+        if !self.end_over_budget(turn) {
+            self.dispatch(id, turn.out);
+        }
         Ok(())
     }
 

@@ -305,6 +305,7 @@ fn document() -> RunDocument {
         }),
         paused: None,
         approvals: Vec::new(),
+        planning: None,
         revisions: vec![RevisionNote {
             revision: 1,
             cause: Cause::Planned,

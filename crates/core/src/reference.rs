@@ -1,7 +1,7 @@
 //! JSON Pointers (RFC 6901) into outputs: resolved once, structurally.
 //! Text is never scanned for placeholders, so no output can pull in another.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::json;
 
@@ -43,6 +43,26 @@ pub fn resolve<'v>(step: u32, output: &'v Value, path: &str) -> Result<&'v Value
     Ok(here)
 }
 
+/// What `path` points to in the inputs of the task, which are the output of step 0.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_input<'v>(inputs: &'v Map<String, Value>, path: &str) -> Result<&'v Value, Unresolved> {
+    let unresolved = |found: String| Unresolved { step: 0, path: path.to_owned(), found };
+    let Some(rest) = path.strip_prefix('/') else {
+        return Err(unresolved("a path into the task's inputs starts with \"/\"".to_owned()));
+    };
+    let (raw, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let token = raw.replace("~1", "/").replace("~0", "~");
+    let input = inputs.get(&token).ok_or_else(|| unresolved(missing_key(inputs, &token)))?;
+    resolve(0, input, below).map_err(|error| Unresolved { path: path.to_owned(), ..error })
+}
+
+fn missing_key(map: &Map<String, Value>, token: &str) -> String {
+    let keys: Vec<_> = map.keys().take(KEYS_SHOWN_MAX).map(String::as_str).collect();
+    format!("no key {token:?}; the keys are {}", keys.join(", "))
+}
+
 fn child<'v>(value: &'v Value, token: &str) -> Option<&'v Value> {
     match value {
         Value::Object(map) => map.get(token),
@@ -60,10 +80,7 @@ fn array_index(token: &str) -> Option<usize> {
 
 fn describe(value: &Value, token: &str) -> String {
     match value {
-        Value::Object(map) => {
-            let keys: Vec<_> = map.keys().take(KEYS_SHOWN_MAX).map(String::as_str).collect();
-            format!("no key {token:?}; the keys are {}", keys.join(", "))
-        }
+        Value::Object(map) => missing_key(map, token),
         Value::Array(items) => format!("no item {token:?}; the list has {} items", items.len()),
         other => format!("{token:?} looks into a {}, which has no parts", json::type_name(other)),
     }

@@ -26,7 +26,7 @@ use std::{
     sync::Arc,
 };
 
-use self::{drafts::Drafting, edges::Edges, step::Step};
+use self::{drafts::Drafting, edges::Edges, step::Step, steps::Parsed};
 use crate::{
     command::Command,
     document::RunState,
@@ -140,6 +140,7 @@ impl Phase {
 struct Turn<'a> {
     at_ms: u64,
     out: &'a mut Vec<Command>,
+    parsed: Parsed,
 }
 
 impl Turn<'_> {
@@ -210,7 +211,7 @@ impl Run {
             revisions: Vec::with_capacity(1),
             times: Times::default(),
         };
-        let turn = &mut Turn { at_ms, out };
+        let turn = &mut Turn { at_ms, out, parsed: Parsed::default() };
         run.arm_deadline(turn.out);
         match run.submission.plan.clone() {
             Some(plan) => run.adopt(&plan, turn),
@@ -228,7 +229,7 @@ impl Run {
     /// When the fact changes nothing.
     pub(crate) fn apply(&mut self, fact: Fact, at_ms: u64, out: &mut Vec<Command>) -> Result<(), Ignored> {
         let (record, state) = (fact.name(), self.phase.name());
-        let turn = &mut Turn { at_ms, out };
+        let turn = &mut Turn { at_ms, out, parsed: Parsed::default() };
         let outcome = match (&self.phase, fact) {
             (Phase::Ended, _) => Err(Why::UnknownRun),
             (_, Fact::TaskSubmitted(_)) => Err(Why::Repeated),

@@ -217,7 +217,10 @@ fn inputs(step: &PlanStep, faults: &mut Vec<Fault>) {
     let mut seen: BTreeSet<&str> = of_item.collect();
     for input in &step.inputs {
         if input.name.is_empty() || !seen.insert(input.name.as_str()) {
-            let message = format!("input {:?} is named twice (a for_each gives \"item\", or its \"as\", and \"index\" by itself) or not at all", input.name);
+            let message = format!(
+                "input {:?} is named twice (a for_each gives \"item\", or its \"as\", and \"index\" by itself) or not at all",
+                input.name
+            );
             faults.push(Fault::new(Code::BadInput, Some(step.id), message));
         }
         let problem = match (&input.value, input.from_step) {

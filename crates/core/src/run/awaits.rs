@@ -47,12 +47,7 @@ impl Run {
 
 /// A step's or an item's work, while the step is wanted.
 fn active_work(step: &Step, id: StepId) -> Option<&Work> {
-    let item = match (step.spec.for_each.is_some(), id.item) {
-        (false, None) => 0,
-        (true, Some(item)) => item as usize,
-        _ => return None,
-    };
-    step.work().get(item).filter(|_| step.state == StepState::Active)
+    step.peek(id.item).filter(|_| step.state == StepState::Active)
 }
 
 #[cfg(test)]

@@ -237,8 +237,10 @@ impl Run {
     }
 
     /// The planning that is to be tried again, and when.
-    pub(super) fn next_planning(&mut self) -> Option<(u32, u32, u64)> {
-        let drafting = self.drafting()?;
+    pub(super) fn next_planning(&self) -> Option<(u32, u32, u64)> {
+        let (Phase::Planning(drafting) | Phase::Replanning(drafting)) = &self.phase else {
+            return None;
+        };
         let at_ms = drafting.retry_at_ms?;
         Some((drafting.draft.revision, drafting.draft.attempt + 1, at_ms))
     }

@@ -196,10 +196,3 @@ impl Run {
         Ok(())
     }
 }
-
-impl Step {
-    /// A person has been asked about it and has not answered.
-    pub(super) fn is_asked(&self) -> bool {
-        self.state == StepState::Waiting && self.door == Door::Asked
-    }
-}

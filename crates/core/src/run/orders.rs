@@ -6,10 +6,11 @@ use std::{borrow::Cow, sync::Arc};
 use super::{
     Phase, Run,
     step::{Step, StepState, Work, WorkState, Works},
+    steps::Parsed,
 };
 use crate::{
     command::{Command, PlanOrder, ResolvedInput, ResolvedValue, Situation, StepOrder, StepStanding},
-    failure::{Failure, trim_chars},
+    failure::trim_chars,
     id::StepId,
     json::{self, Json},
     plan::PlanStep,
@@ -49,7 +50,7 @@ impl Run {
     }
 
     fn owed_for(&self, step: &Step, out: &mut Vec<Command>) {
-        let Ok(inputs) = self.inputs_of(step) else {
+        let Ok(inputs) = self.inputs_of(step, &mut Parsed::default()) else {
             return;
         };
         for (id, work) in step.named_work() {
@@ -157,40 +158,6 @@ impl Run {
     pub(super) fn pool(&self, step: &PlanStep) -> Cow<'static, str> {
         let own = self.submission.envelope.pools.contains(&step.tier);
         if own { step.tier.clone().into() } else { "default".into() }
-    }
-
-    /// The inputs that a step's work was begun with: outputs never change once
-    /// they are there, so that resolving again gives the same.
-    pub(super) fn inputs_of(&self, step: &Step) -> Result<Vec<ResolvedInput>, Failure> {
-        match &step.works {
-            Works::Each(each) => Ok(each.inputs.clone()),
-            Works::None { .. } | Works::One(_) => self.resolve_inputs(&step.spec),
-        }
-    }
-
-    /// The step's inputs with their values, and nothing of the run besides.
-    pub(super) fn resolve_inputs(&self, step: &PlanStep) -> Result<Vec<ResolvedInput>, Failure> {
-        step.inputs
-            .iter()
-            .map(|input| {
-                let value = match (input.reference(), &input.value) {
-                    (Some((from, "")), _) if from != 0 => self.whole_output(from)?,
-                    (Some((from, path)), _) => {
-                        ResolvedValue::Json(Json::from_value(&self.look_up(from, path)?))
-                    }
-                    (None, literal) => ResolvedValue::Literal(literal.clone().unwrap_or_default()),
-                };
-                Ok(ResolvedInput { name: input.name.clone(), value })
-            })
-            .collect()
-    }
-
-    /// A whole output is passed on as it is, without looking inside.
-    fn whole_output(&self, from: u32) -> Result<ResolvedValue, Failure> {
-        match self.steps.get(&from).and_then(Step::output) {
-            Some(output) => Ok(ResolvedValue::Json(output.clone())),
-            None => self.look_up(from, "").map(|value| ResolvedValue::Json(Json::from_value(&value))),
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Phase, Run, Turn, Why, charge, earlier,
-    step::{Spent, Step, StepState, Work, WorkState},
+    step::{Spent, StepState, Work, WorkState},
 };
 use crate::{
     command::Command,
@@ -135,7 +135,7 @@ impl Run {
         }
         let state = step.state;
         let known = |newest: u32| if newest < report.attempt { Why::Illegal } else { Why::Replaced };
-        if !step.has_work(report.step.item) {
+        if step.peek(report.step.item).is_none() {
             return Err(known(step.attempts()));
         }
         let work = step.work_of(report.step.item).ok_or(Why::Illegal)?;
@@ -275,18 +275,6 @@ impl Work {
         let spent = self.spent.get_or_insert_with(|| Box::new(Spent { model: None, usage: Usage::NONE }));
         spent.usage.add(&used);
         spent.model.clone_from(&report.model);
-    }
-}
-
-impl Step {
-    /// Whether a step that is added now has this one's output to work with.
-    pub(super) fn feeds(&self) -> bool {
-        match self.state {
-            StepState::Succeeded => true,
-            // What a `for_each` step had done before it failed and was dropped.
-            StepState::Dropped => self.output().is_some(),
-            StepState::Waiting | StepState::Active | StepState::Failed => false,
-        }
     }
 }
 

@@ -160,12 +160,27 @@ impl Step {
         }
     }
 
-    /// Whether there is work of that item, or of a plain step.
-    pub(super) fn has_work(&self, item: Option<u32>) -> bool {
+    /// Whether a step that is added now has this one's output to work with.
+    pub(super) fn feeds(&self) -> bool {
+        match self.state {
+            StepState::Succeeded => true,
+            // What a `for_each` step had done before it failed and was dropped.
+            StepState::Dropped => self.output().is_some(),
+            StepState::Waiting | StepState::Active | StepState::Failed => false,
+        }
+    }
+
+    /// A person has been asked about it and has not answered.
+    pub(super) fn is_asked(&self) -> bool {
+        self.state == StepState::Waiting && self.door == Door::Asked
+    }
+
+    /// The work of an item, or of a plain step, to look at.
+    pub(super) fn peek(&self, item: Option<u32>) -> Option<&Work> {
         match (&self.works, item) {
-            (Works::One(_), None) => true,
-            (Works::Each(each), Some(item)) => (item as usize) < each.work.len(),
-            _ => false,
+            (Works::One(work), None) => Some(work),
+            (Works::Each(each), Some(item)) => each.work.get(item as usize),
+            _ => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Starting work: as soon as nothing holds it, with its inputs resolved.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use super::{
     step::{Door, Each, Step, StepState, Work, WorkState, Works},
 };
 use crate::{
-    command::{Command, ResolvedInput},
+    command::{Command, ResolvedInput, ResolvedValue},
     failure::{Failure, FailureClass},
     id::StepId,
     json::{self, Json},
@@ -18,6 +18,17 @@ use crate::{
     record::Timer,
     reference,
 };
+
+/// Outputs that somebody has looked into, so that a thousand steps which refer to
+/// parts of one output, and start together, parse it once.
+#[derive(Debug, Default)]
+pub(super) struct Parsed(BTreeMap<u32, Value>);
+
+impl Parsed {
+    fn value(&mut self, step: u32, output: &Json) -> &Value {
+        self.0.entry(step).or_insert_with(|| output.value())
+    }
+}
 
 impl Run {
     /// Adds a step of the current plan; whoever adds steps starts those that can be.
@@ -76,7 +87,7 @@ impl Run {
         let Some(step) = self.steps.get(&id) else {
             return Vec::new();
         };
-        let begun = self.begin(step, turn.at_ms);
+        let begun = self.begin(step, turn.at_ms, &mut turn.parsed);
         let Some(step) = self.steps.get_mut(&id) else {
             return Vec::new();
         };
@@ -99,14 +110,20 @@ impl Run {
     }
 
     /// A step's work as it is dispatched at `at_ms`, and its inputs.
-    fn begin(&self, step: &Step, at_ms: u64) -> Result<(Works, Vec<ResolvedInput>), Failure> {
-        let inputs = self.resolve_inputs(&step.spec)?;
+    fn begin(
+        &self,
+        step: &Step,
+        at_ms: u64,
+        parsed: &mut Parsed,
+    ) -> Result<(Works, Vec<ResolvedInput>), Failure> {
+        let inputs = self.resolve_inputs(&step.spec, parsed)?;
         let before = step.attempts();
         let work = Work::dispatched(before + 1, self.timeout_at_ms(&step.spec, at_ms));
         let Some(each) = &step.spec.for_each else {
             return Ok((Works::One(work), inputs));
         };
-        let items: Vec<Json> = self.list(each.from_step, &each.path)?.iter().map(Json::from_value).collect();
+        let items: Vec<Json> =
+            self.list(each.from_step, &each.path, parsed)?.iter().map(Json::from_value).collect();
         let id = step.spec.id;
         let carried = |item| self.carried(StepId::item(id, item)).cloned().map(Work::carried);
         let work =
@@ -132,7 +149,7 @@ impl Run {
         let Some(step) = self.steps.get(&id.step) else {
             return;
         };
-        let Ok(inputs) = self.inputs_of(step) else {
+        let Ok(inputs) = self.inputs_of(step, &mut Parsed::default()) else {
             return;
         };
         let Some(work) = step.work().get(id.item.unwrap_or(0) as usize) else {
@@ -193,8 +210,8 @@ impl Run {
     }
 
     /// The list that a `for_each` is expanded over.
-    fn list(&self, from: u32, path: &str) -> Result<Vec<Value>, Failure> {
-        let value = self.look_up(from, path)?;
+    fn list(&self, from: u32, path: &str, parsed: &mut Parsed) -> Result<Vec<Value>, Failure> {
+        let value = self.look_up(from, path, parsed)?;
         let max = self.submission.envelope.items_max as usize;
         match value {
             Value::Array(items) if items.len() <= max => Ok(items),
@@ -210,14 +227,52 @@ impl Run {
     }
 
     /// What a reference points to.
-    pub(super) fn look_up(&self, from: u32, path: &str) -> Result<Value, Failure> {
-        let output = if from == 0 {
-            Value::Object(self.submission.task.inputs.clone())
-        } else {
-            let output = self.steps.get(&from).and_then(Step::output);
-            output.map(Json::value).ok_or_else(|| tool_error(format!("step {from} has no output")))?
-        };
-        reference::resolve(from, &output, path).cloned().map_err(|error| tool_error(error.to_string()))
+    fn look_up(&self, from: u32, path: &str, parsed: &mut Parsed) -> Result<Value, Failure> {
+        let inputs = &self.submission.task.inputs;
+        if from == 0 && path.is_empty() {
+            return Ok(Value::Object(inputs.clone()));
+        }
+        if from == 0 {
+            let found = reference::resolve_input(inputs, path);
+            return found.cloned().map_err(|error| tool_error(error.to_string()));
+        }
+        let output = self.steps.get(&from).and_then(Step::output);
+        let output = output.ok_or_else(|| tool_error(format!("step {from} has no output")))?;
+        let found = reference::resolve(from, parsed.value(from, output), path);
+        found.cloned().map_err(|error| tool_error(error.to_string()))
+    }
+
+    /// The inputs that a step's work was begun with: outputs never change once
+    /// they are there, so that resolving again gives the same.
+    pub(super) fn inputs_of(&self, step: &Step, parsed: &mut Parsed) -> Result<Vec<ResolvedInput>, Failure> {
+        match &step.works {
+            Works::Each(each) => Ok(each.inputs.clone()),
+            Works::None { .. } | Works::One(_) => self.resolve_inputs(&step.spec, parsed),
+        }
+    }
+
+    /// The step's inputs with their values, and nothing of the run besides.
+    fn resolve_inputs(&self, step: &PlanStep, parsed: &mut Parsed) -> Result<Vec<ResolvedInput>, Failure> {
+        step.inputs
+            .iter()
+            .map(|input| {
+                let value = match (input.reference(), &input.value) {
+                    (Some((from, "")), _) if from != 0 => self.whole_output(from)?,
+                    (Some((from, path)), _) => {
+                        ResolvedValue::Json(Json::from_value(&self.look_up(from, path, parsed)?))
+                    }
+                    (None, literal) => ResolvedValue::Literal(literal.clone().unwrap_or_default()),
+                };
+                Ok(ResolvedInput { name: input.name.clone(), value })
+            })
+            .collect()
+    }
+
+    /// A whole output is passed on as it is, without looking inside.
+    fn whole_output(&self, from: u32) -> Result<ResolvedValue, Failure> {
+        let output = self.steps.get(&from).and_then(Step::output);
+        let output = output.ok_or_else(|| tool_error(format!("step {from} has no output")))?;
+        Ok(ResolvedValue::Json(output.clone()))
     }
 
     /// What a run before has brought for a step or an item.

@@ -257,7 +257,7 @@ fn describe(fact: &Fact) -> String {
             format!("{name} {step}.{attempt} {}", failed.failure.class)
         }
         Fact::TimerFired(timer) => format!("{name} {timer:?}"),
-        Fact::ApprovalDecided(decided) => format!("{name} {:?} {}", decided.gate, decided.approved),
+        Fact::ApprovalDecided(decided) => format!("{name} {:?} {}", decided.gates, decided.approved),
         Fact::TaskSubmitted(_)
         | Fact::RunCancelRequested { .. }
         | Fact::RunPauseRequested { .. }

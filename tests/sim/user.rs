@@ -111,7 +111,7 @@ impl User {
         for revision in 1..=4 {
             let approved = self.dice.chance(850);
             let gate = Gate::Plan { revision };
-            let decided = ApprovalDecided { gate, approved, reason: "as I please".to_owned() };
+            let decided = ApprovalDecided { gates: vec![gate], approved, reason: "as I please".to_owned() };
             let _ = self.client.decide(run, decided).await;
         }
     }

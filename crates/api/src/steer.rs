@@ -79,10 +79,8 @@ async fn decide(service: &Arc<Service>, id: &str, approved: bool, decision: Deci
     let document = going_on(&run, service.find(&run).await?)?;
     let gates = approval::gates(&document, &decision.gates)
         .map_err(|error| Problem::new(StatusCode::CONFLICT, "not_awaiting_approval", error))?;
-    for gate in &gates {
-        let reason = decision.reason.clone();
-        service.decide(&run, ApprovalDecided { gate: *gate, approved, reason }).await?;
-    }
+    let decided = ApprovalDecided { gates: gates.clone(), approved, reason: decision.reason.clone() };
+    service.decide(&run, decided).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"run_id": run, "decided": gates}))).into_response())
 }
 

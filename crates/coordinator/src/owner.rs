@@ -388,7 +388,10 @@ fn step_of(fact: &Fact) -> Option<StepId> {
         Fact::StepSucceeded(success) => Some(success.attempt.step),
         Fact::StepFailed(failed) => Some(failed.attempt.step),
         Fact::StepPlanned { step, .. } => Some(StepId::plain(step.id)),
-        Fact::ApprovalDecided(decided) => emitter::step_of(decided.gate),
+        Fact::ApprovalDecided(decided) => match decided.gates.as_slice() {
+            [gate] => emitter::step_of(*gate),
+            _ => None,
+        },
         Fact::TimerFired(Timer::Retry { step, .. } | Timer::StepTimeout { step, .. }) => Some(*step),
         Fact::TimerFired(Timer::Deadline | Timer::Replan { .. })
         | Fact::TaskSubmitted(_)

@@ -197,8 +197,9 @@ pub enum Gate {
 /// What a person has decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalDecided {
-    /// What about.
-    pub gate: Gate,
+    /// What about: everything that was decided in one go, so that a planner who is
+    /// told of a rejection is told of all of it.
+    pub gates: Vec<Gate>,
     /// Yes or no.
     pub approved: bool,
     /// Why, in that person's words; the planner reads it where the answer is no.

@@ -32,7 +32,7 @@ use crate::{
     document::RunState,
     id::{RunId, StepId},
     reason::{Cause, End, EndCode},
-    record::{Draft, Fact, Gate, Timer},
+    record::{Draft, Fact, Timer},
     task::Submission,
     usage::{Account, Ledger, NanoUsd, Usage},
 };
@@ -267,10 +267,7 @@ impl Run {
             ) => Err(Why::Replaced),
             // People decide about whole plans, or about single steps of them.
             (Phase::Planning(_), Fact::ApprovalDecided(_)) => Err(Why::Illegal),
-            (_, Fact::ApprovalDecided(decided)) => match decided.gate {
-                Gate::Plan { revision } => self.plan_decided(revision, &decided, turn),
-                Gate::Step { step } => self.step_decided(step, &decided, turn),
-            },
+            (_, Fact::ApprovalDecided(decided)) => self.decided(&decided, turn),
         };
         outcome.map_err(|why| Ignored { record, state, why })
     }

@@ -162,12 +162,13 @@ fn plan_sealed(sealed: wire::PlanSealed) -> Result<PlanSealed> {
 }
 
 fn approval_decided(decided: wire::ApprovalDecided) -> Result<ApprovalDecided> {
-    use wire::approval_decided::Gate as W;
-    let gate = match missing("gate", decided.gate)? {
-        W::Revision(revision) => Gate::Plan { revision },
-        W::Step(step) => Gate::Step { step },
-    };
-    Ok(ApprovalDecided { gate, approved: decided.approved, reason: decided.reason })
+    let plan = decided.revision.map(|revision| Gate::Plan { revision });
+    let steps = decided.steps.into_iter().map(|step| Gate::Step { step });
+    let gates: Vec<Gate> = plan.into_iter().chain(steps).collect();
+    if gates.is_empty() {
+        return Err(Error::Missing("gate"));
+    }
+    Ok(ApprovalDecided { gates, approved: decided.approved, reason: decided.reason })
 }
 
 fn timer(timer: wire::timer_fired::Timer) -> Timer {

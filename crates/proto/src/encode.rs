@@ -100,13 +100,22 @@ fn plan_sealed(sealed: &PlanSealed) -> wire::PlanSealed {
     }
 }
 
+/// Of revisions only one can wait, so that one is enough.
 fn approval_decided(decided: &ApprovalDecided) -> wire::ApprovalDecided {
-    use wire::approval_decided::Gate as W;
-    let gate = match decided.gate {
-        Gate::Plan { revision } => W::Revision(revision),
-        Gate::Step { step } => W::Step(step),
+    let revision = |gate: &Gate| match gate {
+        Gate::Plan { revision } => Some(*revision),
+        Gate::Step { .. } => None,
     };
-    wire::ApprovalDecided { gate: Some(gate), approved: decided.approved, reason: decided.reason.clone() }
+    let step = |gate: &Gate| match gate {
+        Gate::Plan { .. } => None,
+        Gate::Step { step } => Some(*step),
+    };
+    wire::ApprovalDecided {
+        revision: decided.gates.iter().filter_map(revision).max(),
+        steps: decided.gates.iter().filter_map(step).collect(),
+        approved: decided.approved,
+        reason: decided.reason.clone(),
+    }
 }
 
 fn timer(timer: Timer) -> wire::timer_fired::Timer {

@@ -526,24 +526,16 @@ pub struct RunPauseRequested {
 pub struct RunResumeRequested {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ApprovalDecided {
+    /// A revision of the plan.
+    #[prost(uint32, optional, tag = "1")]
+    pub revision: ::core::option::Option<u32>,
+    /// Steps.
+    #[prost(uint32, repeated, tag = "2")]
+    pub steps: ::prost::alloc::vec::Vec<u32>,
     #[prost(bool, tag = "3")]
     pub approved: bool,
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
-    #[prost(oneof = "approval_decided::Gate", tags = "1, 2")]
-    pub gate: ::core::option::Option<approval_decided::Gate>,
-}
-/// Nested message and enum types in `ApprovalDecided`.
-pub mod approval_decided {
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Gate {
-        /// A revision of the plan.
-        #[prost(uint32, tag = "1")]
-        Revision(u32),
-        /// A step.
-        #[prost(uint32, tag = "2")]
-        Step(u32),
-    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TimerFired {

@@ -26,7 +26,7 @@ fn waiting() -> Value {
 }
 
 fn decided(gate: Gate, approved: bool, reason: &str) -> Fact {
-    Fact::ApprovalDecided(ApprovalDecided { gate, approved, reason: reason.to_owned() })
+    Fact::ApprovalDecided(ApprovalDecided { gates: vec![gate], approved, reason: reason.to_owned() })
 }
 
 #[tokio::test]

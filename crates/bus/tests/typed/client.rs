@@ -205,7 +205,7 @@ async fn what_people_ask_of_a_run_is_in_its_log() {
     let bus = new_bus().await;
     let (client, run) = (Client::new(bus.clone()), run_id("00-a"));
     let decided = ApprovalDecided {
-        gate: Gate::Step { step: 3 },
+        gates: vec![Gate::Step { step: 3 }],
         approved: false,
         reason: "not on a Friday".to_owned(),
     };

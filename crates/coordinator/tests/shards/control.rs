@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Fleet, enveloped, goal, planned, soon_news, step, succeeded};
 
 fn decided(gate: Gate, approved: bool) -> Fact {
-    Fact::ApprovalDecided(ApprovalDecided { gate, approved, reason: "because".to_owned() })
+    Fact::ApprovalDecided(ApprovalDecided { gates: vec![gate], approved, reason: "because".to_owned() })
 }
 
 /// The next news of that event.

@@ -66,7 +66,7 @@ async fn an_illegal_record_is_told_once_and_stops_nothing() {
     let run = fleet.submit("run", planned()).await;
     fleet.append(&run, succeeded(9)).await;
     let gate = Gate::Plan { revision: 1 };
-    let decided = ApprovalDecided { gate, approved: true, reason: String::new() };
+    let decided = ApprovalDecided { gates: vec![gate], approved: true, reason: String::new() };
     fleet.append(&run, Fact::ApprovalDecided(decided)).await;
     for step in [1, 1, 2] {
         fleet.append(&run, succeeded(step)).await;

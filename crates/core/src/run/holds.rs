@@ -102,7 +102,25 @@ impl Run {
         self.after_result(turn);
     }
 
-    pub(super) fn plan_decided(
+    /// A person has decided. What they decided in vain changes nothing; in vain is
+    /// the whole only if all of it is.
+    pub(super) fn decided(&mut self, decided: &ApprovalDecided, turn: &mut Turn<'_>) -> Result<(), Why> {
+        let mut outcome = Err(Why::Illegal);
+        // Steps first: an approved plan starts what it can at once.
+        for gate in decided.gates.iter().rev() {
+            let one = match *gate {
+                Gate::Step { step } => self.step_decided(step, decided, turn),
+                Gate::Plan { revision } => self.plan_decided(revision, decided, turn),
+            };
+            outcome = if outcome.is_ok() { outcome } else { one };
+        }
+        if outcome.is_ok() {
+            self.after_result(turn);
+        }
+        outcome
+    }
+
+    fn plan_decided(
         &mut self,
         revision: u32,
         decided: &ApprovalDecided,
@@ -118,24 +136,14 @@ impl Run {
             self.approved = true;
             self.carry_on(false, turn);
         } else {
-            self.plan_rejected(&decided.reason, turn);
+            // The planner is told at once, or when a pause is over; without one the run ends.
+            self.phase = Phase::Executing;
+            self.rejected = Some(decided.reason.as_str().into());
         }
         Ok(())
     }
 
-    fn plan_rejected(&mut self, reason: &str, turn: &mut Turn<'_>) {
-        // The planner is told at once, or when a pause is over; without one the run ends.
-        self.phase = Phase::Executing;
-        self.rejected = Some(reason.into());
-        self.after_result(turn);
-    }
-
-    pub(super) fn step_decided(
-        &mut self,
-        id: u32,
-        decided: &ApprovalDecided,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Why> {
+    fn step_decided(&mut self, id: u32, decided: &ApprovalDecided, turn: &mut Turn<'_>) -> Result<(), Why> {
         let step = self.steps.get_mut(&id).ok_or(Why::Illegal)?;
         match (step.door, step.state) {
             (Door::None, _) => return Err(Why::Illegal),
@@ -153,7 +161,6 @@ impl Run {
             self.unfinished -= 1;
             self.note_failure(id);
         }
-        self.after_result(turn);
         Ok(())
     }
 

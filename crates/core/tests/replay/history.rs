@@ -295,7 +295,7 @@ impl History {
                 self.unanswered.remove(&(failed.attempt.step, failed.attempt.attempt));
             }
             Fact::ApprovalDecided(decided) if decided.approved => {
-                self.approved.insert(decided.gate);
+                self.approved.extend(decided.gates.iter().copied());
             }
             _ => {}
         }
@@ -447,7 +447,7 @@ impl History {
 
     fn decision(&mut self, gate: Gate) -> Fact {
         let approved = !self.dice.one_in(5);
-        Fact::ApprovalDecided(ApprovalDecided { gate, approved, reason: "random".to_owned() })
+        Fact::ApprovalDecided(ApprovalDecided { gates: vec![gate], approved, reason: "random".to_owned() })
     }
 
     fn executor(&mut self, order: &StepOrder) {
@@ -584,7 +584,11 @@ fn goes_on(ended: &RunDocument, rerun: &Arc<Submission>) {
                 }),
                 Command::AskApproval { gate, .. } => {
                     let reason = String::new();
-                    next.push(Fact::ApprovalDecided(ApprovalDecided { gate, approved: true, reason }));
+                    next.push(Fact::ApprovalDecided(ApprovalDecided {
+                        gates: vec![gate],
+                        approved: true,
+                        reason,
+                    }));
                 }
                 Command::FinishRun(document) => {
                     assert_eq!(document.rerun_of.is_some(), rerun.carried.is_some());

@@ -12,7 +12,7 @@
 //! retry 2 attempt=2                     a timer fires; `replan revision=1 attempt=2`, `timer deadline`
 //! timeout 2 attempt=1                   nobody waits for that attempt any more
 //! cancel "why"                          somebody wants it to end; `pause "why"`, `resume`
-//! approve plan=2                        a person decides; `approve step=3`, `reject step=3 "why"`
+//! approve plan=2                        a person decides; `approve step=3`, `reject step=3,4 "why"`
 //! rerun run=b of=a                      a new run that goes on from where another has ended
 //! ```
 //! `run=b` at the end of any line speaks of another run.
@@ -315,13 +315,14 @@ fn step_id(word: &str) -> StepId {
 }
 
 fn decided(words: &Words) -> ApprovalDecided {
-    let gate = match (words.number("plan"), words.number("step")) {
-        (Some(revision), None) => Gate::Plan { revision },
-        (None, Some(step)) => Gate::Step { step },
-        _ => panic!("plan= or step="),
-    };
+    let plan = words.number("plan").map(|revision| Gate::Plan { revision });
+    let steps = words.numbers("step").into_iter().map(|step| Gate::Step { step });
     let reason = words.list.get(1).map_or_else(String::new, |word| text(word));
-    ApprovalDecided { gate, approved: words.at(0) == "approve", reason }
+    ApprovalDecided {
+        gates: plan.into_iter().chain(steps).collect(),
+        approved: words.at(0) == "approve",
+        reason,
+    }
 }
 
 fn used(words: &Words) -> Usage {

@@ -63,10 +63,8 @@ impl Steering<'_> {
         let gates = approval::gates(&document, &wanted(about))
             .map_err(|error| Failure::unexpected(format!("run {}: {error}", self.run)))?;
         let ahead = |gate: &&Gate| !approval::waiting(&document).contains(gate);
-        for gate in &gates {
-            let decided = ApprovalDecided { gate: *gate, approved, reason: reason.to_owned() };
-            self.client.decide(&self.run, decided).await?;
-        }
+        let decided = ApprovalDecided { gates: gates.clone(), approved, reason: reason.to_owned() };
+        self.client.decide(&self.run, decided).await?;
         for gate in gates.iter().filter(ahead) {
             self.note(&format!(
                 "{} did not wait yet: that counts if it needs approval",

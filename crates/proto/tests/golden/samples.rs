@@ -233,7 +233,8 @@ fn rerun() -> Submission {
 }
 
 fn decided(gate: Gate, approved: bool) -> Fact {
-    Fact::ApprovalDecided(ApprovalDecided { gate, approved, reason: "seen".to_owned() })
+    let gates = vec![gate, Gate::Step { step: 7 }];
+    Fact::ApprovalDecided(ApprovalDecided { gates, approved, reason: "seen".to_owned() })
 }
 
 fn plan_order(situation: Option<Situation>) -> PlanOrder {

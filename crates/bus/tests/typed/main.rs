@@ -125,6 +125,7 @@ fn document(run: &RunId, answer: &str) -> RunDocument {
         end: Some(End::new(EndCode::Completed, "")),
         paused: None,
         approvals: Vec::new(),
+        planning: None,
         revisions: Vec::new(),
         final_step: Some(1),
         steps: Vec::new(),

@@ -2,7 +2,10 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use planfleet_bus::{Client, Error as BusError, client::Found};
+use planfleet_bus::{
+    Client, Error as BusError,
+    client::{Found, TRIMMED},
+};
 use planfleet_core::id::RunId;
 use planfleet_runtime::config::Settings;
 use serde_json::Value;
@@ -91,7 +94,11 @@ pub(super) fn unknown(id: &RunId) -> Failure {
 }
 
 async fn get(cli: &Cli, client: &Client, id: &RunId) -> Result<ExitCode, Failure> {
-    report::print(cli, &find(client, id).await?)?;
+    let document = find(client, id).await?;
+    if document[TRIMMED] == true && !cli.quiet {
+        output::note("too large to be shown whole while it goes on: outputs are left out");
+    }
+    report::print(cli, &document)?;
     Ok(ExitCode::SUCCESS)
 }
 

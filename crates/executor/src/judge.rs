@@ -88,9 +88,7 @@ async fn decide(shared: &Shared, mut request: ChatRequest, spent: &mut Spent) ->
 }
 
 async fn ask(judge: &ModelHandle, request: &ChatRequest, spent: &mut Spent) -> Result<String, Failure> {
-    let called = judge.call(request.clone()).await;
-    spent.charge(Account::Judge, &called.usage);
-    Ok(called.result?.text)
+    Ok(spent.call(Account::Judge, judge, request.clone()).await?.text)
 }
 
 fn verdict(answer: &str) -> Option<Verdict> {

@@ -58,7 +58,7 @@ fn a_step_with_a_guarded_tool_waits_for_a_person() {
     let id = run_id(&fleet);
 
     let refused = fleet.rig.planfleet(&["runs", "approve", &id, "--step", "1"]).code(1);
-    assert!(refused.one_line().ends_with("step 1 does not wait for approval; step 2 does"), "{refused:#?}");
+    assert!(refused.one_line().ends_with("step 1 does not wait for approval; step 2 waits"), "{refused:#?}");
     fleet.rig.planfleet(&["runs", "reject", &id, "--step", "2"]).code(2);
     steer(&fleet, &["approve", &id, "--step", "2"]);
     assert_eq!(waiter.ended().code(0).json()["answer"], json!({"value": 42}));

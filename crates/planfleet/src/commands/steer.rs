@@ -68,10 +68,7 @@ impl Steering<'_> {
             self.client.decide(&self.run, decided).await?;
         }
         for gate in gates.iter().filter(ahead) {
-            self.note(&format!(
-                "{} did not wait yet: that counts if it needs approval",
-                approval::name(gate)
-            ));
+            self.note(&format!("{} did not wait yet: decided in advance", approval::name(gate)));
         }
         self.settled(|document| approval::waiting(document).iter().all(|gate| !gates.contains(gate))).await
     }

@@ -60,6 +60,8 @@ fn a_step_with_a_guarded_tool_waits_for_a_person() {
     let refused = fleet.rig.planfleet(&["runs", "approve", &id, "--step", "1"]).code(1);
     assert!(refused.one_line().ends_with("step 1 does not wait for approval; step 2 waits"), "{refused:#?}");
     fleet.rig.planfleet(&["runs", "reject", &id, "--step", "2"]).code(2);
+    let mute = fleet.rig.planfleet(&["runs", "reject", &id, "--step", "2", "--reason", " "]).code(2);
+    assert!(mute.one_line().contains("reason: missing"), "{mute:#?}");
     steer(&fleet, &["approve", &id, "--step", "2"]);
     assert_eq!(waiter.ended().code(0).json()["answer"], json!({"value": 42}));
 }

@@ -3,7 +3,10 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use planfleet_api::approval;
+use planfleet_api::{
+    approval,
+    reason::{self, Empty},
+};
 use planfleet_bus::{Client, client::Found};
 use planfleet_core::{
     id::RunId,
@@ -14,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{reasons, runs};
 use crate::{
-    cli::{Cli, Format, GateArgs},
+    cli::{ASKED, Cli, Format, GateArgs},
     exit::{Code, Failure},
     output::{self, cell},
 };
@@ -34,15 +37,17 @@ pub(super) struct Steering<'a> {
 
 impl Steering<'_> {
     pub(super) async fn cancel(&self, reason: &str) -> Result<ExitCode, Failure> {
+        let reason = worded(reason, Empty::Means(ASKED))?;
         self.active().await?;
-        self.client.cancel(&self.run, reason).await?;
+        self.client.cancel(&self.run, &reason).await?;
         // Nothing but its end shows that it was read.
         self.settled(|_| false).await
     }
 
     pub(super) async fn pause(&self, reason: &str) -> Result<ExitCode, Failure> {
+        let reason = worded(reason, Empty::Means(ASKED))?;
         self.active().await?;
-        self.client.pause(&self.run, reason).await?;
+        self.client.pause(&self.run, &reason).await?;
         self.settled(|document| !document["paused"].is_null()).await
     }
 
@@ -59,12 +64,13 @@ impl Steering<'_> {
         about: &GateArgs,
         reason: &str,
     ) -> Result<ExitCode, Failure> {
+        let reason = worded(reason, if approved { Empty::Means("") } else { Empty::Refused })?;
         let document = self.active().await?;
         let gates = approval::gates(&document, &wanted(about))
             .map_err(|error| Failure::unexpected(format!("run {}: {error}", self.run)))?;
         let ahead = |gate: &&Gate| !approval::waiting(&document).contains(gate);
         for gate in &gates {
-            let decided = ApprovalDecided { gate: *gate, approved, reason: reason.to_owned() };
+            let decided = ApprovalDecided { gate: *gate, approved, reason: reason.clone() };
             self.client.decide(&self.run, decided).await?;
         }
         for gate in gates.iter().filter(ahead) {
@@ -121,6 +127,11 @@ impl Steering<'_> {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A reason that people gave, as the API reads it too.
+fn worded(reason: &str, empty: Empty<'_>) -> Result<String, Failure> {
+    reason::read(reason, empty).map_err(Failure::usage)
 }
 
 fn wanted(about: &GateArgs) -> Vec<Gate> {

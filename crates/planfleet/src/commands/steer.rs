@@ -19,7 +19,7 @@ use super::{reasons, runs};
 use crate::{
     cli::{ASKED, Cli, Format, GateArgs},
     exit::{Code, Failure},
-    output::{self, cell},
+    output::{self, cell, line},
 };
 
 /// How long the owner may take to read its log; it takes longer only behind a backlog.
@@ -46,14 +46,25 @@ impl Steering<'_> {
 
     pub(super) async fn pause(&self, reason: &str) -> Result<ExitCode, Failure> {
         let reason = worded(reason, Empty::Means(ASKED))?;
-        self.active().await?;
+        let document = self.active().await?;
+        // It is in the log all the same: a resume may be there that nobody has read yet.
         self.client.pause(&self.run, &reason).await?;
+        if let Some(before) = document["paused"].as_str() {
+            self.note(&format!("run {} was paused already: {}", self.run, line(before, 80)));
+            return self.data(&document);
+        }
         self.settled(|document| !document["paused"].is_null()).await
     }
 
     pub(super) async fn resume(&self) -> Result<ExitCode, Failure> {
-        self.active().await?;
+        let document = self.active().await?;
+        // Here, too: a pause may be there.
         self.client.resume(&self.run).await?;
+        if document["paused"].is_null() {
+            let state = cell(&document["state"]);
+            self.note(&format!("run {} was not paused: it is {state}", self.run));
+            return self.data(&document);
+        }
         self.settled(|document| document["paused"].is_null()).await
     }
 

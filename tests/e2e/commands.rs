@@ -142,6 +142,10 @@ fn a_repeated_submission_is_one_run() {
     assert_eq!(listed.as_array().unwrap().len(), 1, "{listed:#}");
     fleet.rig.sim.planner().only();
     fleet.rig.planfleet(&["runs", "get", "00-nobody"]).code(1);
+    for what in ["get", "cancel"] {
+        let nowhere = fleet.rig.planfleet(&["runs", what, "ff-nobody"]).code(1);
+        assert!(nowhere.one_line().contains("there is no run ff-nobody"), "{nowhere:#?}");
+    }
 }
 
 /// Data is on standard output, everything else on standard error.

@@ -33,6 +33,8 @@ fn a_paused_run_starts_nothing_until_it_is_resumed() {
 
     let paused = steer(&fleet, &["pause", &id, "--reason", "lunch"]);
     assert_eq!((&paused["state"], &paused["paused"]), (&json!("paused"), &json!("lunch")));
+    let again = fleet.rig.planfleet(&["runs", "pause", &id, "--reason", "tea"]).code(0);
+    assert!(again.one_line().ends_with("was paused already: lunch"), "{again:#?}");
     let approved = steer(&fleet, &["approve", &id]);
     assert_eq!((&approved["state"], &approved["approvals"]), (&json!("paused"), &json!([])));
     assert_eq!(approved["steps"][0]["waits_for"], json!({"code": "pause"}));
@@ -56,10 +58,14 @@ fn a_step_with_a_guarded_tool_waits_for_a_person() {
     let mut waiter = fleet.run(&task);
     waiter.says("step 2 waits for approval");
     let id = run_id(&fleet);
+    let going = fleet.rig.planfleet(&["runs", "resume", &id]).code(0);
+    assert!(going.one_line().ends_with("was not paused: it is awaiting_approval"), "{going:#?}");
 
     let refused = fleet.rig.planfleet(&["runs", "approve", &id, "--step", "1"]).code(1);
-    assert!(refused.one_line().ends_with("step 1 does not wait for approval; step 2 does"), "{refused:#?}");
+    assert!(refused.one_line().ends_with("step 1 does not wait for approval; step 2 waits"), "{refused:#?}");
     fleet.rig.planfleet(&["runs", "reject", &id, "--step", "2"]).code(2);
+    let mute = fleet.rig.planfleet(&["runs", "reject", &id, "--step", "2", "--reason", " "]).code(2);
+    assert!(mute.one_line().contains("reason: missing"), "{mute:#?}");
     steer(&fleet, &["approve", &id, "--step", "2"]);
     assert_eq!(waiter.ended().code(0).json()["answer"], json!({"value": 42}));
 }

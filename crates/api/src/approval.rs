@@ -12,10 +12,12 @@ pub enum NotAwaiting {
     #[error("nothing waits for approval")]
     Anything,
     /// This was meant, and only others wait.
-    #[error("{} does not wait for approval; {}", name(gate), what_waits(waiting))]
+    #[error("{} {why}; {}", name(gate), what_waits(waiting))]
     Gate {
         /// What was meant.
         gate: Gate,
+        /// Why it cannot be decided about.
+        why: &'static str,
         /// What does wait.
         waiting: Vec<Gate>,
     },
@@ -27,27 +29,53 @@ pub fn waiting(document: &Value) -> Vec<Gate> {
     Vec::deserialize(&document["approvals"]).unwrap_or_default()
 }
 
-/// What a decision is about: the `wanted` gates, or everything that waits.
+/// What a decision is about: the `wanted` gates, each once, or everything that waits.
 ///
 /// # Errors
 /// When something that is meant does not wait.
 pub fn gates(document: &Value, wanted: &[Gate]) -> Result<Vec<Gate>, NotAwaiting> {
     let waiting = waiting(document);
-    let astray = wanted.iter().find(|gate| !waiting.contains(gate) && !is_ahead(document, **gate));
-    match astray {
-        Some(gate) => Err(NotAwaiting::Gate { gate: *gate, waiting }),
-        None if !wanted.is_empty() => Ok(wanted.to_vec()),
-        None if waiting.is_empty() => Err(NotAwaiting::Anything),
-        None => Ok(waiting),
+    let mut gates: Vec<Gate> = Vec::new();
+    for gate in wanted.iter().copied() {
+        if gates.contains(&gate) {
+            continue;
+        }
+        if let Some(why) = (!waiting.contains(&gate)).then(|| not_ahead(document, gate)).flatten() {
+            return Err(NotAwaiting::Gate { gate, why, waiting });
+        }
+        gates.push(gate);
+    }
+    match gates.is_empty() {
+        false => Ok(gates),
+        true if waiting.is_empty() => Err(NotAwaiting::Anything),
+        true => Ok(waiting),
     }
 }
 
-/// A step that has not started may be decided about before it is asked for. Its
-/// document does not say whether its tools need approval: the run knows.
-fn is_ahead(document: &Value, gate: Gate) -> bool {
-    let Gate::Step { step } = gate else { return false };
+/// Why what does not wait cannot be decided about in advance either, if it cannot.
+/// A step can that has not started and will be asked for, which only a plan that
+/// is whole can say.
+fn not_ahead(document: &Value, gate: Gate) -> Option<&'static str> {
+    let step = match gate {
+        Gate::Step { step } => entry(document, step),
+        Gate::Plan { .. } => None,
+    };
+    match step {
+        Some(entry) if entry["state"] != "waiting" => Some(NOT_WAITING),
+        Some(_) if document["revisions"].as_array().is_none_or(Vec::is_empty) => {
+            Some("cannot be decided about before its plan is whole")
+        }
+        Some(entry) if entry["needs_approval"] != true => Some("needs no approval"),
+        Some(_) => None,
+        None => Some(NOT_WAITING),
+    }
+}
+
+const NOT_WAITING: &str = "does not wait for approval";
+
+fn entry(document: &Value, step: u32) -> Option<&Value> {
     let mut steps = document["steps"].as_array().into_iter().flatten();
-    steps.any(|entry| entry["id"] == step && entry["state"] == "waiting")
+    steps.find(|entry| entry["id"] == step)
 }
 
 /// A gate in words.
@@ -61,9 +89,9 @@ pub fn name(gate: &Gate) -> String {
 
 fn what_waits(waiting: &[Gate]) -> String {
     match waiting {
-        [] => "nothing does".to_owned(),
-        [one] => format!("{} does", name(one)),
-        many => format!("{} do", many.iter().map(name).collect::<Vec<_>>().join(", ")),
+        [] => "nothing waits".to_owned(),
+        [one] => format!("{} waits", name(one)),
+        many => format!("{} wait", many.iter().map(name).collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -80,8 +108,12 @@ mod tests {
     fn document() -> Value {
         json!({
             "approvals": [{"gate": "plan", "revision": 2}, {"gate": "step", "step": 3}],
+            "revisions": [{"revision": 1}],
             "steps": [
-                {"id": 3, "state": "waiting"}, {"id": 4, "state": "waiting"}, {"id": 5, "state": "running"},
+                {"id": 3, "state": "waiting", "needs_approval": true},
+                {"id": 4, "state": "waiting", "needs_approval": true},
+                {"id": 5, "state": "running", "needs_approval": false},
+                {"id": 6, "state": "waiting", "needs_approval": false},
             ],
         })
     }
@@ -90,6 +122,19 @@ mod tests {
     fn a_decision_is_about_what_waits_or_has_not_started() {
         assert_eq!(gates(&document(), &[]), Ok(vec![PLAN, ASKED]));
         assert_eq!(gates(&document(), &[ASKED, AHEAD]), Ok(vec![ASKED, AHEAD]));
+        assert_eq!(gates(&document(), &[AHEAD, AHEAD, ASKED]), Ok(vec![AHEAD, ASKED]), "each once");
+    }
+
+    #[test]
+    fn only_what_will_be_asked_for_is_decided_in_advance() {
+        let refused = |document: &Value, wanted| gates(document, &[wanted]).unwrap_err().to_string();
+        let plain = refused(&document(), Gate::Step { step: 6 });
+        assert_eq!(plain, "step 6 needs no approval; revision 2 of the plan, step 3 wait");
+        let mut planning = document();
+        planning["revisions"] = json!([]);
+        planning["approvals"] = json!([]);
+        let early = "step 4 cannot be decided about before its plan is whole; nothing waits";
+        assert_eq!(refused(&planning, AHEAD), early);
     }
 
     #[test]
@@ -98,11 +143,11 @@ mod tests {
         assert_eq!(refused(&json!({}), &[]), "nothing waits for approval");
         assert_eq!(
             refused(&document(), &[Gate::Plan { revision: 1 }]),
-            "revision 1 of the plan does not wait for approval; revision 2 of the plan, step 3 do"
+            "revision 1 of the plan does not wait for approval; revision 2 of the plan, step 3 wait"
         );
         assert_eq!(
             refused(&json!({"approvals": []}), &[Gate::Step { step: 5 }]),
-            "step 5 does not wait for approval; nothing does"
+            "step 5 does not wait for approval; nothing waits"
         );
         assert!(gates(&document(), &[ASKED, Gate::Step { step: 5 }]).is_err(), "all or none");
     }

@@ -102,10 +102,12 @@ async fn retry(
     Path(id): Path<String>,
     query: Result<Query<Wait>, QueryRejection>,
     headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
 ) -> Outcome {
     let within = Wait::within(query)?;
     let key = idempotency_key(&headers)?;
     let before = service.run_id(&id)?;
+    steer::nothing(&body?, "retry_invalid")?;
     let span = root_span(&headers);
     let run = service.rerun(&before, key).instrument(span.clone()).await?;
     span.record("run_id", run.as_str());

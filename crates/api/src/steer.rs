@@ -21,12 +21,10 @@ use serde_json::{Value, json};
 use crate::{
     approval,
     problem::Problem,
+    reason::{self, Empty},
     routes::{Outcome, Shared, parse},
     service::Service,
 };
-
-/// Characters of a reason: it travels in a record and is shown in one line.
-const REASON_CHARS_MAX: usize = 1_000;
 
 /// The reason of a request that gives none.
 const REASON: &str = "asked for over HTTP";
@@ -52,8 +50,9 @@ pub(crate) async fn pause(State(service): Shared, Path(id): Path<String>, body: 
 }
 
 /// Asks for a paused run to go on.
-pub(crate) async fn resume(State(service): Shared, Path(id): Path<String>) -> Outcome {
+pub(crate) async fn resume(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
     let run = service.run_id(&id)?;
+    nothing(&body?, "resume_invalid")?;
     takes_records(&service, &run).await?;
     service.resume(&run).await?;
     Ok(accepted(&run))
@@ -61,16 +60,13 @@ pub(crate) async fn resume(State(service): Shared, Path(id): Path<String>) -> Ou
 
 /// Says yes to what waits for approval.
 pub(crate) async fn approve(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
-    let decision = Decision::read(&body?)?;
+    let decision = Decision::read(&body?, Empty::Means(""))?;
     decide(&service, &id, true, decision).await
 }
 
 /// Says no to what waits for approval, and why.
 pub(crate) async fn reject(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
-    let decision = Decision::read(&body?)?;
-    if decision.reason.trim().is_empty() {
-        return Err(invalid(DECISION, "reason: missing; the planner, or whoever asked, has to know why"));
-    }
+    let decision = Decision::read(&body?, Empty::Refused)?;
     decide(&service, &id, false, decision).await
 }
 
@@ -116,11 +112,20 @@ struct Asked {
     reason: Option<String>,
 }
 
-/// The reason that a body gives, which may be empty.
+/// The reason that a body gives, or that of a request that gives none.
 fn asked_reason(body: &[u8], code: &'static str) -> Result<String, Problem> {
     let asked: Option<Asked> = read(body, code, "{\"reason\": \"not needed\"}")?;
-    let reason = asked.and_then(|asked| asked.reason).unwrap_or_else(|| REASON.to_owned());
-    short(reason, code)
+    let written = asked.and_then(|asked| asked.reason).unwrap_or_default();
+    reason::read(&written, Empty::Means(REASON)).map_err(|error| invalid(code, error))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// The body of a request that has nothing to say.
+pub(crate) fn nothing(body: &[u8], code: &'static str) -> Result<(), Problem> {
+    read::<Nothing>(body, code, "no body, or {}").map(|_| ())
 }
 
 /// The code of a decision that cannot be understood.
@@ -147,7 +152,7 @@ struct Decision {
 }
 
 impl Decision {
-    fn read(body: &[u8]) -> Result<Self, Problem> {
+    fn read(body: &[u8], empty: Empty<'_>) -> Result<Self, Problem> {
         let WrittenDecision { gate, revision, step, reason } =
             read(body, DECISION, DECISIONS)?.unwrap_or_default();
         let gates = match (gate.as_deref(), revision, step) {
@@ -156,7 +161,8 @@ impl Decision {
             (Some("step"), None, Some(step)) => vec![Gate::Step { step }],
             _ => return Err(invalid(DECISION, format!("gate: expected {DECISIONS}"))),
         };
-        Ok(Self { gates, reason: short(reason.unwrap_or_default(), DECISION)? })
+        let reason = reason::read(&reason.unwrap_or_default(), empty);
+        Ok(Self { gates, reason: reason.map_err(|error| invalid(DECISION, error))? })
     }
 }
 
@@ -165,18 +171,15 @@ fn read<T: DeserializeOwned>(body: &[u8], code: &'static str, expected: &str) ->
     if body.is_empty() {
         return Ok(None);
     }
-    serde_json::from_value(parse(body)?)
-        .map(Some)
-        .map_err(|error| invalid(code, format!("{error}; expected such as {expected}")))
-}
-
-fn short(reason: String, code: &'static str) -> Result<String, Problem> {
-    match reason.chars().count() {
-        count if count > REASON_CHARS_MAX => {
-            Err(invalid(code, format!("reason: longer than {REASON_CHARS_MAX} characters")))
-        }
-        _ => Ok(reason),
+    let body = parse(body)?;
+    if !body.is_object() {
+        return Err(invalid(code, format!("the body is no JSON object; expected such as {expected}")));
     }
+    serde_json::from_value(body).map(Some).map_err(|error| {
+        // Callers know nothing of Rust's types.
+        let error = error.to_string().replace("u32", "a number from 0 to 4294967295");
+        invalid(code, format!("{error}; expected such as {expected}"))
+    })
 }
 
 fn invalid(code: &'static str, detail: impl ToString) -> Problem {

@@ -27,6 +27,14 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks while waiting for news that may have been missed.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long a large document that has ended may be on its way from its owner, who
+/// shows only a part of it, to the store of ended runs.
+const KEEP_WAIT: Duration = Duration::from_secs(2);
+
+/// The field that is true in a document that its owner has cut to the size of a
+/// message: outputs and the answer are left out, and steps where that is not enough.
+pub const TRIMMED: &str = "trimmed";
+
 /// A question to the owner of a shard.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
@@ -46,7 +54,7 @@ pub enum Question {
 /// What is known of a run.
 #[derive(Debug, Clone)]
 pub enum Found {
-    /// It goes on; its document as of now.
+    /// It goes on, or its end is not kept yet and too large to show; its document as of now.
     Active(Value),
     /// It has ended; its document.
     Ended(Value),
@@ -118,14 +126,25 @@ impl Client {
     pub async fn find(&self, run: &RunId) -> Result<Found, Error> {
         let asked = self.ask(run.shard(), &Question::Run { run: run.clone() }).await;
         if let Ok(Some(document)) = asked {
-            // The owner answers for a run until its document is kept.
-            let ended = RunState::deserialize(&document["state"]).is_ok_and(RunState::is_end);
-            return Ok(if ended { Found::Ended(document) } else { Found::Active(document) });
+            return self.stands(run, document).await;
         }
         match self.bus.ended(run).await? {
             Some(ended) => Ok(Found::Ended(ended.document)),
             None => asked.map(|_| Found::Unknown),
         }
+    }
+
+    /// What an owner's answer comes to. It answers for a run until its document is
+    /// kept; a part of the document is not how a run has ended, so the whole is
+    /// waited for, and the run goes on as long as nobody has that.
+    async fn stands(&self, run: &RunId, document: Value) -> Result<Found, Error> {
+        if !has_ended(&document) {
+            return Ok(Found::Active(document));
+        }
+        if document[TRIMMED] != true {
+            return Ok(Found::Ended(document));
+        }
+        Ok(self.wait(run, KEEP_WAIT).await?.map_or(Found::Active(document), Found::Ended))
     }
 
     async fn ask(&self, shard: ShardId, question: &Question) -> Result<Option<Value>, Error> {
@@ -252,4 +271,9 @@ impl Client {
         found.reverse();
         Ok(found)
     }
+}
+
+/// Whether a document is that of a run at its end.
+fn has_ended(document: &Value) -> bool {
+    RunState::deserialize(&document["state"]).is_ok_and(RunState::is_end)
 }

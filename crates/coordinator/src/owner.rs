@@ -230,6 +230,7 @@ impl Owner {
         let first_seq = self.shard.first_seq(&run).unwrap_or(seq);
         let before = self.shard.len();
         match self.shard.apply(seq, record, commands) {
+            Ok(()) if self.is_counted(seq) => {}
             Ok(()) => self.instruments.record(Ok(())),
             Err(ignored) => self.note_ignored(seq, &run, ignored),
         }
@@ -237,22 +238,30 @@ impl Owner {
         for command in commands.iter() {
             if let Command::FinishRun(document) = command {
                 let document = Arc::clone(document);
-                self.instruments.run_ended(document.state.as_str());
+                if !self.is_counted(seq) {
+                    self.instruments.run_ended(document.state.as_str());
+                }
                 self.ended.note(at_ms, first_seq);
                 self.finishing.insert(run.clone(), Finishing { first_seq, last_seq: seq, document });
             }
         }
     }
 
+    /// Whether the owner before has folded a record, and has counted it.
+    const fn is_counted(&self, seq: u64) -> bool {
+        seq <= self.held.lease.folded_to
+    }
+
     /// Late and repeated records are how the system recovers. One that can follow
     /// from nothing says that whoever wrote it is wrong: it stops nobody, and is
-    /// counted and told once, by the first who folds it.
+    /// told once, by the first who folds it, as everything is counted once.
     fn note_ignored(&self, seq: u64, run: &RunId, ignored: Ignored) {
         let Ignored { record, state, why } = ignored;
+        if self.is_counted(seq) {
+            return;
+        }
         if why != Why::Illegal {
             tracing::debug!(%run, seq, %ignored, "record ignored");
-        } else if seq <= self.held.lease.folded_to {
-            return;
         } else {
             tracing::warn!(shard = self.id, %run, seq, record, state, "illegal record ignored: {why}");
         }
@@ -272,7 +281,7 @@ impl Owner {
             self.emitter.give_up(run, format!("record {seq} of it cannot be read: {error}"));
         }
         // The owner before has set aside what is unreadable of all that it has folded.
-        if seq <= self.held.lease.folded_to {
+        if self.is_counted(seq) {
             return;
         }
         tracing::error!(shard = self.id, seq, subject, %error, "unreadable record set aside in the dead letters");

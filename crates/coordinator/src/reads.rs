@@ -4,7 +4,7 @@ use bytes::Bytes;
 use planfleet_bus::{
     Bus,
     broker::{Headers, LiveMessage},
-    client::Question,
+    client::{Question, TRIMMED},
 };
 use planfleet_core::{document::RunDocument, id::RunId, shard::Shard};
 use serde_json::Value;
@@ -45,7 +45,8 @@ pub(crate) async fn send(bus: &Bus, reply: String, answer: &Value) {
     }
 }
 
-/// As much of a document as one message carries.
+/// As much of a document as one message carries. What is left out is said: without
+/// its answer, a run that has ended would look as if it had none.
 fn fitted(mut document: RunDocument) -> Value {
     let whole = to_json(&document);
     if whole.to_string().len() <= ANSWER_BYTES_MAX {
@@ -54,7 +55,10 @@ fn fitted(mut document: RunDocument) -> Value {
     document.steps.iter_mut().for_each(|step| step.output = None);
     document.answer = None;
     let without_outputs = to_json(&document);
-    if without_outputs.to_string().len() <= ANSWER_BYTES_MAX { without_outputs } else { outline(document) }
+    let fits = without_outputs.to_string().len() <= ANSWER_BYTES_MAX;
+    let mut trimmed = if fits { without_outputs } else { outline(document) };
+    trimmed[TRIMMED] = Value::Bool(true);
+    trimmed
 }
 
 /// A document without its steps: lists are long.

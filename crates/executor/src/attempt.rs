@@ -1,6 +1,6 @@
 //! One attempt, from delivery to record.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use planfleet_bus::{
     Job, Settled,
@@ -16,6 +16,7 @@ use planfleet_core::{
     record::{AttemptReport, Fact, StepFailed, StepSucceeded},
     usage::{Account, Usage},
 };
+use planfleet_llm::{ChatRequest, ChatResponse, ModelHandle, Tally};
 use planfleet_proto::decode;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -31,13 +32,38 @@ const NOT_BEGUN: u64 = 0;
 pub(crate) struct Spent {
     pub(crate) model: Option<String>,
     pub(crate) usage: Vec<(Account, Usage)>,
+    /// The model call under way.
+    in_flight: Option<(Account, Arc<Tally>)>,
 }
 
 impl Spent {
-    pub(crate) fn charge(&mut self, account: Account, usage: &Usage) {
+    fn charge(&mut self, account: Account, usage: &Usage) {
         match self.usage.iter_mut().find(|(charged, _)| *charged == account) {
             Some((_, sum)) => sum.add(usage),
             None => self.usage.push((account, *usage)),
+        }
+    }
+
+    /// Calls a model and charges it.
+    pub(crate) async fn call(
+        &mut self,
+        account: Account,
+        model: &ModelHandle,
+        request: ChatRequest,
+    ) -> Result<ChatResponse, Failure> {
+        let tally = Arc::new(model.tally());
+        self.in_flight = Some((account, Arc::clone(&tally)));
+        let called = model.call_tallied(request, &tally).await;
+        self.in_flight = None;
+        self.charge(account, &called.usage);
+        called.result
+    }
+
+    /// Charges the call that a time limit has cut off, which the provider may bill
+    /// all the same.
+    fn cut_off(&mut self) {
+        if let Some((account, tally)) = self.in_flight.take() {
+            self.charge(account, &tally.cut_off());
         }
     }
 }
@@ -163,7 +189,10 @@ async fn begin(
     announce(shared, order).await;
     match timeout(limit.left, perform(shared, order, spent)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(limit.passed()),
+        Err(_) => {
+            spent.cut_off();
+            Err(limit.passed())
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::{Shared, attempt::Spent, model_step::json_answer};
 
-/// How much of an output a judge reads.
+/// The longest output that is put before a judge, whole: one that is longer would
+/// be judged by its beginning, or would not fit into the model's context.
 const OUTPUT_CHARS_MAX: usize = 16_000;
 
 /// How much of it a failure shows.
@@ -47,18 +48,32 @@ pub(crate) async fn unmet(
     }
     for (criterion, check) in order.spec.success_criteria.iter().zip(checks) {
         let Some(question) = check.question() else { continue };
-        let verdict = decide(shared, request(order, question, output), spent).await;
+        let text = json::plain_text(output);
+        if let Some(unmet) = too_long(criterion, &text) {
+            return Ok(vec![unmet]);
+        }
+        let verdict = decide(shared, request(order, question, &text), spent).await;
         let verdict = verdict.map_err(|failure| undecided(failure, criterion))?;
         if !verdict.pass {
             let reason = trim_chars(&verdict.reason, SEEN_CHARS_MAX);
             return Ok(vec![Unmet {
                 criterion: criterion.to_string(),
                 expected: format!("a pass of the judge, who said: {reason}"),
-                seen: trim_chars(&json::plain_text(output), SEEN_CHARS_MAX),
+                seen: trim_chars(&text, SEEN_CHARS_MAX),
             }]);
         }
     }
     Ok(Vec::new())
+}
+
+/// A part that passes says nothing of the rest. A shorter output mends it.
+fn too_long(criterion: &Criterion, text: &str) -> Option<Unmet> {
+    let chars = text.chars().count();
+    (chars > OUTPUT_CHARS_MAX).then(|| Unmet {
+        criterion: criterion.to_string(),
+        expected: format!("at most {OUTPUT_CHARS_MAX} characters, which is what can be judged"),
+        seen: format!("{chars} characters: {}", trim_chars(text, SEEN_CHARS_MAX)),
+    })
 }
 
 /// The output may well be good: the planner is told that it was not decided.
@@ -88,17 +103,15 @@ async fn decide(shared: &Shared, mut request: ChatRequest, spent: &mut Spent) ->
 }
 
 async fn ask(judge: &ModelHandle, request: &ChatRequest, spent: &mut Spent) -> Result<String, Failure> {
-    let called = judge.call(request.clone()).await;
-    spent.charge(Account::Judge, &called.usage);
-    Ok(called.result?.text)
+    Ok(spent.call(Account::Judge, judge, request.clone()).await?.text)
 }
 
 fn verdict(answer: &str) -> Option<Verdict> {
     serde_json::from_value(json_answer(answer)?).ok()
 }
 
-fn request(order: &StepOrder, question: &str, output: &Value) -> ChatRequest {
-    let output = unclosable(&trim_chars(&json::plain_text(output), OUTPUT_CHARS_MAX), "output");
+fn request(order: &StepOrder, question: &str, output: &str) -> ChatRequest {
+    let output = unclosable(output, "output");
     let text = format!(
         "Step: {}\nCriterion: {question}\n<output>\n{output}\n</output>",
         order.spec.description.trim()

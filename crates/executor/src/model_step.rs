@@ -90,9 +90,8 @@ impl<'a> Talk<'a> {
     async fn answer(&mut self, spent: &mut Spent) -> Result<Taken, Failure> {
         while self.turns_left > 0 {
             self.turns_left -= 1;
-            let called = self.model.call(self.request.clone()).await;
-            spent.charge(Account::Executor, &called.usage);
-            let response = match called.result {
+            let called = spent.call(Account::Executor, self.model, self.request.clone()).await;
+            let response = match called {
                 // Such as one that was cut off: a shorter answer mends it.
                 Err(failure) if failure.class == FailureClass::InvalidOutput => {
                     let seen = failure.seen.clone().map(|seen| Message::assistant(seen, Vec::new()));

@@ -14,6 +14,7 @@ use crate::dialect::{Dialect, Structured};
 use crate::error::{Error, ErrorClass};
 use crate::price::{self, Price};
 use crate::retry::{Attempted, Retrying};
+use crate::tally::Tally;
 
 /// A configured model, shared by all work of a process that uses it.
 #[derive(Clone)]
@@ -87,27 +88,50 @@ impl ModelHandle {
         &self.dialect
     }
 
+    /// For a call that may be dropped before it has ended.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        Tally::new(self.price.as_ref().is_some_and(Price::is_free))
+    }
+
     /// Calls the model. Refusals, content filters and answers that were cut off are failures.
     pub async fn call(&self, request: ChatRequest) -> Called {
+        self.call_tallied(request, &self.tally()).await
+    }
+
+    /// Calls the model, and counts its tries as they begin.
+    pub async fn call_tallied(&self, request: ChatRequest, tally: &Tally) -> Called {
+        let model = InTurn(self, tally);
         let mut request = self.complete(request);
-        let mut attempted = self.retrying.chat(&InTurn(self), &request).await;
+        let mut attempted = self.retrying.chat(&model, &request).await;
         if self.weaken(&mut request, &attempted.result) {
-            attempted = self.retrying.chat(&InTurn(self), &request).await.after(&attempted);
+            attempted = self.retrying.chat(&model, &request).await.after(&attempted);
         }
         self.account(&request, attempted)
     }
 
     /// Calls the model and hands its text on as it comes.
     pub async fn call_streaming(&self, request: ChatRequest, sink: &mut TextSink<'_>) -> Called {
+        self.stream_tallied(request, sink, &self.tally()).await
+    }
+
+    /// Calls the model, hands its text on as it comes, and counts its tries as they begin.
+    pub async fn stream_tallied(
+        &self,
+        request: ChatRequest,
+        sink: &mut TextSink<'_>,
+        tally: &Tally,
+    ) -> Called {
+        let model = InTurn(self, tally);
         let mut request = self.complete(request);
         let mut handed_on = false;
         let mut watched = |text: &str| {
             handed_on = true;
             sink(text);
         };
-        let mut attempted = self.retrying.chat_stream(&InTurn(self), &request, &mut watched).await;
+        let mut attempted = self.retrying.chat_stream(&model, &request, &mut watched).await;
         if !handed_on && self.weaken(&mut request, &attempted.result) {
-            attempted = self.retrying.chat_stream(&InTurn(self), &request, sink).await.after(&attempted);
+            attempted = self.retrying.chat_stream(&model, &request, sink).await.after(&attempted);
         }
         self.account(&request, attempted)
     }
@@ -176,13 +200,13 @@ impl ModelHandle {
 }
 
 /// Takes one of the handle's turns for each try, so that the waits between tries hold none.
-struct InTurn<'a>(&'a ModelHandle);
+struct InTurn<'a>(&'a ModelHandle, &'a Tally);
 
 #[async_trait]
 impl ChatModel for InTurn<'_> {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
         let _turn = self.0.in_flight.acquire().await;
-        self.0.chat.chat(request).await
+        self.1.try_once(self.0.chat.chat(request)).await
     }
 
     async fn chat_stream(
@@ -191,7 +215,7 @@ impl ChatModel for InTurn<'_> {
         sink: &mut TextSink<'_>,
     ) -> Result<ChatResponse, Error> {
         let _turn = self.0.in_flight.acquire().await;
-        self.0.chat.chat_stream(request, sink).await
+        self.1.try_once(self.0.chat.chat_stream(request, sink)).await
     }
 }
 

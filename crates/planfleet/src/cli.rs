@@ -247,7 +247,7 @@ pub(crate) enum RunsCommand {
         #[command(flatten)]
         gates: GateArgs,
         /// Why; the planner reads it.
-        #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        #[arg(long, value_name = "TEXT")]
         reason: String,
     },
     /// Run again what has failed; what is done is not done again.
@@ -260,7 +260,7 @@ pub(crate) enum RunsCommand {
 }
 
 /// The reason of a request that gives none.
-const ASKED: &str = "asked for on the command line";
+pub(crate) const ASKED: &str = "asked for on the command line";
 
 /// What a decision is about; everything that waits unless said.
 #[derive(Debug, Args)]

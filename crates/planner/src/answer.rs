@@ -88,12 +88,19 @@ pub fn complete(step: &mut PlanStep, submission: &Submission) {
 /// Every fault.
 pub fn replan(text: &str, situation: &Situation, scope: &Scope<'_>) -> Result<Answer, Vec<Fault>> {
     let Value::Object(mut object) = object(text)? else { return Err(malformed("the answer is no object")) };
-    let reason = object.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned();
-    match object.get("decision").and_then(Value::as_str) {
+    let mut faults = Vec::new();
+    let reason = kept(reason(&object), &mut faults).unwrap_or_default();
+    let decision = object.get("decision").and_then(Value::as_str).map(str::to_owned);
+    let answer = match decision.as_deref() {
         Some("revise") => revise(&mut object, reason, situation, scope),
         Some("finish") => finish(&object, reason),
         Some("give_up") => Ok(Answer { decision: Decision::GiveUp, steps: Vec::new(), reason }),
         _ => Err(malformed("\"decision\" is one of revise, finish, give_up")),
+    };
+    match answer {
+        Ok(answer) if faults.is_empty() => Ok(answer),
+        Ok(_) => Err(faults),
+        Err(others) => Err(faults.into_iter().chain(others).collect()),
     }
 }
 
@@ -103,25 +110,7 @@ fn revise(
     situation: &Situation,
     scope: &Scope<'_>,
 ) -> Result<Answer, Vec<Fault>> {
-    let (mut steps, mut faults) = (Vec::new(), Vec::new());
-    let Some(Value::Array(items)) = object.remove("steps") else {
-        return Err(malformed("\"steps\" is a list"));
-    };
-    for item in items {
-        match parse::step(item) {
-            Ok(step) => steps.push(Arc::new(step)),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    let ids = |value: Option<&Value>| -> Vec<u32> {
-        let list = value.and_then(Value::as_array).into_iter().flatten();
-        list.filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()).collect()
-    };
-    let drop = ids(object.get("drop"));
-    let final_step = object.get("final").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-    if !faults.is_empty() {
-        return Err(faults);
-    }
+    let (steps, drop, final_step) = changes(object)?;
     let change = Change { drop: &drop, final_step, steps: &steps };
     let revised = revision::revise(situation, &change).map_err(|mut structural| {
         structural.extend(tool_faults(&steps, scope));
@@ -131,6 +120,71 @@ fn revise(
     let plan = Plan { steps: steps.clone(), final_step: revised.final_step };
     sound(&plan, &existing, scope)?;
     Ok(Answer { decision: Decision::Revise { drop, final_step }, steps, reason })
+}
+
+/// What a revision adds, drops and ends with. What cannot be read is a fault: left
+/// out, it would make another revision of it than the planner meant.
+type Changes = (Vec<Arc<PlanStep>>, Vec<u32>, Option<u32>);
+
+fn changes(object: &mut Map<String, Value>) -> Result<Changes, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut steps = Vec::new();
+    match object.remove("steps") {
+        Some(Value::Array(items)) => {
+            let read = items.into_iter().filter_map(|item| kept(parse::step(item), &mut faults));
+            steps.extend(read.map(Arc::new));
+        }
+        _ => faults.extend(malformed("\"steps\" is a list")),
+    }
+    let drop = dropped(object.get("drop"), &mut faults);
+    let final_step = kept(final_step(object.get("final")), &mut faults).flatten();
+    if faults.is_empty() { Ok((steps, drop, final_step)) } else { Err(faults) }
+}
+
+/// The steps to drop; none where there is no list at all.
+fn dropped(written: Option<&Value>, faults: &mut Vec<Fault>) -> Vec<u32> {
+    match written {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(entries)) => {
+            let read = entries.iter().map(|entry| {
+                id(entry)
+                    .ok_or_else(|| fault(format!("\"drop\" has {entry}; it lists ids of steps, such as 3")))
+            });
+            read.filter_map(|read| kept(read, faults)).collect()
+        }
+        Some(other) => {
+            faults.push(fault(format!("\"drop\" is {other}; it is a list of ids of steps, such as [3, 4]")));
+            Vec::new()
+        }
+    }
+}
+
+/// The new final step; `None` keeps the current one.
+fn final_step(written: Option<&Value>) -> Result<Option<u32>, Fault> {
+    match written {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => id(value).map(Some).ok_or_else(|| {
+            fault(format!(
+                "\"final\" is {value}; it is the id of a step, such as 3, or null to keep the current one"
+            ))
+        }),
+    }
+}
+
+fn reason(object: &Map<String, Value>) -> Result<String, Fault> {
+    match object.get("reason").and_then(Value::as_str) {
+        Some(reason) if !reason.trim().is_empty() => Ok(reason.to_owned()),
+        _ => Err(fault("\"reason\" says why, in a sentence".to_owned())),
+    }
+}
+
+fn id(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+/// What could be read; its fault is put to the others.
+fn kept<T>(read: Result<T, Fault>, faults: &mut Vec<Fault>) -> Option<T> {
+    read.map_err(|fault| faults.push(fault)).ok()
 }
 
 /// Faults that the tools' schemas show, for a plan whose structure is broken as well.
@@ -159,7 +213,11 @@ fn sound(plan: &Plan, existing: &Existing, scope: &Scope<'_>) -> Result<(), Vec<
 }
 
 fn malformed(message: &str) -> Vec<Fault> {
-    vec![Fault::new(Code::Malformed, None, message)]
+    vec![fault(message.to_owned())]
+}
+
+fn fault(message: String) -> Fault {
+    Fault::new(Code::Malformed, None, message)
 }
 
 /// The JSON object in a text: the whole of it, or what is left without the words

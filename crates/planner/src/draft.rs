@@ -1,5 +1,7 @@
 //! One planning job, from delivery to the sealed draft.
 
+use std::sync::Arc;
+
 use futures::future::join;
 use planfleet_bus::{Job, Settled, trace};
 use planfleet_core::{
@@ -9,7 +11,7 @@ use planfleet_core::{
     record::{Draft, Fact, PlanSealed},
     usage::Usage,
 };
-use planfleet_llm::{Called, ChatRequest, ModelHandle};
+use planfleet_llm::{Called, ChatRequest, ModelHandle, Tally};
 use planfleet_proto::decode;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
@@ -56,8 +58,10 @@ async fn planned(shared: &Shared, order: &PlanOrder, job: &Job) -> Settled {
         outcome = timeout(shared.config.planning_timeout, writer.write(job.deliveries)) => outcome,
     };
     let limit = shared.config.planning_timeout.as_secs();
-    let outcome = outcome
-        .unwrap_or_else(|_| Err(Failure::new(FailureClass::Timeout, format!("no plan within {limit} s"))));
+    let outcome = outcome.unwrap_or_else(|_| {
+        writer.cut_off();
+        Err(Failure::new(FailureClass::Timeout, format!("no plan within {limit} s")))
+    });
     let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "sealed");
     shared.instruments.plan(kind, name);
     match writer.record(outcome).await {
@@ -75,6 +79,8 @@ struct Writer<'a> {
     order: &'a PlanOrder,
     draft: Draft,
     usage: Usage,
+    /// The model call under way.
+    in_flight: Option<Arc<Tally>>,
     started_ms: u64,
     /// Steps of the current take that are in the log already.
     published: u32,
@@ -90,6 +96,7 @@ impl<'a> Writer<'a> {
             order,
             draft: Draft { take, ..order.draft },
             usage: Usage::NONE,
+            in_flight: None,
             started_ms: (shared.config.now_ms)(),
             published: 0,
         }
@@ -127,11 +134,22 @@ impl<'a> Writer<'a> {
     /// One call of the model, whose sound steps are published while it still writes.
     async fn call(&mut self, model: &ModelHandle, ask: &Ask<'_>) -> Result<String, Failure> {
         let (sink, steps) = mpsc::unbounded_channel();
+        let tally = Arc::new(model.tally());
+        self.in_flight = Some(Arc::clone(&tally));
         let (called, published) =
-            join(stream(model, ask.request(), sink), self.publish_early(steps, ask)).await;
+            join(stream(model, ask.request(), sink, &tally), self.publish_early(steps, ask)).await;
+        self.in_flight = None;
         self.usage.add(&called.usage);
         self.published = published;
         Ok(called.result?.text)
+    }
+
+    /// Charges the call that the time limit has cut off, which the provider may bill
+    /// all the same.
+    fn cut_off(&mut self) {
+        if let Some(tally) = self.in_flight.take() {
+            self.usage.add(&tally.cut_off());
+        }
     }
 
     /// Publishes steps of a first plan as they come, as long as they are sound.
@@ -193,7 +211,12 @@ impl<'a> Writer<'a> {
 
 /// Calls the model and hands each step on when its object closes. Dropping the
 /// sender at the end tells the other side that there are no more.
-async fn stream(model: &ModelHandle, request: ChatRequest, steps: mpsc::UnboundedSender<String>) -> Called {
+async fn stream(
+    model: &ModelHandle,
+    request: ChatRequest,
+    steps: mpsc::UnboundedSender<String>,
+    tally: &Tally,
+) -> Called {
     let mut elements = Elements::default();
     let mut sink = |piece: &str| {
         for element in elements.push(piece) {
@@ -201,5 +224,5 @@ async fn stream(model: &ModelHandle, request: ChatRequest, steps: mpsc::Unbounde
             let _ = steps.send(element);
         }
     };
-    model.call_streaming(request, &mut sink).await
+    model.stream_tallied(request, &mut sink, tally).await
 }

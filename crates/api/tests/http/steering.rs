@@ -21,7 +21,12 @@ fn waiting() -> Value {
         "run_id": "01-a",
         "state": "awaiting_approval",
         "approvals": [{"gate": "plan", "revision": 2}, {"gate": "step", "step": 3}],
-        "steps": [{"id": 3, "state": "waiting"}, {"id": 4, "state": "waiting"}],
+        "revisions": [{"revision": 1}],
+        "steps": [
+            {"id": 3, "state": "waiting", "needs_approval": true},
+            {"id": 4, "state": "waiting", "needs_approval": true},
+            {"id": 5, "state": "waiting", "needs_approval": false},
+        ],
     })
 }
 
@@ -75,8 +80,12 @@ async fn a_decision_that_means_nothing_is_refused() {
     rig.script_coordinator(waiting()).await;
     let stale = post(&rig, "/v1/runs/01-a/approve", &json!({"gate": "plan", "revision": 1})).await;
     assert_eq!(stale.problem(), (409, "not_awaiting_approval"));
-    let detail = "revision 1 of the plan does not wait for approval; revision 2 of the plan, step 3 do";
+    let detail = "revision 1 of the plan does not wait for approval; revision 2 of the plan, step 3 wait";
     assert_eq!(stale.body["detail"], detail);
+    let plain = post(&rig, "/v1/runs/01-a/approve", &json!({"gate": "step", "step": 5})).await;
+    assert_eq!(plain.problem(), (409, "not_awaiting_approval"));
+    let detail = plain.body["detail"].as_str().unwrap();
+    assert!(detail.starts_with("step 5 needs no approval"), "{detail}");
     for body in [
         json!({"gate": "plan"}),
         json!({"gate": "plan", "revision": 2, "step": 3}),
@@ -91,6 +100,42 @@ async fn a_decision_that_means_nothing_is_refused() {
     assert_eq!(silent.problem(), (422, "approval_invalid"));
     assert!(silent.body["detail"].as_str().unwrap().starts_with("reason: missing"), "{silent:?}");
     assert_eq!(rig.facts().await, []);
+    rig.shut_down().await;
+}
+
+#[tokio::test]
+async fn every_body_is_read_and_what_is_wrong_with_it_said() {
+    let rig = Rig::start().await;
+    rig.script_coordinator(waiting()).await;
+    let long = json!({"reason": "x".repeat(1_001)});
+    for (what, body) in [
+        ("resume", json!({"reason": "no"})),
+        ("retry", json!({"from": 3})),
+        ("pause", json!([])),
+        ("cancel", json!("enough")),
+        ("pause", json!({"reason": 7})),
+        ("pause", long.clone()),
+        ("approve", long),
+        ("approve", json!({"gate": "step", "step": -1})),
+        ("reject", json!({"gate": "step", "step": 3, "reason": " "})),
+    ] {
+        let refused = post(&rig, &format!("/v1/runs/01-a/{what}"), &body).await;
+        let (status, code) = refused.problem();
+        assert!(status == 422 && code.ends_with("_invalid"), "{what} {body}: {refused:?}");
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(!detail.contains("struct") && !detail.contains("u32"), "{detail}");
+    }
+    for what in ["resume", "retry"] {
+        let large = post(&rig, &format!("/v1/runs/01-a/{what}"), &json!({"x": "x".repeat(3_000)})).await;
+        assert_eq!(large.problem(), (413, "too_large"), "{what}");
+    }
+    assert_eq!(rig.facts().await, []);
+    assert_eq!(post(&rig, "/v1/runs/01-a/pause", &json!({"reason": "  "})).await.status, 202);
+    assert_eq!(post(&rig, "/v1/runs/01-a/resume", &json!({})).await.status, 202);
+    let run: RunId = "01-a".parse().unwrap();
+    let reason = "asked for over HTTP".to_owned();
+    let facts = [(run.clone(), Fact::RunPauseRequested { reason }), (run, Fact::RunResumeRequested)];
+    assert_eq!(rig.facts().await, facts);
     rig.shut_down().await;
 }
 

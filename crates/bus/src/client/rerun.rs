@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use planfleet_core::{id::RunId, task::Submission};
 
-use super::{Client, Found};
+use super::{Client, Found, has_ended};
 use crate::{Error, done::Ended, trace};
 
 /// An owner keeps the document of a run whose end it has seen well within this.
@@ -65,13 +65,13 @@ impl Client {
             return Ok(ended);
         }
         match self.find(run).await? {
-            Found::Active(document) => {
+            Found::Active(document) if !has_ended(&document) => {
                 let state = document["state"].as_str().unwrap_or("active").to_owned();
                 Err(RerunError::Active { run: run.clone(), state })
             }
             Found::Unknown => Err(RerunError::Unknown(run.clone())),
             // It is on its way from its owner's memory to the store of ended runs.
-            Found::Ended(_) => {
+            Found::Active(_) | Found::Ended(_) => {
                 self.wait(run, KEEP_MAX).await?;
                 self.bus.ended(run).await?.ok_or_else(|| RerunError::Unknown(run.clone()))
             }

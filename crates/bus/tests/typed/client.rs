@@ -107,6 +107,35 @@ async fn a_run_is_found_wherever_it_stands() {
     assert_eq!(found(&client.find(&run_id("00-nobody")).await.unwrap()), None);
 }
 
+/// An owner that shows a part of a run's document, as that is too large for a message.
+async fn own_large(bus: &Bus, state: &'static str) -> JoinSet<()> {
+    own(bus, 0, move |_| json!({"run_id": "00-a", "state": state, "answer": null, "trimmed": true})).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_a_document_is_no_end() {
+    let (bus, run) = (new_bus().await, run_id("00-a"));
+    let client = Client::new(bus.clone());
+    let _owner = own_large(&bus, "succeeded").await;
+    let answer = client.find(&run).await.unwrap();
+    assert_eq!(found(&answer).expect("found").0, "active", "nobody has the whole of it");
+
+    let _later = finish_later(&bus, &run, Duration::from_millis(700), false);
+    let answer = client.find(&run).await.unwrap();
+    let Found::Ended(document) = &answer else { panic!("not ended: {answer:?}") };
+    assert_eq!(document["answer"], "done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_an_active_run_s_document_is_not_waited_for() {
+    let bus = new_bus().await;
+    let _owner = own_large(&bus, "executing").await;
+    let began = Instant::now();
+    let answer = Client::new(bus).find(&run_id("00-a")).await.unwrap();
+    assert_eq!(found(&answer).expect("found").0, "active");
+    assert!(began.elapsed() < Duration::from_millis(10), "{:?}", began.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_list_holds_active_runs_and_the_newest_ended() {
     let bus = new_bus().await;

@@ -7,7 +7,7 @@ use planfleet_core::{
 };
 use serde_json::{Value, json};
 
-use super::{Fleet, attempt, planned};
+use super::{Fleet, attempt, planned, step, succeeded};
 
 const OUTPUT_BYTES: usize = 200 * 1024;
 
@@ -35,6 +35,27 @@ fn output(ended: &Ended) -> &Value {
 
 fn reason(ended: &Ended) -> &str {
     ended.document["reason"].as_str().expect("a reason")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_active_run_that_is_larger_than_a_message_is_shown_without_outputs() {
+    let fleet = Fleet::with_shards(1).await;
+    let _a = fleet.start_alone("a").await;
+    let run = fleet.submit("run", planned()).await;
+    fleet.queued(&step(&run, 1, 1)).await;
+    assert_eq!(fleet.active(&run).await.get("trimmed"), None);
+    for (step, state) in [(1, "succeeded"), (2, "succeeded")] {
+        let output = Json::from_value(&json!("x".repeat(2 * OUTPUT_BYTES)));
+        let success = StepSucceeded { attempt: attempt(step, 1), output };
+        fleet.append(&run, Fact::StepSucceeded(Box::new(success))).await;
+        let at = step as usize - 1;
+        super::until(state, async || fleet.active(&run).await["steps"][at]["state"] == state).await;
+    }
+    let shown = fleet.active(&run).await;
+    assert_eq!((&shown["trimmed"], &shown["steps"][0]["output"]), (&true.into(), &Value::Null));
+    fleet.append(&run, succeeded(3)).await;
+    let ended = fleet.ended(&run).await;
+    assert_eq!(ended.get("trimmed"), None, "what is kept is whole");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@
 )]
 
 mod control;
+mod counted;
 mod documents;
 mod illegal;
 mod ownership;

@@ -120,6 +120,24 @@ async fn the_judge_role_is_asked_and_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_output_is_judged_whole_or_not_at_all() {
+    let judge = Script::texts([r#"{"pass": true, "reason": "it is"}"#]);
+    let mut bench = Bench::with(Models { judge: Some(judge.handle("judge")), ..Models::default() }).await;
+    let spec = json!({"id": 7, "kind": "tool", "tools": ["echo"], "success_criteria": [
+        {"kind": "judge", "arg": "Is it kind?"}]});
+    let ended = bench.carry_out(order(spec.clone(), vec![literal("text", &"x".repeat(15_000))])).await;
+    assert_eq!(ended.usage(Account::Judge), Some(cost(1)));
+    assert!(judge.last_turn().contains(&"x".repeat(15_000)), "the whole of it");
+
+    let ended = bench.carry_out(order(spec, vec![literal("text", &"x".repeat(16_001))])).await;
+    assert_eq!(ended.usage(Account::Judge), None, "nobody is asked about a part");
+    let failure = ended.failure();
+    assert_eq!(failure.class, FailureClass::InvalidOutput);
+    assert_eq!(failure.criterion.as_deref(), Some("judge Is it kind?"));
+    assert!(failure.message.contains("at most 16000 characters"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_judge_is_no_pass() {
     let model = Script::texts(["a poem"]);
     let mut bench = Bench::with_model(&model).await;

@@ -7,16 +7,17 @@ use futures::{FutureExt as _, StreamExt as _};
 use planfleet_bus::broker::Outgoing;
 use planfleet_core::{
     failure::{Failure, FailureClass},
-    usage::Account,
+    usage::{Account, Usage},
 };
 use planfleet_executor::Models;
+use planfleet_llm::Price;
 use planfleet_proto::subjects;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    Bench, STEP_TIMEOUT, literal, order,
-    script::{Script, calls, cost},
+    Bench, STEP_TIMEOUT, literal, model_step, order,
+    script::{Script, Silent, calls, cost},
     soon, tool_step,
 };
 
@@ -43,6 +44,37 @@ async fn what_a_step_used_before_its_time_was_up_is_charged() {
     let ended = bench.carry_out(order(spec, Vec::new())).await;
     assert_eq!(ended.usage(Account::Executor), Some(cost(1)));
     assert_eq!(ended.failure().class, FailureClass::Timeout);
+}
+
+/// What is charged for a call that a limit cuts off, at that price.
+async fn cut_off_call(price: Option<Price>) -> Option<Usage> {
+    let models = Models { executor: Some(Silent::handle(price)), ..Models::default() };
+    let ended = Bench::with(models).await.carry_out(model_step(json!([]))).await;
+    let usage = ended.usage(Account::Executor);
+    assert_eq!(ended.failure().class, FailureClass::Timeout);
+    usage
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_cut_off_is_counted_at_an_unknown_cost() {
+    let price = |each| Price { input: each, cached_input: each, output: each };
+    let unknown = Usage { calls: 1, nano_usd: None, ..Usage::NONE };
+    assert_eq!(cut_off_call(None).await, Some(unknown));
+    assert_eq!(cut_off_call(Some(price(1_000_000))).await, Some(unknown));
+    let free = Usage { nano_usd: Some(0), ..unknown };
+    assert_eq!(cut_off_call(Some(price(0))).await, Some(free), "whatever it used");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judge_s_call_that_is_cut_off_is_the_judge_s() {
+    let model = Script::texts(["a poem"]);
+    let judge = Some(Silent::handle(None));
+    let models = Models { executor: Some(model.handle("small")), judge, ..Models::default() };
+    let step = model_step(json!([{"kind": "judge", "arg": "Does it rhyme?"}]));
+    let ended = Bench::with(models).await.carry_out(step).await;
+    assert_eq!(ended.usage(Account::Executor), Some(cost(1)));
+    let unknown = Usage { calls: 1, nano_usd: None, ..Usage::NONE };
+    assert_eq!(ended.usage(Account::Judge), Some(unknown));
 }
 
 #[tokio::test(start_paused = true)]

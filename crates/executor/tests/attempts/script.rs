@@ -60,6 +60,34 @@ pub(crate) fn content(message: &Message) -> String {
     }
 }
 
+/// A model that never answers.
+pub(crate) struct Silent;
+
+impl Silent {
+    pub(crate) fn handle(price: Option<Price>) -> ModelHandle {
+        let settings = HandleSettings {
+            name: "silent".to_owned(),
+            dialect: Dialect::default(),
+            price,
+            max_output_tokens: None,
+            temperature: None,
+            concurrency_max: 4,
+        };
+        ModelHandle::new(Arc::new(Self), settings)
+    }
+}
+
+#[async_trait]
+impl ChatModel for Silent {
+    async fn chat(&self, _: &ChatRequest) -> Result<ChatResponse, Error> {
+        std::future::pending().await
+    }
+
+    async fn chat_stream(&self, request: &ChatRequest, _: &mut TextSink<'_>) -> Result<ChatResponse, Error> {
+        self.chat(request).await
+    }
+}
+
 /// A text; 100 tokens in, 10 out: 120 nano-USD.
 pub(crate) fn says(text: &str) -> ChatResponse {
     ChatResponse {

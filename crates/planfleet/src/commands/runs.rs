@@ -2,8 +2,11 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use planfleet_bus::{Client, Error as BusError, client::Found};
-use planfleet_core::id::RunId;
+use planfleet_bus::{
+    Client, Error as BusError,
+    client::{Found, TRIMMED},
+};
+use planfleet_core::id::{RunId, ShardId};
 use planfleet_runtime::config::Settings;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -25,7 +28,10 @@ const FOLD_MAX: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) async fn runs(cli: &Cli, command: &RunsCommand, settings: &Settings) -> Result<ExitCode, Failure> {
-    let client = Client::new(connect(settings).await?);
+    let bus = connect(settings).await?;
+    let shards = bus.shards();
+    let client = Client::new(bus);
+    let parse = |id: &str| parse(id, shards);
     let steering = |id: &str| Ok::<_, Failure>(Steering { cli, client: &client, run: parse(id)? });
     match command {
         RunsCommand::List { limit } => list(cli, &client, *limit).await,
@@ -42,8 +48,17 @@ pub(super) async fn runs(cli: &Cli, command: &RunsCommand, settings: &Settings) 
     }
 }
 
-fn parse(id: &str) -> Result<RunId, Failure> {
-    id.parse().map_err(Failure::usage)
+/// A run's id. A shard that is not there has no runs, and no owner to wait for.
+fn parse(id: &str, shards: ShardId) -> Result<RunId, Failure> {
+    let run: RunId = id.parse().map_err(Failure::usage)?;
+    if run.shard() < shards {
+        return Ok(run);
+    }
+    let message = format!(
+        "there is no run {run}: it would be in shard {}, and nats.shards says that there are {shards}",
+        run.shard()
+    );
+    Err(Failure::unexpected(message))
 }
 
 async fn list(cli: &Cli, client: &Client, limit: usize) -> Result<ExitCode, Failure> {
@@ -91,7 +106,11 @@ pub(super) fn unknown(id: &RunId) -> Failure {
 }
 
 async fn get(cli: &Cli, client: &Client, id: &RunId) -> Result<ExitCode, Failure> {
-    report::print(cli, &find(client, id).await?)?;
+    let document = find(client, id).await?;
+    if document[TRIMMED] == true && !cli.quiet {
+        output::note("too large to be shown whole while it goes on: outputs are left out");
+    }
+    report::print(cli, &document)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -112,4 +131,17 @@ async fn retry(cli: &Cli, client: &Client, id: &RunId, wait: &WaitArgs) -> Resul
         run::see_through(cli, client, &run, wait, None).await
     };
     again.instrument(run::root_span()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_is_not_there_has_no_runs() {
+        assert_eq!(parse("03-a", 4).unwrap().as_str(), "03-a");
+        let refused = parse("ff-a", 4).unwrap_err().to_string();
+        let said = "there is no run ff-a: it would be in shard 255, and nats.shards says that there are 4";
+        assert_eq!(refused, said);
+    }
 }

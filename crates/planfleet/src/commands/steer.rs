@@ -3,7 +3,10 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use planfleet_api::approval;
+use planfleet_api::{
+    approval,
+    reason::{self, Empty},
+};
 use planfleet_bus::{Client, client::Found};
 use planfleet_core::{
     id::RunId,
@@ -14,9 +17,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{reasons, runs};
 use crate::{
-    cli::{Cli, Format, GateArgs},
+    cli::{ASKED, Cli, Format, GateArgs},
     exit::{Code, Failure},
-    output::{self, cell},
+    output::{self, cell, line},
 };
 
 /// How long the owner may take to read its log; it takes longer only behind a backlog.
@@ -34,21 +37,34 @@ pub(super) struct Steering<'a> {
 
 impl Steering<'_> {
     pub(super) async fn cancel(&self, reason: &str) -> Result<ExitCode, Failure> {
+        let reason = worded(reason, Empty::Means(ASKED))?;
         self.active().await?;
-        self.client.cancel(&self.run, reason).await?;
+        self.client.cancel(&self.run, &reason).await?;
         // Nothing but its end shows that it was read.
         self.settled(|_| false).await
     }
 
     pub(super) async fn pause(&self, reason: &str) -> Result<ExitCode, Failure> {
-        self.active().await?;
-        self.client.pause(&self.run, reason).await?;
+        let reason = worded(reason, Empty::Means(ASKED))?;
+        let document = self.active().await?;
+        // It is in the log all the same: a resume may be there that nobody has read yet.
+        self.client.pause(&self.run, &reason).await?;
+        if let Some(before) = document["paused"].as_str() {
+            self.note(&format!("run {} was paused already: {}", self.run, line(before, 80)));
+            return self.data(&document);
+        }
         self.settled(|document| !document["paused"].is_null()).await
     }
 
     pub(super) async fn resume(&self) -> Result<ExitCode, Failure> {
-        self.active().await?;
+        let document = self.active().await?;
+        // Here, too: a pause may be there.
         self.client.resume(&self.run).await?;
+        if document["paused"].is_null() {
+            let state = cell(&document["state"]);
+            self.note(&format!("run {} was not paused: it is {state}", self.run));
+            return self.data(&document);
+        }
         self.settled(|document| document["paused"].is_null()).await
     }
 
@@ -59,17 +75,15 @@ impl Steering<'_> {
         about: &GateArgs,
         reason: &str,
     ) -> Result<ExitCode, Failure> {
+        let reason = worded(reason, if approved { Empty::Means("") } else { Empty::Refused })?;
         let document = self.active().await?;
         let gates = approval::gates(&document, &wanted(about))
             .map_err(|error| Failure::unexpected(format!("run {}: {error}", self.run)))?;
         let ahead = |gate: &&Gate| !approval::waiting(&document).contains(gate);
-        let decided = ApprovalDecided { gates: gates.clone(), approved, reason: reason.to_owned() };
+        let decided = ApprovalDecided { gates: gates.clone(), approved, reason };
         self.client.decide(&self.run, decided).await?;
         for gate in gates.iter().filter(ahead) {
-            self.note(&format!(
-                "{} did not wait yet: that counts if it needs approval",
-                approval::name(gate)
-            ));
+            self.note(&format!("{} did not wait yet: decided in advance", approval::name(gate)));
         }
         self.settled(|document| approval::waiting(document).iter().all(|gate| !gates.contains(gate))).await
     }
@@ -122,6 +136,11 @@ impl Steering<'_> {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A reason that people gave, as the API reads it too.
+fn worded(reason: &str, empty: Empty<'_>) -> Result<String, Failure> {
+    reason::read(reason, empty).map_err(Failure::usage)
 }
 
 fn wanted(about: &GateArgs) -> Vec<Gate> {

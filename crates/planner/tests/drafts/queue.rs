@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use planfleet_core::failure::FailureClass;
+use planfleet_core::{failure::FailureClass, usage::Usage};
 use planfleet_proto::subjects;
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::Instant};
@@ -88,8 +88,10 @@ async fn a_model_that_never_ends_is_timed_out() {
     let model = Script::new([Reply::Parts(String::new(), silent, String::new())]);
     let mut desk = Desk::with(&model).await;
     desk.order(None).await;
-    let (_, failure, _) = desk.failed().await;
+    let (_, failure, usage) = desk.failed().await;
     assert_eq!(failure.class, FailureClass::Timeout);
+    let unknown = Usage { calls: 1, nano_usd: None, ..Usage::NONE };
+    assert_eq!(usage, unknown, "what nobody waited for may be billed all the same");
     desk.emptied().await;
 }
 

@@ -102,6 +102,41 @@ async fn a_finish_without_an_answer_is_repaired() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_of_a_revision_is_sent_back_and_not_left_out() {
+    let mut odd = answer("revise", json!([new_step(), {"id": "x"}]), json!("18"), Value::Null);
+    odd["drop"] = json!(["3", -1, 3]);
+    odd["reason"] = json!(" ");
+    let revise = answer("revise", json!([new_step()]), json!(18), Value::Null);
+    let (decision, _, model) = decided([odd, revise]).await;
+    assert_eq!(decision, Decision::Revise { drop: Vec::new(), final_step: Some(18) });
+    let repair = model.asked()[1].last().expect("a turn").clone();
+    for fault in [
+        "\"reason\" says why",
+        "not a step",
+        "\"drop\" has \"3\"; it lists ids of steps",
+        "\"drop\" has -1;",
+        "\"final\" is \"18\"; it is the id of a step",
+    ] {
+        assert!(repair.contains(fault), "{fault}: {repair}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_decision_has_a_reason() {
+    for mute in [
+        json!({"decision": "give_up"}),
+        json!({"decision": "finish", "answer": "Santiago", "reason": ""}),
+        json!({"decision": "revise", "steps": [new_step()], "drop": 3, "final": 18, "reason": 7}),
+    ] {
+        let (decision, _, model) =
+            decided([mute, answer("give_up", json!([]), Value::Null, Value::Null)]).await;
+        assert_eq!(decision, Decision::GiveUp);
+        let repair = model.asked()[1].last().expect("a turn").clone();
+        assert!(repair.contains("\"reason\" says why"), "{repair}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_equal_plan_is_sent_back() {
     let equal = answer(
         "revise",

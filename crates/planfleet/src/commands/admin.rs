@@ -103,7 +103,8 @@ async fn broker(settings: &Settings) -> Vec<Value> {
         Ok(bus) => bus,
         Err(failure) => return vec![finding("broker", "bad", format!("{url}: {failure}"))],
     };
-    let described = bus.broker().describe().await.unwrap_or_else(|error| error.to_string());
+    let described = bus.broker().describe().await;
+    let described = described.map_or_else(|error| error.to_string(), |broker| broker.to_string());
     let mut findings = vec![finding("broker", "ok", format!("{url}: {described}"))];
     for spec in compose::topology(settings).streams() {
         findings.push(match bus.broker().verify_stream(&spec).await {

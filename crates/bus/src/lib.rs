@@ -63,6 +63,17 @@ pub enum Error {
     /// No coordinator answers for a shard.
     #[error("no coordinator answers for shard {0}; is one running?")]
     NoOwner(ShardId),
+    /// An idempotency key that stands for another task.
+    #[error(
+        "the idempotency key {key:?} was used for another task, that of run {run}; \
+         submit that task as it was, or this one under another key"
+    )]
+    KeyReused {
+        /// The key, as its user wrote it.
+        key: String,
+        /// The run of the task that came first.
+        run: RunId,
+    },
     /// An answer that is not what was asked for.
     #[error("unreadable answer: {0}")]
     Answer(String),
@@ -74,7 +85,7 @@ impl Error {
     pub const fn is_permanent(&self) -> bool {
         match self {
             Self::Broker(error) => error.is_permanent(),
-            Self::Blob { .. } | Self::Decode { .. } | Self::Answer(_) => true,
+            Self::Blob { .. } | Self::Decode { .. } | Self::KeyReused { .. } | Self::Answer(_) => true,
             Self::NoOwner(_) => false,
         }
     }

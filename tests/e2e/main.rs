@@ -20,6 +20,7 @@ mod dev;
 mod endings;
 mod execution;
 mod foreign_provider;
+mod idempotency;
 mod leftovers;
 mod load;
 mod local_model;

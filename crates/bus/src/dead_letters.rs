@@ -15,7 +15,11 @@ use planfleet_core::{
     id::{RunId, ShardId, StepId},
     record::{Fact, Timer},
 };
-use planfleet_proto::{Message as _, VERSION, decode, subjects, wire};
+use planfleet_proto::{
+    Message as _, VERSION, decode,
+    subjects::{self, Kind},
+    wire,
+};
 
 use crate::{
     Bus, Error,
@@ -78,6 +82,8 @@ pub enum Replay {
     Sent,
     /// The queue holds a message of that name: nothing was sent, the letter is kept.
     NameTaken,
+    /// It is the submit of a run that has ended, which would run again. The letter is kept.
+    RunEnded,
     /// The letter cannot be read itself, so nobody knows where it came from. It is kept.
     NoOrigin,
 }
@@ -179,6 +185,9 @@ impl Bus {
         if !letter.has_origin() {
             return Ok(Replay::NoOrigin);
         }
+        if self.would_run_again(letter).await? {
+            return Ok(Replay::RunEnded);
+        }
         // Without its body it would only become another dead letter.
         self.dead_body(letter).await?;
         let mut headers = letter.headers.clone();
@@ -191,6 +200,16 @@ impl Bus {
         }
         self.drop_dead_letter(kept.seq).await?;
         Ok(Replay::Sent)
+    }
+
+    /// A shard forgets a run a while after its end: it would take the submit for a new one.
+    async fn would_run_again(&self, letter: &DeadLetter) -> Result<bool, Error> {
+        match letter.about().run {
+            Some(run) if letter.subject == subjects::record(run.shard(), Kind::Submit) => {
+                self.has_ended(&run).await
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Drops a dead letter; says whether it was there.

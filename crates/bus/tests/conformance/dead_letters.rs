@@ -24,6 +24,7 @@ crate::conformance! {
     a_replayed_record_is_in_its_log_again,
     a_body_by_reference_comes_again,
     a_body_that_is_gone_is_not_sent_again,
+    a_submit_of_a_run_that_has_ended_is_not_sent_again,
     work_whose_name_is_taken_is_not_sent,
     a_letter_is_dropped_once,
     a_letter_that_cannot_be_read_can_be_dropped,
@@ -176,6 +177,19 @@ async fn a_body_that_is_gone_is_not_sent_again(broker: AnyBroker) {
     assert!(matches!(error, Error::Blob { problem: "missing", .. }), "{error}");
     assert_eq!(bus.journal_tail(0).await.expect("a log"), kept.letter.seq, "nothing was sent");
     assert!(bus.dead_letter(kept.seq).await.expect("an answer").is_some(), "the letter is kept");
+}
+
+async fn a_submit_of_a_run_that_has_ended_is_not_sent_again(broker: AnyBroker) {
+    let bus = bus(broker).await;
+    let submit =
+        set_aside(&bus, DeadLetter { subject: "pf.ev.00.submit".to_owned(), ..record(1, "x") }).await;
+    let cancelled = set_aside(&bus, record(2, "x")).await;
+    let subject = subjects::done("acme", &run());
+    bus.broker().publish(Outgoing { subject, ..Outgoing::default() }).await.expect("a broker");
+    assert_eq!(bus.replay(&submit).await.expect("a broker"), Replay::RunEnded);
+    assert_eq!(bus.replay(&cancelled).await.expect("a broker"), Replay::Sent, "which its shard ignores");
+    assert_eq!(newest(&bus, &Which::All, 9).await, [submit]);
+    assert_eq!(bus.journal_tail(0).await.expect("a log"), 1);
 }
 
 async fn work_whose_name_is_taken_is_not_sent(broker: AnyBroker) {

@@ -15,6 +15,7 @@
 mod bad_input;
 mod commands;
 mod crashes;
+mod dead_letters;
 mod deploy;
 mod dev;
 mod endings;

@@ -8,6 +8,7 @@ mod mermaid;
 mod models;
 mod modelsim;
 mod plan;
+mod queue;
 mod reasons;
 mod report;
 mod run;
@@ -36,6 +37,7 @@ pub(crate) async fn dispatch(cli: &Cli, settings: Settings, metrics: Metrics) ->
         Command::Run(args) => run::run(cli, args, settings).await,
         Command::Plan(args) => plan::plan(cli, args, settings).await,
         Command::Runs(command) => runs::runs(cli, command, &settings).await,
+        Command::Queue(command) => queue::queue(cli, command, &settings).await,
         Command::Tools(command) => tools::tools(cli, command, &settings).await,
         Command::Models(command) => models::models(cli, command, &settings).await,
         Command::Config(command) => configuration::configuration(cli, command, &settings),

@@ -15,11 +15,13 @@
 mod bad_input;
 mod commands;
 mod crashes;
+mod dead_letters;
 mod deploy;
 mod dev;
 mod endings;
 mod execution;
 mod foreign_provider;
+mod idempotency;
 mod leftovers;
 mod load;
 mod local_model;

@@ -18,8 +18,8 @@ use futures::{
     stream::{self, BoxStream},
 };
 use planfleet_bus::broker::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry,
-    Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvEntry,
+    LiveMessage, LogEntry, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
 };
 use planfleet_proto::subjects;
 use tokio::time::sleep;
@@ -225,6 +225,15 @@ impl Broker for Connection {
         self.call("stream_state", self.broker.stream_state(stream)).await
     }
 
+    async fn first_on_subject(
+        &self,
+        stream: &str,
+        subject: &str,
+        from_seq: u64,
+    ) -> Result<Option<LogEntry>, Error> {
+        self.call("first_on_subject", self.broker.first_on_subject(stream, subject, from_seq)).await
+    }
+
     async fn last_on_subject(&self, stream: &str, subject: &str) -> Result<Option<LogEntry>, Error> {
         self.call("last_on_subject", self.broker.last_on_subject(stream, subject)).await
     }
@@ -270,6 +279,10 @@ impl Broker for Connection {
         self.call("trim", self.broker.trim(stream, below_seq)).await
     }
 
+    async fn remove(&self, stream: &str, seq: u64) -> Result<bool, Error> {
+        self.call("remove", self.broker.remove(stream, seq)).await
+    }
+
     async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
         self.call("object_put", self.broker.object_put(bucket, name, body)).await
     }
@@ -310,7 +323,7 @@ impl Broker for Connection {
         self.broker.connected()
     }
 
-    async fn describe(&self) -> Result<String, Error> {
+    async fn describe(&self) -> Result<Description, Error> {
         self.broker.describe().await
     }
 }

@@ -3,14 +3,17 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use planfleet_bus::{Bus, Client, client::Found};
+use planfleet_bus::{
+    Bus, Client,
+    client::{Found, Key},
+};
 use planfleet_core::{
     id::RunId,
     plan::parse,
     record::{ApprovalDecided, Gate},
     task::{Approval, Budget, Envelope, Review, Submission, Task},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{dice::Dice, link::Connection, plans, process, reference::short, tools, world::World};
@@ -63,7 +66,8 @@ impl User {
 
     /// Until it is taken, losing patience now and then.
     async fn submit(&self, submission: &Submission) -> RunId {
-        let key = format!("task {}", self.number);
+        let name = format!("task {}", self.number);
+        let key = Key::of_task(&name, &json!({"goal": submission.task.goal}));
         loop {
             let patience = self.dice.millis(200, 12_000);
             let taken = timeout(patience, self.client.submit(submission.clone(), Some(&key))).await;
@@ -71,7 +75,7 @@ impl User {
                 self.world.witness.line(&self.who, format_args!("has submitted {}", short(&run)));
                 return run;
             }
-            self.world.witness.fault(&self.who, "submits repeated", format_args!("{key}"));
+            self.world.witness.fault(&self.who, "submits repeated", format_args!("{name}"));
         }
     }
 

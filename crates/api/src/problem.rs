@@ -88,6 +88,7 @@ impl IntoResponse for Problem {
 impl From<BusError> for Problem {
     fn from(error: BusError) -> Self {
         match &error {
+            BusError::KeyReused { .. } => Self::new(StatusCode::CONFLICT, "idempotency_key_reused", error),
             BusError::NoOwner(_) => Self::unavailable("no_coordinator", error),
             BusError::Broker(broker::Error::Unreachable(_) | broker::Error::NoResponder(_)) => {
                 Self::unavailable("broker_unreachable", error)

@@ -14,7 +14,10 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use planfleet_bus::{client::Found, trace};
+use planfleet_bus::{
+    client::{Found, Key},
+    trace,
+};
 use planfleet_core::{id::RunId, json};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -89,9 +92,10 @@ async fn submit(
     let within = Wait::within(query)?;
     let key = idempotency_key(&headers)?;
     let task = parse(&body?)?;
+    let key = key.map(|name| Key::of_task(name, &task));
     let span = root_span(&headers);
     let submission = span.in_scope(|| service.freeze(task))?;
-    let run = service.submit(submission, key).instrument(span.clone()).await?;
+    let run = service.submit(submission, key.as_ref()).instrument(span.clone()).await?;
     span.record("run_id", run.as_str());
     Ok(accepted(&service, &run, within).await)
 }

@@ -2,7 +2,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use planfleet_bus::{Bus, Client, client::Found};
+use planfleet_bus::{
+    Bus, Client,
+    client::{Found, Key},
+};
 use planfleet_core::{id::RunId, record::ApprovalDecided, task::Submission};
 use serde_json::Value;
 use tokio::{
@@ -61,7 +64,7 @@ impl Service {
         submission::freeze(task, &self.scope, &refused).map_err(Problem::task)
     }
 
-    pub(crate) async fn submit(&self, submission: Submission, key: Option<&str>) -> Result<RunId, Problem> {
+    pub(crate) async fn submit(&self, submission: Submission, key: Option<&Key>) -> Result<RunId, Problem> {
         self.answer(self.client.submit(submission, key)).await
     }
 

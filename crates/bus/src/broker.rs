@@ -8,7 +8,7 @@
 pub mod memory;
 pub mod nats;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -117,6 +117,8 @@ pub struct StreamState {
     pub last_seq: u64,
     /// How many messages are there.
     pub messages: u64,
+    /// How many copies of each the stream is made to keep.
+    pub replicas: usize,
 }
 
 /// Settles one delivery with the broker.
@@ -173,6 +175,63 @@ pub struct LiveMessage {
     pub headers: Headers,
     /// Its body.
     pub payload: Bytes,
+}
+
+/// What a broker is. Shown as people read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Description {
+    /// The one in memory.
+    Memory,
+    /// A server.
+    Server(Server),
+}
+
+/// What a server tells everybody who connects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Server {
+    /// Its id, another one after each start.
+    pub id: String,
+    /// Such as `2.15.1`.
+    pub version: String,
+    /// Whether it keeps streams.
+    pub jetstream: bool,
+    /// Its cluster's name; `None` for a server alone.
+    pub cluster: Option<String>,
+    /// How many servers it knows that clients may connect to.
+    pub servers: usize,
+    /// The largest message, in bytes.
+    pub payload_bytes_max: usize,
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("in-memory broker"),
+            Self::Server(server) => server.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let jetstream = if self.jetstream { "jetstream" } else { "no jetstream" };
+        write!(f, "nats-server {}, {jetstream}, ", self.version)?;
+        match (&self.cluster, self.servers) {
+            (Some(cluster), n @ 2..) => write!(f, "{n} servers of cluster {cluster}"),
+            (Some(cluster), _) => write!(f, "1 server of cluster {cluster}"),
+            (None, _) => f.write_str("1 server"),
+        }?;
+        write!(f, ", max_payload {}", readable_bytes(self.payload_bytes_max))
+    }
+}
+
+fn readable_bytes(bytes: usize) -> String {
+    const MIB: usize = 1 << 20;
+    if bytes >= MIB && bytes.is_multiple_of(MIB) {
+        format!("{} MiB", bytes / MIB)
+    } else {
+        format!("{bytes} bytes")
+    }
 }
 
 /// What went wrong with the broker.
@@ -262,10 +321,19 @@ pub trait Broker: Send + Sync {
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error>;
     /// A stream's edges.
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error>;
+    /// The first message at or behind `from_seq` on a subject (wildcards allowed).
+    async fn first_on_subject(
+        &self,
+        stream: &str,
+        subject: &str,
+        from_seq: u64,
+    ) -> Result<Option<LogEntry>, Error>;
     /// The newest message on a subject (wildcards allowed).
     async fn last_on_subject(&self, stream: &str, subject: &str) -> Result<Option<LogEntry>, Error>;
     /// Drops all messages below `seq`.
     async fn trim(&self, stream: &str, below_seq: u64) -> Result<(), Error>;
+    /// Removes one message; says whether it was there.
+    async fn remove(&self, stream: &str, seq: u64) -> Result<bool, Error>;
 
     /// A key's value.
     async fn kv_get(&self, bucket: &str, key: &str) -> Result<Option<KvEntry>, Error>;
@@ -300,6 +368,6 @@ pub trait Broker: Send + Sync {
     async fn flush(&self) -> Result<(), Error>;
     /// Whether the connection is up just now.
     fn connected(&self) -> bool;
-    /// What the broker is, for people: version, cluster, mode.
-    async fn describe(&self) -> Result<String, Error>;
+    /// What the broker says of itself.
+    async fn describe(&self) -> Result<Description, Error>;
 }

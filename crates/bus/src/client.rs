@@ -1,5 +1,6 @@
 //! What a user of the fleet does: submit, look, wait, steer, run again.
 
+mod key;
 mod rerun;
 
 use std::time::Duration;
@@ -18,7 +19,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout};
 
-pub use self::rerun::RerunError;
+pub use self::{key::Key, rerun::RerunError};
 use crate::{Bus, Error, broker, live};
 
 /// How long an owner has to answer a read from its memory.
@@ -79,15 +80,15 @@ impl Client {
     /// key, the same tenant and key give the same run.
     ///
     /// # Errors
-    /// When the broker has not taken it; submitting again with the same key is safe.
-    pub async fn submit(&self, submission: Submission, key: Option<&str>) -> Result<RunId, Error> {
+    /// When the broker has not taken it; submitting again with the same key is
+    /// safe. [`Error::KeyReused`] when the key stands for another task.
+    pub async fn submit(&self, submission: Submission, key: Option<&Key>) -> Result<RunId, Error> {
         let run = self.name(submission.task.tenant(), key);
-        // A run that has ended is forgotten by its shard and would start anew; of
-        // one that is active a second record would outlive it in the log.
-        if key.is_some() && self.is_known(&run).await? {
-            return Ok(run);
+        let fact = Fact::TaskSubmitted(Box::new(submission));
+        match key {
+            Some(key) => self.submit_once(&run, key, &fact).await?,
+            None => self.bus.append(&run, &fact).await?,
         }
-        self.bus.append(&run, &Fact::TaskSubmitted(Box::new(submission))).await?;
         Ok(run)
     }
 
@@ -102,13 +103,9 @@ impl Client {
     }
 
     /// The run id of a key, or a new one. Its shard is drawn from the id itself.
-    fn name(&self, tenant: &str, key: Option<&str>) -> RunId {
+    fn name(&self, tenant: &str, key: Option<&Key>) -> RunId {
         let unique = match key {
-            Some(key) => {
-                let digest =
-                    Sha256::new().chain_update(tenant).chain_update([0]).chain_update(key).finalize();
-                hex::encode(&digest[..16])
-            }
+            Some(key) => key.unique(tenant),
             None => uuid::Uuid::now_v7().simple().to_string(),
         };
         let spread = Sha256::digest(unique.as_bytes());

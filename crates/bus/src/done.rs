@@ -39,6 +39,14 @@ impl Bus {
         }
     }
 
+    /// Whether a run has ended and its document is still kept.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn has_ended(&self, run: &RunId) -> Result<bool, Error> {
+        Ok(self.broker().last_on_subject(subjects::DONE, &subjects::done_of(run)).await?.is_some())
+    }
+
     /// Reads one entry of the stream of ended runs.
     pub(crate) async fn read_ended(&self, entry: LogEntry) -> Result<Ended, Error> {
         let LogEntry { subject, headers, payload, .. } = entry;

@@ -21,7 +21,7 @@ use crate::{
 /// The broker's own header for names that it takes once within two minutes: a
 /// submit that is repeated because its ack was lost is one record, and so is what
 /// somebody has asked for: a pause that came again would undo a resume in between.
-const MESSAGE_ID: &str = "Nats-Msg-Id";
+pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
 
 /// The header that names a record's run: a body by reference may be out of reach.
 pub(crate) const RUN: &str = "Pf-Run";
@@ -42,6 +42,8 @@ pub struct JournalEntry {
     pub run: Option<RunId>,
     /// What it says, or why it cannot be read.
     pub content: Result<decode::Entry, Error>,
+    /// Its headers.
+    pub headers: Headers,
     /// Its bytes as they are in the log.
     pub payload: Bytes,
 }
@@ -102,7 +104,7 @@ impl Bus {
             }
         };
         let run = headers.get(RUN).and_then(|run| run.parse().ok()).or_else(|| decode::run_of(&payload));
-        JournalEntry { seq, at_ms, subject, run, content, payload }
+        JournalEntry { seq, at_ms, subject, run, content, headers, payload }
     }
 
     async fn read_entry(

@@ -7,6 +7,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod dead_letters;
 pub mod journal;
 pub mod lease;
 pub mod live;
@@ -22,10 +23,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use planfleet_core::id::{RunId, ShardId};
-use planfleet_proto::{Message as _, VERSION, encode, subjects, wire};
+use planfleet_proto::{encode, subjects};
 
 pub use self::{
     client::Client,
+    dead_letters::DeadLetter,
     done::Ended,
     journal::JournalEntry,
     lease::Lease,
@@ -61,6 +63,17 @@ pub enum Error {
     /// No coordinator answers for a shard.
     #[error("no coordinator answers for shard {0}; is one running?")]
     NoOwner(ShardId),
+    /// An idempotency key that stands for another task.
+    #[error(
+        "the idempotency key {key:?} was used for another task, that of run {run}; \
+         submit that task as it was, or this one under another key"
+    )]
+    KeyReused {
+        /// The key, as its user wrote it.
+        key: String,
+        /// The run of the task that came first.
+        run: RunId,
+    },
     /// An answer that is not what was asked for.
     #[error("unreadable answer: {0}")]
     Answer(String),
@@ -72,7 +85,7 @@ impl Error {
     pub const fn is_permanent(&self) -> bool {
         match self {
             Self::Broker(error) => error.is_permanent(),
-            Self::Blob { .. } | Self::Decode { .. } | Self::Answer(_) => true,
+            Self::Blob { .. } | Self::Decode { .. } | Self::KeyReused { .. } | Self::Answer(_) => true,
             Self::NoOwner(_) => false,
         }
     }
@@ -127,23 +140,6 @@ impl Bus {
         blobs::check_out(&*self.broker, subject, headers, payload).await
     }
 
-    /// Sets a message aside that nobody can read, so that it stops nobody.
-    ///
-    /// # Errors
-    /// When the broker cannot be reached.
-    pub async fn set_aside(&self, letter: DeadLetter) -> Result<(), Error> {
-        let wire = wire::DeadLetter {
-            version: VERSION,
-            stream: letter.stream,
-            sequence: letter.seq,
-            subject: letter.subject,
-            reason: letter.reason,
-            payload: letter.payload.to_vec(),
-        };
-        self.publish(letter.to, wire.encode_to_vec()).await?;
-        Ok(())
-    }
-
     /// Orders whoever works for a run to stop, and news of it.
     ///
     /// # Errors
@@ -165,21 +161,4 @@ impl Bus {
         let record = encode::epoch_opened(lease.epoch, &lease.owner, lease.logic_version);
         self.publish(subjects::record(shard, subjects::Kind::Epoch), record).await
     }
-}
-
-/// A message that nobody can read or deliver.
-#[derive(Debug, Clone)]
-pub struct DeadLetter {
-    /// The dead-letter subject.
-    pub to: String,
-    /// The stream it came from.
-    pub stream: String,
-    /// Its position there, where it has one.
-    pub seq: u64,
-    /// The subject it came on.
-    pub subject: String,
-    /// What was not understood.
-    pub reason: String,
-    /// Its bytes.
-    pub payload: Bytes,
 }

@@ -29,6 +29,10 @@ const MEMBER_AGE: Duration = Duration::from_secs(600);
 /// its result ignored.
 const CANCEL_AGE: Duration = Duration::from_secs(24 * 3600);
 
+/// An idempotency key holds for at least 24 h. It is kept for longer than ended runs
+/// can be read, so that whoever gets an old run by its key has sent the same task.
+const KEY_AGE: Duration = DONE_AGE.saturating_add(Duration::from_secs(24 * 3600));
+
 /// Who makes the assets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manage {
@@ -150,6 +154,7 @@ impl Topology {
             bucket(subjects::SHARDS, None),
             bucket(subjects::MEMBERS, Some(MEMBER_AGE)),
             bucket(subjects::CANCELS, Some(CANCEL_AGE)),
+            bucket(subjects::KEYS, Some(KEY_AGE)),
         ]
     }
 }

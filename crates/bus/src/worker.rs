@@ -85,6 +85,13 @@ impl Flight {
     }
 }
 
+/// A delivery as it lies in the queue, its body perhaps elsewhere.
+struct Original {
+    subject: String,
+    headers: broker::Headers,
+    payload: Bytes,
+}
+
 type InFlight = Arc<Mutex<BTreeMap<u64, Flight>>>;
 
 impl Worker {
@@ -189,7 +196,7 @@ impl Worker {
         let Delivery { subject, headers, payload, deliveries, settle } = delivery;
         let work = self.body_and_job(&subject, &headers, payload.clone(), deliveries, handler);
         let settled = extend_while(self.pool.ack_wait / 3, &*settle, work).await;
-        self.settle(&subject, payload, &*settle, settled).await;
+        self.settle(Original { subject, headers, payload }, &*settle, settled).await;
         lock(&in_flight).remove(&number);
     }
 
@@ -222,11 +229,12 @@ impl Worker {
         done.unwrap_or_else(|_panic| panicked(subject))
     }
 
-    async fn settle(&self, subject: &str, payload: Bytes, settle: &dyn Settle, settled: Settled) {
+    async fn settle(&self, original: Original, settle: &dyn Settle, settled: Settled) {
+        let subject = original.subject.clone();
         let outcome = match settled {
             Settled::Done => settle.ack().await.map_err(Error::from),
             Settled::GiveBack => settle.give_back().await.map_err(Error::from),
-            Settled::Unreadable(reason) => self.set_aside(subject, payload, settle, reason).await,
+            Settled::Unreadable(reason) => self.set_aside(original, settle, reason).await,
         };
         if let Err(error) = outcome {
             // The broker delivers it again after the ack wait, and the fold ignores what it knows.
@@ -234,22 +242,18 @@ impl Worker {
         }
     }
 
-    async fn set_aside(
-        &self,
-        subject: &str,
-        payload: Bytes,
-        settle: &dyn Settle,
-        reason: String,
-    ) -> Result<(), Error> {
+    async fn set_aside(&self, original: Original, settle: &dyn Settle, reason: String) -> Result<(), Error> {
+        let Original { subject, headers, payload } = original;
         tracing::error!(subject, reason, "unreadable work set aside in the dead letters");
-        self.report_unreadable(subject, &reason).await?;
+        self.report_unreadable(&subject, &reason).await?;
         self.bus
             .set_aside(DeadLetter {
                 to: subjects::dead_work(&self.pool.name),
                 stream: subjects::STEPS.to_owned(),
                 seq: 0,
-                subject: subject.to_owned(),
+                subject,
                 reason,
+                headers,
                 payload,
             })
             .await?;

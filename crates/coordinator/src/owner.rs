@@ -203,7 +203,7 @@ impl Owner {
 
     /// Folds one entry. What cannot be read is set aside and stops nobody.
     async fn fold(&mut self, entry: JournalEntry) -> Result<Vec<Command>, Stop> {
-        let JournalEntry { seq, subject, run, content, payload, .. } = entry;
+        let JournalEntry { seq, subject, run, content, headers, payload, .. } = entry;
         let mut commands = Vec::new();
         match content {
             Ok(Entry::Run(record)) => self.fold_record(seq, *record, &mut commands),
@@ -218,7 +218,11 @@ impl Owner {
                     return Err(Stop::Lost("another coordinator has opened a newer epoch"));
                 }
             }
-            Err(error) => self.set_aside(seq, subject, run, payload, &error),
+            Err(error) => {
+                let (to, stream, reason) =
+                    (subjects::dead_record(self.id), subjects::log(self.id), error.to_string());
+                self.set_aside(run, DeadLetter { to, stream, seq, subject, reason, headers, payload });
+            }
         }
         self.folded_to = self.folded_to.max(seq);
         Ok(commands)
@@ -268,32 +272,25 @@ impl Owner {
         self.instruments.record(Err(why));
     }
 
-    fn set_aside(
-        &mut self,
-        seq: u64,
-        subject: String,
-        run: Option<RunId>,
-        payload: bytes::Bytes,
-        error: &Error,
-    ) {
+    fn set_aside(&mut self, run: Option<RunId>, letter: DeadLetter) {
+        let DeadLetter { seq, subject, reason, .. } = &letter;
         // A run must not wait for what nobody can read; asking again for its end changes nothing.
         if let Some(run) = run.filter(|run| self.shard.first_seq(run).is_some()) {
-            self.emitter.give_up(run, format!("record {seq} of it cannot be read: {error}"));
+            self.emitter.give_up(run, format!("record {seq} of it cannot be read: {reason}"));
         }
         // The owner before has set aside what is unreadable of all that it has folded.
-        if self.is_counted(seq) {
+        if self.is_counted(*seq) {
             return;
         }
-        tracing::error!(shard = self.id, seq, subject, %error, "unreadable record set aside in the dead letters");
-        self.instruments.dead_letter();
-        self.emitter.set_aside(DeadLetter {
-            to: subjects::dead_record(self.id),
-            stream: subjects::log(self.id),
+        tracing::error!(
+            shard = self.id,
             seq,
             subject,
-            reason: error.to_string(),
-            payload,
-        });
+            reason,
+            "unreadable record set aside in the dead letters"
+        );
+        self.instruments.dead_letter();
+        self.emitter.set_aside(letter);
     }
 
     fn emit(&mut self, commands: Vec<Command>) {

@@ -8,6 +8,7 @@ mod mermaid;
 mod models;
 mod modelsim;
 mod plan;
+mod queue;
 mod reasons;
 mod report;
 mod run;
@@ -22,8 +23,9 @@ use planfleet_bus::Bus;
 use planfleet_runtime::{config::Settings, telemetry::Metrics};
 
 use crate::{
+    broker::{self, Address, Report},
     cli::{Cli, Command},
-    compose, embedded,
+    compose,
     exit::Failure,
 };
 
@@ -35,6 +37,7 @@ pub(crate) async fn dispatch(cli: &Cli, settings: Settings, metrics: Metrics) ->
         Command::Run(args) => run::run(cli, args, settings).await,
         Command::Plan(args) => plan::plan(cli, args, settings).await,
         Command::Runs(command) => runs::runs(cli, command, &settings).await,
+        Command::Queue(command) => queue::queue(cli, command, &settings).await,
         Command::Tools(command) => tools::tools(cli, command, &settings).await,
         Command::Models(command) => models::models(cli, command, &settings).await,
         Command::Config(command) => configuration::configuration(cli, command, &settings),
@@ -50,11 +53,11 @@ async fn connect(settings: &Settings) -> Result<Bus, Failure> {
 }
 
 fn broker_url(settings: &Settings) -> String {
-    if settings.source_of("nats.url") != "defaults" {
-        return settings.nats.url.clone();
-    }
-    let written = std::fs::read_to_string(embedded::address_file(settings)).ok();
-    let address = written.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-    let url = address.and_then(|address| address["nats_url"].as_str().map(str::to_owned));
-    url.unwrap_or_else(|| settings.nats.url.clone())
+    Address::find(settings).map_or_else(|| settings.nats.url.clone(), |address| address.url)
+}
+
+/// What the broker is that [`connect`] has connected to.
+async fn look_at_broker(bus: &Bus, settings: &Settings) -> Result<Report, Failure> {
+    let own = Address::find(settings).and_then(|address| address.sync);
+    broker::look(bus, settings, own).await
 }

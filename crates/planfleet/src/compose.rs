@@ -8,7 +8,10 @@ use planfleet_api::{
 };
 use planfleet_bus::{
     Bus, Manage, Pool, Topology,
-    broker::nats::{ConnectOptions, NatsBroker},
+    broker::{
+        Broker as _,
+        nats::{ConnectOptions, NatsBroker},
+    },
 };
 use planfleet_coordinator::Coordinator;
 use planfleet_core::{id::ShardId, tool::ToolCatalog};
@@ -27,7 +30,7 @@ use planfleet_tools::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{cli::Role, exit::Failure};
+use crate::{broker, cli::Role, exit::Failure};
 
 /// The models of a process, by role.
 #[derive(Clone, Default)]
@@ -157,6 +160,7 @@ pub(crate) async fn connect(settings: &Settings, url: &str) -> Result<Bus, Failu
         ..ConnectOptions::default()
     };
     let broker = NatsBroker::connect(options).await?;
+    broker::check_version(&broker.describe().await?)?;
     Ok(Bus::new(Arc::new(broker), shards(settings)))
 }
 

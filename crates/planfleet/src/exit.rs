@@ -60,6 +60,7 @@ impl From<BusError> for Failure {
             BusError::Broker(broker::Error::Unreachable(_)) | BusError::NoOwner(_) => {
                 Self::unreachable(format!("{error}; start one with `planfleet dev`, or set nats.url"))
             }
+            BusError::KeyReused { .. } => Self::usage(error),
             BusError::Broker(broker::Error::Missing(_)) => {
                 Self::unreachable(format!("{error}; `planfleet serve` and `planfleet dev` make it"))
             }

@@ -1,6 +1,7 @@
 //! planfleet: plan-and-execute LLM work on a fleet. The command line, and the
 //! one place that puts the crates together.
 
+mod broker;
 mod cli;
 mod commands;
 mod compose;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use planfleet_api::submission;
+use planfleet_bus::client::Key;
 use planfleet_core::{task::Submission, tool::ToolCatalog};
 use planfleet_runtime::config::Settings;
 use serde_json::{Map, Value, json};
@@ -38,6 +39,11 @@ pub(crate) fn read(
 }
 
 impl Source {
+    /// The user's key for the task as it is now: with all that the command line says of it.
+    pub(crate) fn key(&self, name: &str) -> Key {
+        Key::of_task(name, &self.task)
+    }
+
     /// The same with what the command line says of how the run is watched over.
     /// A field that is not what it should be is left for [`freeze`] to name.
     pub(crate) fn guarded(mut self, guards: &GuardArgs) -> Self {

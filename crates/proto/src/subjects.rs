@@ -19,6 +19,8 @@ pub const SHARDS: &str = "pf_shards";
 pub const MEMBERS: &str = "pf_members";
 /// Runs whose work is not wanted any more, for workers that were away when it was said.
 pub const CANCELS: &str = "pf_cancel";
+/// What idempotency keys stand for, by the run that each names.
+pub const KEYS: &str = "pf_keys";
 /// The key among [`SHARDS`] that says how many shards there are.
 pub const SHARD_COUNT: &str = "count";
 /// Bodies above [`crate::INLINE_BYTES_MAX`].

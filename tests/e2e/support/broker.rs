@@ -1,7 +1,12 @@
 //! A real nats-server that outlives the processes of a fleet, and whose data
 //! outlives the server.
 
-use std::{net::TcpListener, path::PathBuf};
+use std::{net::TcpListener, path::PathBuf, sync::Arc};
+
+use planfleet_bus::{
+    Bus,
+    broker::nats::{ConnectOptions, NatsBroker},
+};
 
 use super::{Home, Process, installed, until};
 
@@ -9,25 +14,32 @@ use super::{Home, Process, installed, until};
 pub(crate) struct Broker {
     process: Process,
     port: u16,
+    monitoring_port: u16,
     configuration: PathBuf,
 }
 
 impl Broker {
     pub(crate) fn start(home: &Home) -> Self {
-        // The system hands out another port each time, so nobody else takes this one soon.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (store, log) = (home.path("broker"), home.path("broker.log"));
-        let text = format!(
-            "listen: \"127.0.0.1:{port}\"\nlog_file: {log:?}\njetstream {{ store_dir: {store:?} }}\n",
-        );
-        let configuration = home.write("broker.conf", text);
-        let broker = Self { process: launch(home, &configuration), port, configuration };
+        let (port, monitoring_port) = (free_port(), free_port());
+        let configuration = home.write("broker.conf", configuration(home, port, monitoring_port, "2m"));
+        let process = launch(home, &configuration);
+        let broker = Self { process, port, monitoring_port, configuration };
         broker.wait();
         broker
     }
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn monitoring_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.monitoring_port)
+    }
+
+    /// A new server on the same data that syncs to disk as said.
+    pub(crate) fn restart_with_sync(&mut self, home: &Home, interval: &str) {
+        home.write("broker.conf", configuration(home, self.port, self.monitoring_port, interval));
+        self.crash_and_restart(home);
     }
 
     /// `kill -9`, then a new server on the same data.
@@ -56,13 +68,38 @@ impl Broker {
         })
     }
 
+    /// What planfleet itself can do with it.
+    pub(crate) fn bus<T>(&self, job: impl AsyncFnOnce(Bus) -> T) -> T {
+        runtime().block_on(async {
+            let options = ConnectOptions { url: self.url(), ..ConnectOptions::default() };
+            let broker = NatsBroker::connect(options).await.unwrap();
+            job(Bus::new(Arc::new(broker), 1)).await
+        })
+    }
+
     fn block_on<T>(&self, job: impl AsyncFnOnce(async_nats::jetstream::Context) -> T) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        runtime().block_on(async {
             let client = async_nats::connect(self.url()).await.unwrap();
             job(async_nats::jetstream::new(client)).await
         })
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// The system hands out another port each time, so nobody else takes this one soon.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn configuration(home: &Home, port: u16, monitoring_port: u16, sync_interval: &str) -> String {
+    let (store, log) = (home.path("broker"), home.path("broker.log"));
+    format!(
+        "listen: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitoring_port}\"\nlog_file: {log:?}\n\
+         jetstream {{ store_dir: {store:?}, sync_interval: {sync_interval:?} }}\n",
+    )
 }
 
 fn launch(home: &Home, configuration: &std::path::Path) -> Process {

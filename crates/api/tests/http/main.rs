@@ -63,6 +63,27 @@ async fn the_same_key_gives_the_same_run() {
 }
 
 #[tokio::test]
+async fn another_task_under_a_key_is_refused() {
+    let rig = Rig::start().await;
+    let submit =
+        |task: &'static str| answer(rig.post("/v1/runs").header("Idempotency-Key", "k-1").body(task));
+    let first = submit(TASK).await;
+    let reused = submit(r#"{"goal": "say goodbye", "custom_id": "c-1"}"#).await;
+    assert_eq!(reused.problem(), (409, "idempotency_key_reused"));
+    let detail = reused.body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("\"k-1\"") && detail.contains(first.body["run_id"].as_str().unwrap()),
+        "{detail}"
+    );
+    // A caller's trace and the order of fields are no part of the task.
+    let again = rig.post("/v1/runs").header("Idempotency-Key", "k-1");
+    let again = again.header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    assert_eq!(answer(again.body(r#"{"custom_id":"c-1","goal":"say hello"}"#)).await.body, first.body);
+    assert_eq!(rig.facts().await.len(), 1);
+    rig.shut_down().await;
+}
+
+#[tokio::test]
 async fn bodies_that_are_too_large_or_no_strict_json_are_refused() {
     let rig = Rig::start().await;
     let large = rig.submit(json!({"goal": "x".repeat(3_000)}).to_string()).await;

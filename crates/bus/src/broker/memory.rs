@@ -26,8 +26,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use self::{bucket::Bucket, live::Live, stream::Stream};
 use super::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry,
-    OBJECT_BYTES_MAX, Outgoing, Published, StreamSpec, StreamState,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvEntry,
+    LiveMessage, LogEntry, OBJECT_BYTES_MAX, Outgoing, Published, StreamSpec, StreamState,
 };
 
 /// The server's default `max_payload`, so that what fits here fits there.
@@ -221,6 +221,15 @@ impl Broker for MemoryBroker {
         self.inner.look(stream, Stream::state)
     }
 
+    async fn first_on_subject(
+        &self,
+        stream: &str,
+        subject: &str,
+        from_seq: u64,
+    ) -> Result<Option<LogEntry>, Error> {
+        self.inner.look(stream, |stream| stream.first_on_subject(subject, from_seq))
+    }
+
     async fn last_on_subject(&self, stream: &str, subject: &str) -> Result<Option<LogEntry>, Error> {
         self.inner.look(stream, |stream| stream.last_on_subject(subject))
     }
@@ -230,6 +239,10 @@ impl Broker for MemoryBroker {
             stream.trim(below_seq);
             Ok(())
         })
+    }
+
+    async fn remove(&self, stream: &str, seq: u64) -> Result<bool, Error> {
+        self.inner.change(stream, |stream| Ok(stream.remove(seq)))
     }
 
     async fn kv_get(&self, bucket: &str, key: &str) -> Result<Option<KvEntry>, Error> {
@@ -297,7 +310,7 @@ impl Broker for MemoryBroker {
         true
     }
 
-    async fn describe(&self) -> Result<String, Error> {
-        Ok("in-memory broker".to_owned())
+    async fn describe(&self) -> Result<Description, Error> {
+        Ok(Description::Memory)
     }
 }

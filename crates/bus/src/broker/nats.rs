@@ -27,8 +27,8 @@ use futures::stream::BoxStream;
 
 use self::{connection::Link, objects::Objects};
 use super::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry,
-    Outgoing, Published, StreamSpec, StreamState,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvEntry,
+    LiveMessage, LogEntry, Outgoing, Published, StreamSpec, StreamState,
 };
 
 /// How to reach a NATS server.
@@ -141,12 +141,25 @@ impl Broker for NatsBroker {
         streams::state(&self.sending, stream).await
     }
 
+    async fn first_on_subject(
+        &self,
+        stream: &str,
+        subject: &str,
+        from_seq: u64,
+    ) -> Result<Option<LogEntry>, Error> {
+        streams::first_on_subject(&self.sending, stream, subject, from_seq).await
+    }
+
     async fn last_on_subject(&self, stream: &str, subject: &str) -> Result<Option<LogEntry>, Error> {
         streams::last_on_subject(&self.sending, stream, subject).await
     }
 
     async fn trim(&self, stream: &str, below_seq: u64) -> Result<(), Error> {
         streams::trim(&self.sending, stream, below_seq).await
+    }
+
+    async fn remove(&self, stream: &str, seq: u64) -> Result<bool, Error> {
+        streams::remove(&self.sending, stream, seq).await
     }
 
     async fn kv_get(&self, bucket: &str, key: &str) -> Result<Option<KvEntry>, Error> {
@@ -209,7 +222,7 @@ impl Broker for NatsBroker {
         self.sending.is_up() && self.consuming.is_up()
     }
 
-    async fn describe(&self) -> Result<String, Error> {
-        self.sending.describe()
+    async fn describe(&self) -> Result<Description, Error> {
+        self.sending.describe().map(Description::Server)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use planfleet_core::{id::RunId, task::Submission};
 
-use super::{Client, Found, has_ended};
+use super::{Client, Found, Key, has_ended};
 use crate::{Error, done::Ended, trace};
 
 /// An owner keeps the document of a run whose end it has seen well within this.
@@ -46,9 +46,8 @@ impl Client {
     pub async fn rerun(&self, run: &RunId, key: Option<&str>) -> Result<RunId, RerunError> {
         let mut submission = self.what_to_rerun(run).await?;
         submission.traceparent = trace::traceparent();
-        // The key alone would name the run that was submitted with it.
-        let key = key.map(|key| format!("{run}\0{key}"));
-        Ok(self.submit(submission, key.as_deref()).await?)
+        let key = key.map(|name| Key::of_rerun(run, name));
+        Ok(self.submit(submission, key.as_ref()).await?)
     }
 
     async fn what_to_rerun(&self, run: &RunId) -> Result<Submission, RerunError> {

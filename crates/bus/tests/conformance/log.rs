@@ -15,6 +15,8 @@ crate::conformance! {
     a_reader_of_many_entries_misses_none,
     a_trimmed_log_starts_later,
     the_newest_message_on_a_subject_is_found,
+    messages_are_found_from_a_place_on,
+    a_removed_message_leaves_a_gap,
     a_write_once_subject_is_written_once,
     a_missing_log_is_named,
     nobody_reads_from_beyond_the_end,
@@ -101,19 +103,19 @@ async fn a_reader_of_many_entries_misses_none(broker: AnyBroker) {
 
 async fn a_trimmed_log_starts_later(broker: AnyBroker) {
     new_log(&broker).await;
-    let empty = StreamState { first_seq: 1, last_seq: 0, messages: 0 };
+    let empty = StreamState { first_seq: 1, last_seq: 0, messages: 0, replicas: 1 };
     assert_eq!(broker.stream_state("LOG").await.expect("a state"), empty);
     for payload in ["1", "2", "3"] {
         publish(&broker, "log.a", payload).await;
     }
     broker.trim("LOG", 1).await.expect("nothing to trim");
     broker.trim("LOG", 3).await.expect("a trim");
-    let trimmed = StreamState { first_seq: 3, last_seq: 3, messages: 1 };
+    let trimmed = StreamState { first_seq: 3, last_seq: 3, messages: 1, replicas: 1 };
     assert_eq!(broker.stream_state("LOG").await.expect("a state"), trimmed);
     assert_eq!(payloads(&read(&broker, 1, 1).await), ["3"]);
     // What lies beyond the end stays what it will be.
     broker.trim("LOG", 100).await.expect("a trim");
-    let emptied = StreamState { first_seq: 4, last_seq: 3, messages: 0 };
+    let emptied = StreamState { first_seq: 4, last_seq: 3, messages: 0, replicas: 1 };
     assert_eq!(broker.stream_state("LOG").await.expect("a state"), emptied);
     assert_eq!(publish(&broker, "log.a", "4").await, Published::Stored(4));
 }
@@ -129,6 +131,44 @@ async fn the_newest_message_on_a_subject_is_found(broker: AnyBroker) {
         assert_eq!((newest.seq, newest.payload.to_vec()), (seq, seq.to_string().into_bytes()));
     }
     assert!(broker.last_on_subject("LOG", "log.c").await.expect("an answer").is_none());
+}
+
+async fn messages_are_found_from_a_place_on(broker: AnyBroker) {
+    new_log(&broker).await;
+    for subject in ["log.a", "log.b", "log.a", "log.b"] {
+        publish(&broker, subject, "x").await;
+    }
+    for (subject, from, found) in [
+        ("log.a", 0, Some(1)),
+        ("log.a", 2, Some(3)),
+        ("log.*", 2, Some(2)),
+        ("log.>", 4, Some(4)),
+        ("log.a", 4, None),
+        ("log.>", 5, None),
+        ("log.c", 1, None),
+    ] {
+        let first = broker.first_on_subject("LOG", subject, from).await.expect("an answer");
+        assert_eq!(first.map(|entry| entry.seq), found, "{subject} from {from}");
+    }
+    let missing = broker.first_on_subject("NONE", ">", 1).await;
+    assert!(matches!(missing, Err(Error::Missing(name)) if name == "NONE"));
+}
+
+async fn a_removed_message_leaves_a_gap(broker: AnyBroker) {
+    new_log(&broker).await;
+    for payload in ["1", "2", "3"] {
+        publish(&broker, "log.a", payload).await;
+    }
+    assert!(broker.remove("LOG", 3).await.expect("an answer"));
+    assert!(!broker.remove("LOG", 3).await.expect("an answer"), "it is gone already");
+    assert!(!broker.remove("LOG", 9).await.expect("an answer"), "it never was");
+    let newest = broker.last_on_subject("LOG", "log.a").await.expect("an answer");
+    assert_eq!(newest.expect("a message").seq, 2);
+    assert!(broker.remove("LOG", 1).await.expect("an answer"));
+    let state = StreamState { first_seq: 2, last_seq: 3, messages: 1, replicas: 1 };
+    assert_eq!(broker.stream_state("LOG").await.expect("a state"), state);
+    assert_eq!(publish(&broker, "log.a", "4").await, Published::Stored(4));
+    assert_eq!(payloads(&read(&broker, 1, 2).await), ["2", "4"]);
 }
 
 async fn a_write_once_subject_is_written_once(broker: AnyBroker) {

@@ -14,6 +14,7 @@
 mod support;
 
 mod assets;
+mod dead_letters;
 mod kv;
 mod live;
 mod log;

@@ -157,7 +157,7 @@ async fn a_server_that_is_not_there_is_one_clear_line() {
 #[tokio::test]
 async fn the_server_describes_itself() {
     let (_server, broker) = server_and_broker().await;
-    let description = broker.describe().await.expect("a description");
+    let description = broker.describe().await.expect("a description").to_string();
     assert!(description.starts_with("nats-server 2."), "{description}");
     assert!(description.ends_with(", jetstream, 1 server, max_payload 1 MiB"), "{description}");
 }

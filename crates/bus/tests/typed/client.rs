@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use planfleet_bus::{
     Bus, Client, Error,
     broker::Headers,
-    client::{Found, Question, RerunError},
+    client::{Found, Key, Question, RerunError},
     live::{News, RUN_FINISHED},
 };
 use planfleet_core::{
@@ -25,7 +25,11 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{document, new_bus, run_id, soon, submission};
 
 /// Answers for a shard as its owner would.
-async fn own(bus: &Bus, shard: u16, answer: impl Fn(Question) -> Value + Send + 'static) -> JoinSet<()> {
+pub(super) async fn own(
+    bus: &Bus,
+    shard: u16,
+    answer: impl Fn(Question) -> Value + Send + 'static,
+) -> JoinSet<()> {
     let mut asked = bus.broker().subscribe(&subjects::reads(shard)).await.unwrap();
     let bus = bus.clone();
     let mut owner = JoinSet::new();
@@ -46,30 +50,6 @@ fn found(found: &Found) -> Option<(&'static str, &Value)> {
         Found::Ended(document) => Some(("ended", document)),
         Found::Unknown => None,
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_same_key_is_the_same_run() {
-    let client = Client::new(new_bus().await);
-    let run = client.submit(submission("g"), Some("k")).await.unwrap();
-    assert_eq!(client.submit(submission("g"), Some("k")).await.unwrap(), run);
-    assert_ne!(client.submit(submission("g"), Some("l")).await.unwrap(), run);
-    let mut other = submission("g");
-    other.task.tenant = Some("umbrella".to_owned());
-    assert_ne!(client.submit(other, Some("k")).await.unwrap(), run, "keys belong to tenants");
-    let one = client.submit(submission("g"), None).await.unwrap();
-    assert_ne!(client.submit(submission("g"), None).await.unwrap(), one);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_does_not_start_a_run_again_that_has_ended() {
-    let bus = new_bus().await;
-    let client = Client::new(bus.clone());
-    let run = client.submit(submission("g"), Some("k")).await.unwrap();
-    bus.finish(&document(&run, "done")).await.unwrap();
-    let tail = bus.journal_tail(run.shard()).await.unwrap();
-    assert_eq!(client.submit(submission("g"), Some("k")).await.unwrap(), run);
-    assert_eq!(bus.journal_tail(run.shard()).await.unwrap(), tail, "nothing was appended");
 }
 
 #[tokio::test(start_paused = true)]
@@ -280,7 +260,7 @@ async fn a_rerun_is_a_new_run_with_what_the_old_one_had_reached() {
 async fn the_same_key_is_the_same_rerun() {
     let bus = new_bus().await;
     let client = Client::new(bus.clone());
-    let run = client.submit(submission("g"), Some("k")).await.unwrap();
+    let run = client.submit(submission("g"), Some(&Key::of_task("k", &Value::Null))).await.unwrap();
     bus.finish(&failed(&run)).await.unwrap();
     let rerun = client.rerun(&run, Some("k")).await.unwrap();
     assert_ne!(rerun, run, "a submit's key is not a rerun's");

@@ -173,6 +173,7 @@ async fn what_is_set_aside_can_be_found_again() {
         seq: 7,
         subject: "pf.ev.01.result".to_owned(),
         reason: "no record".to_owned(),
+        headers: Headers::new(),
         payload: Bytes::from_static(b"\x00\x01"),
     };
     bus.set_aside(letter).await.unwrap();

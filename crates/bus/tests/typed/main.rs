@@ -10,6 +10,7 @@
 
 mod client;
 mod journal;
+mod keys;
 mod lease;
 mod worker;
 

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use planfleet_bus::broker::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Error, Headers, KvEntry, LiveMessage, LogEntry,
-    Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvEntry,
+    LiveMessage, LogEntry, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
 };
 
 pub(crate) struct Spy {
@@ -119,11 +119,22 @@ impl Broker for Spy {
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {
         self.broker.stream_state(stream).await
     }
+    async fn first_on_subject(
+        &self,
+        stream: &str,
+        subject: &str,
+        from_seq: u64,
+    ) -> Result<Option<LogEntry>, Error> {
+        self.broker.first_on_subject(stream, subject, from_seq).await
+    }
     async fn last_on_subject(&self, stream: &str, subject: &str) -> Result<Option<LogEntry>, Error> {
         self.broker.last_on_subject(stream, subject).await
     }
     async fn trim(&self, stream: &str, below_seq: u64) -> Result<(), Error> {
         self.broker.trim(stream, below_seq).await
+    }
+    async fn remove(&self, stream: &str, seq: u64) -> Result<bool, Error> {
+        self.broker.remove(stream, seq).await
     }
     async fn kv_get(&self, bucket: &str, key: &str) -> Result<Option<KvEntry>, Error> {
         self.broker.kv_get(bucket, key).await
@@ -160,7 +171,7 @@ impl Broker for Spy {
     fn connected(&self) -> bool {
         self.broker.connected()
     }
-    async fn describe(&self) -> Result<String, Error> {
+    async fn describe(&self) -> Result<Description, Error> {
         self.broker.describe().await
     }
 }

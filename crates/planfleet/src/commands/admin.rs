@@ -7,8 +7,9 @@ use planfleet_proto::subjects;
 use planfleet_runtime::config::{ProcessEnv, Settings, shown_url};
 use serde_json::{Value, json};
 
-use super::{broker_url, connect};
+use super::{broker_url, connect, look_at_broker};
 use crate::{
+    broker::{Report, durability::Verdict},
     cli::{AdminCommand, Cli},
     compose,
     embedded::{model, nats},
@@ -103,8 +104,12 @@ async fn broker(settings: &Settings) -> Vec<Value> {
         Ok(bus) => bus,
         Err(failure) => return vec![finding("broker", "bad", format!("{url}: {failure}"))],
     };
-    let described = bus.broker().describe().await.unwrap_or_else(|error| error.to_string());
-    let mut findings = vec![finding("broker", "ok", format!("{url}: {described}"))];
+    let mut findings = match look_at_broker(&bus, settings).await {
+        Ok(report) => {
+            vec![finding("broker", "ok", format!("{url}: {}", report.summary())), power_cut(&report)]
+        }
+        Err(failure) => vec![finding("broker", "bad", format!("{url}: {failure}"))],
+    };
     for spec in compose::topology(settings).streams() {
         findings.push(match bus.broker().verify_stream(&spec).await {
             Ok(()) => finding(&format!("stream {}", spec.name), "ok", stream_size(&bus, &spec.name).await),
@@ -113,6 +118,11 @@ async fn broker(settings: &Settings) -> Vec<Value> {
     }
     findings.extend(leases(&bus).await);
     findings
+}
+
+fn power_cut(report: &Report) -> Value {
+    let Verdict { at_risk, text } = report.verdict();
+    finding("power cut", if at_risk { "warning" } else { "ok" }, text)
 }
 
 async fn stream_size(bus: &Bus, name: &str) -> String {

@@ -9,11 +9,11 @@ use planfleet_runtime::{
     tasks::Tasks,
     telemetry::Metrics,
 };
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    broker::{self, Address},
     cli::{Cli, DevArgs},
     compose,
     embedded::{self, Embedded, Options},
@@ -32,10 +32,10 @@ pub(super) async fn dev(
     let health = health_listener(&settings).await?;
     let options = Options { keep_data: true, local_model: !args.no_local_model };
     let mut fleet = Embedded::start(&mut settings, options).await?;
+    broker::look(&fleet.bus, &settings, Some(broker::own_sync(&settings))).await?.log();
     let api = serve_api(&fleet, listener, &settings)?;
     let address = embedded::address_file(&settings);
-    let written = json!({"nats_url": fleet.url, "pid": std::process::id()}).to_string();
-    std::fs::write(&address, written)
+    std::fs::write(&address, Address::written(&fleet.url, &settings).to_string())
         .map_err(|error| Failure::unexpected(format!("{}: {error}", address.display())))?;
     if !cli.quiet {
         for note in &fleet.notes {

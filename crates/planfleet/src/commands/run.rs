@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use planfleet_bus::Client;
+use planfleet_bus::{Client, client::Key};
 use planfleet_core::{
     id::RunId,
     plan::{Plan, StepKind},
@@ -25,16 +25,23 @@ use crate::{
 /// How long the end of a cancelled run is waited for.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
 
+/// What is asked of the fleet.
+struct Order {
+    submission: Submission,
+    key: Option<Key>,
+}
+
 pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failure> {
     let bytes_max = settings.limits.task_bytes;
     let source = submit::read(args.goal.as_deref(), args.file.as_deref(), &args.inputs, bytes_max)?
         .guarded(&args.guards);
+    let key = args.wait.idempotency_key.as_deref().map(|name| source.key(name));
     let catalog = compose::registry(&settings)?.catalog();
     // Wrong tasks and wrong models are said before anything is started.
     let span = root_span();
     let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog))?;
     compose::models(&settings)?;
-    run_on_fleet(cli, args, &mut settings, submission).instrument(span).await
+    run_on_fleet(cli, args, &mut settings, Order { submission, key }).instrument(span).await
 }
 
 /// The root span of a run.
@@ -51,22 +58,22 @@ async fn run_on_fleet(
     cli: &Cli,
     args: &RunArgs,
     settings: &mut Settings,
-    submission: Submission,
+    order: Order,
 ) -> Result<ExitCode, Failure> {
     if !args.local {
-        warn_of_unpriced(cli, settings, &submission);
+        warn_of_unpriced(cli, settings, &order.submission);
         let client = Client::new(connect(settings).await?);
-        return submit_to(cli, args, &client, submission, None).await;
+        return submit_to(cli, args, &client, order, None).await;
     }
-    let local_model = needs_model(&submission);
+    let local_model = needs_model(&order.submission);
     let mut fleet = Embedded::start(settings, Options { keep_data: false, local_model }).await?;
     if !cli.quiet {
         fleet.notes.iter().for_each(|note| output::note(note));
     }
-    warn_of_unpriced(cli, settings, &submission);
+    warn_of_unpriced(cli, settings, &order.submission);
     let (client, broker) = (Client::new(fleet.bus.clone()), fleet.url.clone());
     let outcome = tokio::select! {
-        outcome = submit_to(cli, args, &client, submission, Some(&broker)) => outcome,
+        outcome = submit_to(cli, args, &client, order, Some(&broker)) => outcome,
         failure = fleet.first_failure() => Err(Failure::unexpected(failure)),
     };
     fleet.abandon().await;
@@ -97,10 +104,10 @@ async fn submit_to(
     cli: &Cli,
     args: &RunArgs,
     client: &Client,
-    submission: Submission,
+    order: Order,
     broker: Option<&str>,
 ) -> Result<ExitCode, Failure> {
-    let run = client.submit(submission, args.wait.idempotency_key.as_deref()).await?;
+    let run = client.submit(order.submission, order.key.as_ref()).await?;
     see_through(cli, client, &run, &args.wait, broker).await
 }
 

@@ -13,7 +13,7 @@ use planfleet_runtime::{
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::connect;
+use super::{connect, look_at_broker};
 use crate::{
     cli::{Cli, Role, ServeArgs},
     compose::{self, Fleet},
@@ -41,6 +41,7 @@ pub(super) async fn serve(
     let executor_pools = executor_pools(args, &mut settings)?;
     let bus = connect(&settings).await?;
     bootstrap(&bus, &settings).await?;
+    look_at_broker(&bus, &settings).await?.log();
     let fleet = Fleet {
         bus: bus.clone(),
         models: compose::models(&settings)?,

@@ -119,8 +119,9 @@ fn configuration(folder: &Path, sync_interval: Option<&str>) -> String {
         quoted(folder.join("jetstream"))
     );
     if let Some(interval) = sync_interval {
+        // In quotes, or the server takes `2m` for the number of two million seconds.
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  sync_interval: {interval}");
+        let _ = writeln!(text, "  sync_interval: {interval:?}");
     }
     text.push_str("}\n");
     text
@@ -170,4 +171,16 @@ fn tool_folders() -> impl Iterator<Item = PathBuf> {
         .into_iter()
         .flatten()
         .flat_map(|start| start.ancestors().map(|folder| folder.join(".tools/bin")).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_not_a_number_to_the_server() {
+        let text = configuration(Path::new("/x"), Some("2m"));
+        assert!(text.contains("  sync_interval: \"2m\"\n"), "{text}");
+        assert!(!configuration(Path::new("/x"), None).contains("sync_interval"));
+    }
 }

@@ -54,6 +54,9 @@ impl Checks<'_> {
         self.range("nats.shards", u64::from(nats.shards), 1, 99);
         let timeout = nats.connect_timeout_s;
         self.range("nats.connect_timeout_s", timeout, 1, TIMEOUT_S_MAX);
+        for server in nats.monitoring_url.split(',').filter(|_| !nats.monitoring_url.is_empty()) {
+            self.add("nats.monitoring_url", url::fault(server.trim(), &["http", "https"]));
+        }
         if let Some(interval) = &nats.sync_interval {
             self.add("nats.sync_interval", sync_interval_fault(interval));
         }

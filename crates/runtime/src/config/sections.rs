@@ -43,6 +43,8 @@ pub struct NatsSettings {
     pub connect_timeout_s: u64,
     /// `always` or a duration; for servers that planfleet starts itself.
     pub sync_interval: Option<String>,
+    /// Where servers answer for monitoring, separated by commas; empty asks nobody.
+    pub monitoring_url: String,
 }
 
 impl Default for NatsSettings {
@@ -56,6 +58,7 @@ impl Default for NatsSettings {
             manage: Manage::Create,
             connect_timeout_s: 5,
             sync_interval: None,
+            monitoring_url: String::new(),
         }
     }
 }

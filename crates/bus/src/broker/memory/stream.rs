@@ -78,6 +78,11 @@ impl Stream {
         })
     }
 
+    pub(super) fn first_on_subject(&self, pattern: &str, from_seq: u64) -> Option<LogEntry> {
+        let mut behind = self.messages.range(from_seq..).map(|(_, entry)| entry);
+        behind.find(|entry| matches(pattern, &entry.subject)).cloned()
+    }
+
     pub(super) fn last_on_subject(&self, pattern: &str) -> Option<LogEntry> {
         let newest = self.newest.iter().filter(|(subject, _)| matches(pattern, subject));
         let seq = newest.map(|(_, seq)| seq).max()?;
@@ -90,6 +95,7 @@ impl Stream {
             first_seq: first.map_or(self.last_seq + 1, |(seq, _)| *seq),
             last_seq: self.last_seq,
             messages: self.messages.len() as u64,
+            replicas: self.spec.replicas,
         }
     }
 
@@ -140,17 +146,27 @@ impl Stream {
     }
 
     /// Removes a message, whoever holds it: like the server, an ack looks at the
-    /// sequence only.
-    pub(super) fn remove(&mut self, seq: u64) {
+    /// sequence only. Says whether it was there.
+    pub(super) fn remove(&mut self, seq: u64) -> bool {
         let Some(entry) = self.messages.remove(&seq) else {
-            return;
+            return false;
         };
         if self.newest.get(&entry.subject) == Some(&seq) {
-            self.newest.remove(&entry.subject);
+            match self.newest_in_log(&entry.subject) {
+                Some(older) => self.newest.insert(entry.subject, older),
+                None => self.newest.remove(&entry.subject),
+            };
         }
         for queue in self.queues.values_mut() {
             queue.remove(seq);
         }
+        true
+    }
+
+    /// Only a log may have more than one message on a subject.
+    fn newest_in_log(&self, subject: &str) -> Option<u64> {
+        let newest = || self.messages.values().rfind(|entry| entry.subject == subject);
+        (self.spec.kind == StreamKind::Log).then(newest)?.map(|entry| entry.seq)
     }
 }
 

@@ -13,7 +13,7 @@ use async_nats::{
 use tokio::{sync::watch, time::timeout};
 
 use super::ConnectOptions;
-use crate::broker::Error;
+use crate::broker::{Error, Server};
 
 /// The limit of one question to the server. An election takes longer, so whoever
 /// must outlast one asks again.
@@ -101,19 +101,19 @@ impl Link {
         }
     }
 
-    /// What the server is, for people.
-    pub(super) fn describe(&self) -> Result<String, Error> {
+    /// What the server said when the connection was opened.
+    pub(super) fn describe(&self) -> Result<Server, Error> {
         let Some(info) = self.client.try_server_info() else {
             return Err(Error::Unreachable("the server has not introduced itself".to_owned()));
         };
-        let jetstream = if info.jetstream { "jetstream" } else { "no jetstream" };
-        let place = match (&info.cluster, info.connect_urls.len()) {
-            (Some(cluster), n @ 2..) => format!("{n} servers of cluster {cluster}"),
-            (Some(cluster), _) => format!("1 server of cluster {cluster}"),
-            (None, _) => "1 server".to_owned(),
-        };
-        let max_payload = readable_bytes(info.max_payload);
-        Ok(format!("nats-server {}, {jetstream}, {place}, max_payload {max_payload}", info.version))
+        Ok(Server {
+            id: info.server_id,
+            version: info.version,
+            jetstream: info.jetstream,
+            cluster: info.cluster,
+            servers: info.connect_urls.len(),
+            payload_bytes_max: info.max_payload,
+        })
     }
 }
 
@@ -205,15 +205,6 @@ fn without_user(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(s, rest)| (s, rest));
     let address = rest.rsplit_once('@').map_or(rest, |(_, address)| address);
     if scheme.is_empty() { address.to_owned() } else { format!("{scheme}://{address}") }
-}
-
-fn readable_bytes(bytes: usize) -> String {
-    const MIB: usize = 1 << 20;
-    if bytes >= MIB && bytes.is_multiple_of(MIB) {
-        format!("{} MiB", bytes / MIB)
-    } else {
-        format!("{bytes} bytes")
-    }
 }
 
 #[cfg(test)]

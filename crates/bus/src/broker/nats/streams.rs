@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, fmt::Debug};
 use async_nats::jetstream::{
     ErrorCode,
     consumer::{self, AckPolicy, pull},
+    message::StreamMessage,
     stream::{
-        Config, DiscardPolicy, Info, LastRawMessageErrorKind, PurgeRequest, PurgeResponse, RetentionPolicy,
-        StorageType,
+        Config, DeleteStatus, DiscardPolicy, Info, LastRawMessageErrorKind, PurgeRequest, PurgeResponse,
+        RawMessageBuilder, RawMessageError, RetentionPolicy, StorageType, WithHeaders,
     },
 };
+use serde::Serialize;
 
 use super::{
     api::{ask, demand, from_wire, refusal, refused},
@@ -61,12 +63,15 @@ pub(super) async fn info(link: &Link, name: &str) -> Result<Info, Error> {
 
 /// A stream's edges.
 pub(super) async fn state(link: &Link, name: &str) -> Result<StreamState, Error> {
-    let state = info(link, name).await?.state;
+    let Info { state, config, .. } = info(link, name).await?;
+    // A server alone may report 0.
+    let replicas = config.num_replicas.max(1);
     Ok(StreamState {
         // A stream that never held a message reports 0.
         first_seq: if state.messages == 0 { state.last_sequence + 1 } else { state.first_sequence },
         last_seq: state.last_sequence,
         messages: state.messages,
+        replicas,
     })
 }
 
@@ -115,8 +120,34 @@ pub(super) async fn last_on_subject(
     subject: &str,
 ) -> Result<Option<LogEntry>, Error> {
     let what = format!("read {subject} of {stream}");
-    let handle = link.jetstream.get_stream_no_info(stream).await.map_err(|error| refused(&what, &error))?;
-    match link.limited(&what, handle.get_last_raw_message_by_subject(subject)).await? {
+    let asked = messages(link, stream, &what).await?.last_by_subject(subject);
+    stored(&what, stream, link.limited(&what, asked.send()).await?)
+}
+
+/// The first message at or behind `from_seq` on a subject, likewise.
+pub(super) async fn first_on_subject(
+    link: &Link,
+    stream: &str,
+    subject: &str,
+    from_seq: u64,
+) -> Result<Option<LogEntry>, Error> {
+    let what = format!("read {subject} of {stream} from {from_seq}");
+    // The server takes 0 for a question that names no place.
+    let asked = messages(link, stream, &what).await?.sequence(from_seq.max(1)).next_by_subject(subject);
+    stored(&what, stream, link.limited(&what, asked.send()).await?)
+}
+
+async fn messages(link: &Link, stream: &str, what: &str) -> Result<RawMessageBuilder<WithHeaders>, Error> {
+    let handle = link.jetstream.get_stream_no_info(stream).await.map_err(|error| refused(what, &error))?;
+    Ok(handle.raw_message_builder())
+}
+
+fn stored(
+    what: &str,
+    stream: &str,
+    answer: Result<StreamMessage, RawMessageError>,
+) -> Result<Option<LogEntry>, Error> {
+    match answer {
         Ok(message) => Ok(Some(LogEntry {
             seq: message.sequence,
             at_ms: fetch::unix_ms(message.time.unix_timestamp_nanos()),
@@ -126,11 +157,43 @@ pub(super) async fn last_on_subject(
         })),
         Err(error) => match error.kind() {
             LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            LastRawMessageErrorKind::JetStream(error) => Err(refusal(&what, stream, &error)),
-            LastRawMessageErrorKind::InvalidSubject => Err(refused(&what, &error)),
+            LastRawMessageErrorKind::JetStream(error) => Err(refusal(what, stream, &error)),
+            LastRawMessageErrorKind::InvalidSubject => Err(refused(what, &error)),
             LastRawMessageErrorKind::Other => Err(Error::Unreachable(format!("{what}: {error}"))),
         },
     }
+}
+
+/// Removes one message. Its bytes are left to be overwritten: erasing them at once
+/// costs a sync to disk, and nobody has asked for that.
+pub(super) async fn remove(link: &Link, stream: &str, seq: u64) -> Result<bool, Error> {
+    let what = format!("remove message {seq} of {stream}");
+    let subject = format!("STREAM.MSG.DELETE.{stream}");
+    let request = Removal { seq, no_erase: true };
+    match ask::<DeleteStatus>(link, &what, subject, &request).await? {
+        Ok(removed) => Ok(removed.success),
+        // The second is any failure to remove, that of a message which is gone among them.
+        Err(error)
+            if matches!(
+                error.error_code(),
+                ErrorCode::SEQUENCE_NOT_FOUND | ErrorCode::STREAM_MESSAGE_DELETE_FAILED
+            ) =>
+        {
+            let there = first_on_subject(link, stream, ">", seq).await?;
+            if there.is_some_and(|entry| entry.seq == seq) {
+                return Err(refusal(&what, stream, &error));
+            }
+            Ok(false)
+        }
+        Err(error) => Err(refusal(&what, stream, &error)),
+    }
+}
+
+/// The server's `JSApiMsgDeleteRequest`.
+#[derive(Serialize)]
+struct Removal {
+    seq: u64,
+    no_erase: bool,
 }
 
 /// Drops all messages below `below_seq`. Never asks for more than there is: a purge

@@ -63,6 +63,17 @@ pub enum Found {
     Unknown,
 }
 
+/// What a list shows, and what it does not.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Active runs, then the newest that have ended.
+    pub runs: Vec<Value>,
+    /// Active runs that did not fit into their owners' answers.
+    pub runs_left_out: u64,
+    /// Shards that have not answered, so that nobody can say which runs are active there.
+    pub shards_left_out: u64,
+}
+
 /// A user of the fleet.
 #[derive(Clone)]
 pub struct Client {
@@ -229,20 +240,30 @@ impl Client {
     /// # Errors
     /// When the broker cannot be reached.
     pub async fn list(&self, limit: usize) -> Result<Vec<Value>, Error> {
+        Ok(self.list_counted(limit).await?.runs)
+    }
+
+    /// The same, with how much of it is missing.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn list_counted(&self, limit: usize) -> Result<Listed, Error> {
         let question = Question::List { limit };
         let asked = (0..self.bus.shards()).map(|shard| self.ask(shard, &question));
-        let mut runs = Vec::new();
+        let mut listed = Listed::default();
         for answer in join_all(asked).await {
             match answer {
-                Ok(Some(Value::Array(active))) => runs.extend(active),
-                Ok(_) | Err(Error::NoOwner(_)) => {}
+                Ok(answer) => listed.take(answer),
                 // One shard that is being taken over does not hide the others.
-                Err(error) => tracing::warn!(%error, "a shard's runs are left out"),
+                Err(error) => {
+                    tracing::debug!(%error, "a shard's runs are left out");
+                    listed.shards_left_out += 1;
+                }
             }
         }
-        runs.truncate(limit);
-        runs.extend(self.ended(limit).await?);
-        Ok(runs)
+        listed.runs.truncate(limit);
+        listed.runs.extend(self.ended(limit).await?);
+        Ok(listed)
     }
 
     async fn ended(&self, limit: usize) -> Result<Vec<Value>, Error> {
@@ -267,6 +288,20 @@ impl Client {
         }
         found.reverse();
         Ok(found)
+    }
+}
+
+impl Listed {
+    /// Adds what an owner answers: its runs, or as many as fit and how many do not.
+    fn take(&mut self, answer: Option<Value>) {
+        match answer {
+            Some(Value::Array(active)) => self.runs.extend(active),
+            Some(mut part) => {
+                self.runs_left_out += part["left_out"].as_u64().unwrap_or_default();
+                self.take(part.get_mut("runs").map(Value::take).filter(Value::is_array));
+            }
+            None => {}
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use planfleet_bus::{
     broker::{Headers, LiveMessage},
     client::{Question, TRIMMED},
 };
-use planfleet_core::{document::RunDocument, id::RunId, shard::Shard};
-use serde_json::Value;
+use planfleet_core::{document::RunDocument, failure::trim_chars, id::RunId, shard::Shard};
+use serde_json::{Value, json};
 
 /// An answer is one message, which the broker limits to a megabyte: a document
 /// that is larger goes without outputs, and a much larger one without steps.
@@ -15,6 +15,9 @@ const ANSWER_BYTES_MAX: usize = 768 * 1024;
 
 /// Runs of one list: an owner has other things to do.
 const LIST_MAX: usize = 200;
+
+/// Characters of a reason in a list; the run itself has all of it.
+const ROW_CHARS_MAX: usize = 200;
 
 /// The answer to one question, if it is one and somebody waits for it, and where it goes.
 pub(crate) fn answer(
@@ -30,7 +33,7 @@ pub(crate) fn answer(
     let answer = match question {
         Question::Run { run } => document(&run).map_or(Value::Null, fitted),
         Question::List { limit } => {
-            shard.active().take(limit.min(LIST_MAX)).filter_map(document).map(outline).collect()
+            list(shard.active().take(limit.min(LIST_MAX)).filter_map(document).map(row))
         }
     };
     Some((reply, answer))
@@ -61,7 +64,42 @@ fn fitted(mut document: RunDocument) -> Value {
     trimmed
 }
 
-/// A document without its steps: lists are long.
+/// As many rows as one message carries, and how many are left out where not all are.
+fn list(rows: impl Iterator<Item = Value>) -> Value {
+    let (mut runs, mut left_out, mut room) = (Vec::new(), 0_u64, ANSWER_BYTES_MAX);
+    for row in rows {
+        // The row and the comma after it.
+        match room.checked_sub(row.to_string().len() + 1) {
+            Some(left) => {
+                room = left;
+                runs.push(row);
+            }
+            None => left_out += 1,
+        }
+    }
+    if left_out == 0 { Value::Array(runs) } else { json!({"runs": runs, "left_out": left_out}) }
+}
+
+/// A run in a list: without its steps, and with the beginnings of what people wrote.
+fn row(document: RunDocument) -> Value {
+    let mut row = outline(document);
+    shorten(&mut row["paused"]);
+    for revision in row["revisions"].as_array_mut().into_iter().flatten() {
+        shorten(&mut revision["reason"]);
+        if let Some(reason) = revision["cause"].get_mut("reason") {
+            shorten(reason);
+        }
+    }
+    row
+}
+
+fn shorten(text: &mut Value) {
+    if let Value::String(text) = text {
+        *text = trim_chars(text, ROW_CHARS_MAX);
+    }
+}
+
+/// A document without its steps.
 fn outline(mut document: RunDocument) -> Value {
     document.steps.clear();
     document.answer = None;
@@ -70,4 +108,21 @@ fn outline(mut document: RunDocument) -> Value {
 
 fn to_json(document: &RunDocument) -> Value {
     serde_json::to_value(document).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_as_many_rows_as_fit_and_says_how_many_do_not() {
+        let row = |bytes: usize| json!({"run_id": "x".repeat(bytes)});
+        let short = list([row(1), row(2)].into_iter());
+        assert_eq!(short, json!([row(1), row(2)]));
+        let large = ANSWER_BYTES_MAX / 2;
+        let part = list([row(large), row(large), row(3), row(large)].into_iter());
+        assert_eq!(part, json!({"runs": [row(large), row(3)], "left_out": 2}));
+        let largest = list([row(ANSWER_BYTES_MAX)].into_iter());
+        assert_eq!(largest, json!({"runs": [], "left_out": 1}));
+    }
 }

@@ -133,6 +133,15 @@ async fn a_list_holds_active_runs_and_the_newest_ended() {
     assert_eq!(ids(client.list(1).await.unwrap()), ["01-active", "01-third"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_list_says_what_it_does_not_show() {
+    let bus = new_bus().await;
+    let _owner = own(&bus, 1, |_| json!({"runs": [{"run_id": "01-a"}], "left_out": 3})).await;
+    let listed = Client::new(bus).list_counted(5).await.unwrap();
+    assert_eq!(listed.runs, [json!({"run_id": "01-a"})]);
+    assert_eq!((listed.runs_left_out, listed.shards_left_out), (3, 1), "nobody owns shard 0");
+}
+
 fn finish_later(bus: &Bus, run: &RunId, after: Duration, tell: bool) -> JoinSet<()> {
     let (bus, run) = (bus.clone(), run.clone());
     let mut later = JoinSet::new();

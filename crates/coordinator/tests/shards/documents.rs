@@ -59,6 +59,20 @@ async fn an_active_run_that_is_larger_than_a_message_is_shown_without_outputs() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_has_the_beginnings_of_reasons() {
+    let fleet = Fleet::with_shards(1).await;
+    let _a = fleet.start_alone("a").await;
+    let run = fleet.submit("run", planned()).await;
+    fleet.queued(&step(&run, 1, 1)).await;
+    fleet.append(&run, Fact::RunPauseRequested { reason: "x".repeat(5_000) }).await;
+    super::until("a pause", async || fleet.active(&run).await["state"] == "paused").await;
+    let listed = fleet.client.list_counted(10).await.expect("a list");
+    assert_eq!((listed.runs.len(), listed.runs_left_out, listed.shards_left_out), (1, 0, 0));
+    let reason = listed.runs[0]["paused"].as_str().expect("a reason");
+    assert!(reason.starts_with("xxx") && reason.chars().count() < 250, "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_document_is_kept_with_what_a_rerun_needs() {
     let ended = kept(3 * OUTPUT_BYTES).await;
     let carried = ended.rerun.as_ref().and_then(|rerun| rerun.carried.as_ref()).expect("what was done");

@@ -1,6 +1,8 @@
 //! Why things are as they are, in words: what a step waits for, what holds a run
 //! and what people can do about it, why a plan was revised, why a run ended.
 
+use std::time::SystemTime;
+
 use planfleet_api::approval;
 use planfleet_core::{reason::Cause, record::Gate};
 use serde::Deserialize as _;
@@ -24,6 +26,19 @@ pub(super) fn wait(step: &Value) -> Option<String> {
         "retry" => format!("waits for its next attempt at {}", cell(&wait["at"])),
         other => format!("waits: {other}"),
     })
+}
+
+/// The same for a table, where a time of day would be cut off and takes counting.
+pub(super) fn wait_from(step: &Value, now: SystemTime) -> Option<String> {
+    let wait = &step["waits_for"];
+    let retry = (wait["code"] == "retry").then(|| wait["at"].as_str()).flatten();
+    match retry.and_then(|at| humantime::parse_rfc3339(at).ok()) {
+        Some(at) => {
+            let left = at.duration_since(now).unwrap_or_default();
+            Some(format!("next attempt in {} s", left.as_millis().div_ceil(1_000)))
+        }
+        None => self::wait(step),
+    }
 }
 
 /// Why a revision of the plan was wanted.
@@ -99,6 +114,8 @@ fn numbered(what: &str, numbers: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use planfleet_core::{id::StepId, reason::Wait};
     use serde_json::json;
 
@@ -117,6 +134,16 @@ mod tests {
             assert!(!shown.starts_with("waits:"), "{wait:?} has no words of its own");
         }
         assert_eq!(self::wait(&json!({"waits_for": null, "id": StepId::plain(1).step})), None);
+    }
+
+    #[test]
+    fn a_next_attempt_is_counted_down_to() {
+        let step = json!({"waits_for": Wait::Retry { at_ms: 10_000 }});
+        let shown = |at_ms| wait_from(&step, SystemTime::UNIX_EPOCH + Duration::from_millis(at_ms)).unwrap();
+        assert_eq!(shown(7_500), "next attempt in 3 s");
+        assert_eq!(shown(11_000), "next attempt in 0 s");
+        let paused = json!({"waits_for": Wait::Pause});
+        assert_eq!(wait_from(&paused, SystemTime::UNIX_EPOCH), wait(&paused));
     }
 
     #[test]

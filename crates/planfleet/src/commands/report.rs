@@ -1,7 +1,9 @@
 //! A run for people.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use planfleet_core::document::RunState;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::reasons;
@@ -29,15 +31,23 @@ fn text(document: &Value) -> String {
     if revisions > 1 {
         parts.push(self::revisions(document));
     }
-    parts.push(usage(document));
+    let goes_on = !RunState::deserialize(&document["state"]).is_ok_and(RunState::is_end);
+    // Of a run that goes on, what is not there yet may still come.
+    parts.extend(usage(document).or_else(|| (!goes_on).then(|| "No model was called.".to_owned())));
     parts.push(timings(document));
+    if !(goes_on && document["answer"].is_null()) {
+        parts.push(answer(document));
+    }
+    parts.join("\n\n")
+}
+
+fn answer(document: &Value) -> String {
     let answer = match &document["answer"] {
         Value::Null => "no answer".to_owned(),
         Value::String(text) => text.clone(),
         other => serde_json::to_string_pretty(other).unwrap_or_default(),
     };
-    parts.push(if document["partial"] == true { format!("Partial answer:\n{answer}") } else { answer });
-    parts.join("\n\n")
+    if document["partial"] == true { format!("Partial answer:\n{answer}") } else { answer }
 }
 
 fn headline(document: &Value) -> String {
@@ -74,7 +84,7 @@ fn row(step: &Value, all: &[&Value]) -> Vec<String> {
         count => format!("{} (x{count})", line(step["description"].as_str().unwrap_or_default(), 40)),
     };
     let output = if step["error"].is_null() { &step["output"] } else { &step["error"]["message"] };
-    let output = reasons::wait(step).unwrap_or_else(|| cell(output));
+    let output = reasons::wait_from(step, SystemTime::now()).unwrap_or_else(|| cell(output));
     vec![
         cell(&step["id"]),
         cell(&step["state"]),
@@ -137,7 +147,8 @@ fn revisions(document: &Value) -> String {
     output::table(&["plan", "because", "added", "dropped", "why"], rows)
 }
 
-fn usage(document: &Value) -> String {
+/// What models have used, if any has been called.
+fn usage(document: &Value) -> Option<String> {
     let row = |role: &str| {
         let usage = &document["usage"][role];
         let used = usage["calls"].as_u64().unwrap_or(0) > 0;
@@ -155,10 +166,10 @@ fn usage(document: &Value) -> String {
     let mut rows: Vec<Vec<String>> =
         ["planner", "executor", "judge", "triage"].into_iter().filter_map(row).collect();
     if rows.is_empty() {
-        return "No model was called.".to_owned();
+        return None;
     }
     rows.push(vec!["all".into(), String::new(), String::new(), String::new(), usd(&document["usd"])]);
-    output::table(&["role", "calls", "tokens in", "tokens out", "cost"], rows)
+    Some(output::table(&["role", "calls", "tokens in", "tokens out", "cost"], rows))
 }
 
 /// An unknown price is said to be unknown.
@@ -175,4 +186,33 @@ fn timings(document: &Value) -> String {
         time("executing_ms"),
         time("total_ms")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_may_still_come_is_not_said_to_be_missing() {
+        let document =
+            |state: &str| json!({"run_id": "00-a", "state": state, "partial": true, "answer": null});
+        let ended = text(&document("failed"));
+        assert!(
+            ended.contains("No model was called.") && ended.ends_with("Partial answer:\nno answer"),
+            "{ended}"
+        );
+        let active = text(&document("executing"));
+        assert!(!active.contains("No model") && !active.contains("no answer"), "{active}");
+    }
+
+    #[test]
+    fn the_wait_for_a_next_attempt_is_said_whole() {
+        let in_a_minute = humantime::format_rfc3339_millis(SystemTime::now() + Duration::from_secs(60));
+        let wait = json!({"code": "retry", "at": in_a_minute.to_string()});
+        let step = json!({"id": 1, "state": "waiting", "waits_for": wait, "error": {"message": "busy"}});
+        let shown = row(&step, &[]).pop().unwrap();
+        assert!(shown.starts_with("next attempt in ") && shown.ends_with(" s"), "{shown}");
+    }
 }

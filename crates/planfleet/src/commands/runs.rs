@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use planfleet_bus::{
     Client, Error as BusError,
-    client::{Found, TRIMMED},
+    client::{Found, Listed, TRIMMED},
 };
 use planfleet_core::id::{RunId, ShardId};
 use planfleet_runtime::config::Settings;
@@ -62,7 +62,15 @@ fn parse(id: &str, shards: ShardId) -> Result<RunId, Failure> {
 }
 
 async fn list(cli: &Cli, client: &Client, limit: usize) -> Result<ExitCode, Failure> {
-    let runs = client.list(limit).await?;
+    let Listed { runs, runs_left_out, shards_left_out } = client.list_counted(limit).await?;
+    if runs_left_out > 0 && !cli.quiet {
+        output::note(&format!("{runs_left_out} active runs are left out: the list is too large"));
+    }
+    if shards_left_out > 0 && !cli.quiet {
+        output::note(&format!(
+            "the active runs of {shards_left_out} shards are left out: nobody answers for them"
+        ));
+    }
     let row = |run: &Value| {
         vec![
             cell(&run["run_id"]),

@@ -1,16 +1,20 @@
 //! One shard's log, folded by one fold that is never interrupted: what the
 //! fleet, with all that goes wrong, must have done.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use planfleet_core::{
     command::Command,
     document::RunDocument,
     id::{RunId, StepId},
-    record::{AttemptReport, Fact, Record},
+    record::{AttemptReport, Draft, Fact, Record},
     run::{Ignored, Why},
     shard::Shard,
-    usage::{Account, Ledger},
+    usage::{Account, Ledger, Usage},
 };
 use planfleet_proto::{
     decode::{self, Entry},
@@ -44,6 +48,8 @@ enum WorkName {
 /// What a run has used, added up from the log.
 #[derive(Default)]
 struct Bill {
+    /// The drafts whose end was reported.
+    drafts: BTreeSet<Draft>,
     ledger: Ledger,
     /// Attempts that have reported, with how often they were accepted.
     reported: BTreeMap<(StepId, u32), u32>,
@@ -99,8 +105,7 @@ impl Reference {
         }
     }
 
-    /// Adds to the run's bill: what planners that were heard used, and what each
-    /// attempt used, once, wanted or not.
+    /// Adds to the run's bill: what each planner and each attempt used, once, wanted or not.
     fn charge(&mut self, run: &RunId, fact: &Fact, outcome: &Result<(), Ignored>, folded: &mut Folded) {
         let accepted = outcome.is_ok();
         if outcome.err().is_some_and(|ignored| ignored.why == Why::UnknownRun) {
@@ -108,8 +113,8 @@ impl Reference {
         }
         let bill = self.bills.entry(run.clone()).or_default();
         match fact {
-            Fact::PlanSealed(sealed) if accepted => bill.ledger.charge(Account::Planner, &sealed.usage),
-            Fact::PlanFailed { usage, .. } if accepted => bill.ledger.charge(Account::Planner, usage),
+            Fact::PlanSealed(sealed) => bill.plan(sealed.draft, &sealed.usage),
+            Fact::PlanFailed { draft, usage, .. } => bill.plan(*draft, usage),
             Fact::StepSucceeded(success) => bill.report(run, &success.attempt, accepted, folded),
             Fact::StepFailed(failed) => bill.report(run, &failed.attempt, accepted, folded),
             _ => {}
@@ -192,6 +197,13 @@ impl Reference {
 }
 
 impl Bill {
+    /// A planner says that a draft of its is over.
+    fn plan(&mut self, draft: Draft, usage: &Usage) {
+        if self.drafts.insert(draft) {
+            self.ledger.charge(Account::Planner, usage);
+        }
+    }
+
     fn report(&mut self, run: &RunId, report: &AttemptReport, accepted: bool, folded: &mut Folded) {
         let first = !self.reported.contains_key(&(report.step, report.attempt));
         let count = self.reported.entry((report.step, report.attempt)).or_default();

@@ -30,8 +30,8 @@ fn waiting() -> Value {
     })
 }
 
-fn decided(gate: Gate, approved: bool, reason: &str) -> Fact {
-    Fact::ApprovalDecided(ApprovalDecided { gates: vec![gate], approved, reason: reason.to_owned() })
+fn decided<const N: usize>(gates: [Gate; N], approved: bool, reason: &str) -> Fact {
+    Fact::ApprovalDecided(ApprovalDecided { gates: gates.to_vec(), approved, reason: reason.to_owned() })
 }
 
 #[tokio::test]
@@ -63,11 +63,10 @@ async fn an_approval_is_about_what_it_names_or_all_that_waits() {
     assert_eq!(post(&rig, "/v1/runs/01-a/reject", &no).await.status, 202);
     let (plan, third) = (Gate::Plan { revision: 2 }, Gate::Step { step: 3 });
     let facts = [
-        decided(plan, true, ""),
-        decided(Gate::Step { step: 4 }, true, "looked at it"),
-        decided(plan, true, ""),
-        decided(third, true, ""),
-        decided(third, false, "not on a Friday"),
+        decided([plan], true, ""),
+        decided([Gate::Step { step: 4 }], true, "looked at it"),
+        decided([plan, third], true, ""),
+        decided([third], false, "not on a Friday"),
     ];
     let run: RunId = "01-a".parse().unwrap();
     assert_eq!(rig.facts().await, facts.map(|fact| (run.clone(), fact)));

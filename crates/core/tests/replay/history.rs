@@ -3,11 +3,14 @@
 //! late, twice, or in another order. Every command is checked as it comes; see
 //! [`History::check`].
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
+#[path = "rerun.rs"]
+mod rerun;
+#[path = "tasks.rs"]
+mod tasks;
+
+use self::rerun::goes_on;
 use super::open::{Open, name};
 use planfleet_core::{
     command::{Command, PlanOrder, ResolvedValue, StepOrder},
@@ -15,14 +18,13 @@ use planfleet_core::{
     failure::{Failure, FailureClass},
     id::{RunId, StepId},
     json::Json,
-    plan::{ForEach, Input, Plan, PlanStep, StepKind},
+    plan::PlanStep,
     record::{
         ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Record, StepFailed,
         StepSucceeded, Timer,
     },
     shard::Shard,
-    task::{Approval, Brief, Budget, Envelope, Review, Submission},
-    tool::Effect,
+    task::Review,
     usage::{Account, Usage},
 };
 
@@ -130,92 +132,6 @@ impl History {
             RunState::Failed => Ended::Failed,
             RunState::Cancelled => Ended::Cancelled,
             _ => Ended::Expired,
-        }
-    }
-
-    fn submission(&mut self) -> Submission {
-        let list = Json::from_text(&format!("{:?}", (0..self.items).collect::<Vec<_>>())).expect("a list");
-        let envelope = Envelope {
-            tools: [("look".to_owned(), Effect::Read), ("send".to_owned(), Effect::Write)].into(),
-            hosts: Vec::new(),
-            pools: Vec::new(),
-            budget: Budget { nano_usd: None, tokens: self.dice.one_in(8).then_some(30) },
-            deadline_ms: self.dice.one_in(3).then_some(6_000),
-            replans_max: 3,
-            steps_max: 100,
-            items_max: 10,
-            attempts_max: 3,
-            review: match self.dice.roll(8) {
-                0 => Review::Never,
-                1 | 2 => Review::AfterEachStep,
-                _ => Review::OnFailure,
-            },
-            approval: Approval {
-                plan: self.dice.one_in(6),
-                tools: self.dice.one_in(4).then(|| "send".to_owned()).into_iter().collect(),
-            },
-            step_timeout_ms: self.dice.one_in(4).then_some(4_000),
-        };
-        let inline = self.dice.one_in(3);
-        Submission {
-            task: Brief {
-                goal: (!inline || self.dice.one_in(2)).then(|| "random".to_owned()),
-                inputs: serde_json::Map::from_iter([("list".to_owned(), list.value())]),
-                ..Brief::default()
-            },
-            envelope: Arc::new(envelope),
-            plan: inline.then(|| {
-                let steps = self.steps(1, &[]);
-                let last = steps[steps.len() - 1].id;
-                Arc::new(Plan::new(steps, last))
-            }),
-            traceparent: None,
-            carried: None,
-        }
-    }
-
-    /// A few steps from `first` on that lean on one another and on `kept`.
-    fn steps(&mut self, first: u32, kept: &[u32]) -> Vec<PlanStep> {
-        let count = u32::try_from(1 + self.dice.roll(6)).expect("small");
-        let mut steps: Vec<PlanStep> = Vec::new();
-        for id in first..first + count {
-            let earlier: Vec<u32> = kept.iter().copied().chain(first..id).collect();
-            let mut step = self.step(id);
-            for _ in 0..self.dice.roll(3) {
-                if let Some(on) = earlier.get(self.dice.roll(earlier.len())) {
-                    lean(&mut step, *on, self.dice.one_in(2));
-                }
-            }
-            steps.push(step);
-        }
-        steps
-    }
-
-    fn step(&mut self, id: u32) -> PlanStep {
-        let tool = ["look", "send"][self.dice.roll(2)].to_owned();
-        let tools = if self.dice.one_in(2) { vec![tool] } else { Vec::new() };
-        let each = ForEach { from_step: 0, path: "/list".to_owned(), item_name: None };
-        // A path that is not there fails the step when it starts.
-        let astray = Input {
-            name: "astray".to_owned(),
-            value: None,
-            from_step: Some(0),
-            path: Some("/nowhere".to_owned()),
-        };
-        PlanStep {
-            id,
-            // Two wordings, so that planners that take over want some steps again and some not.
-            description: format!("step {id}, wording {}", self.dice.roll(2)),
-            kind: StepKind::Model,
-            tools,
-            inputs: self.dice.one_in(15).then_some(astray).into_iter().collect(),
-            // By its number, so that every draft of a run agrees on which steps are expanded.
-            for_each: (id % 4 == 3).then_some(each),
-            depends_on: Vec::new(),
-            expected_output: String::new(),
-            success_criteria: Vec::new(),
-            tier: "default".to_owned(),
-            timeout_s: self.dice.one_in(10).then_some(3),
         }
     }
 
@@ -552,73 +468,4 @@ impl History {
             goes_on(&ended, rerun);
         }
     }
-}
-
-/// A rerun does nothing again that is done, and ends.
-fn goes_on(ended: &RunDocument, rerun: &Arc<Submission>) {
-    let run: RunId = "00-rerun".parse().expect("a run id");
-    let done: BTreeSet<StepId> = match &rerun.carried {
-        None => BTreeSet::new(),
-        Some(_) => {
-            ended.steps.iter().filter(|entry| entry.state == "succeeded").map(|entry| entry.id.0).collect()
-        }
-    };
-    let mut shard = Shard::default();
-    let mut next = vec![Fact::TaskSubmitted(Box::new(rerun.as_ref().clone()))];
-    let mut seq = 0;
-    while let Some(fact) = next.pop() {
-        seq += 1;
-        let mut commands = Vec::new();
-        let record = Record { run: run.clone(), at_ms: seq, fact };
-        shard.apply(seq, record, &mut commands).expect("all of it is legal");
-        for command in commands {
-            match command {
-                Command::DispatchStep(order) => {
-                    assert!(!done.contains(&order.step), "{} is done again", order.step);
-                    next.push(success(&order));
-                }
-                Command::DispatchPlan(order) => next.push(Fact::PlanFailed {
-                    draft: order.draft,
-                    failure: Failure::new(FailureClass::Quota, "no planner"),
-                    usage: Usage::NONE,
-                }),
-                Command::AskApproval { gate, .. } => {
-                    let reason = String::new();
-                    next.push(Fact::ApprovalDecided(ApprovalDecided {
-                        gates: vec![gate],
-                        approved: true,
-                        reason,
-                    }));
-                }
-                Command::FinishRun(document) => {
-                    assert_eq!(document.rerun_of.is_some(), rerun.carried.is_some());
-                    return;
-                }
-                Command::ArmTimer { .. } | Command::BroadcastCancel { .. } => {}
-            }
-        }
-    }
-    panic!("the rerun has not ended");
-}
-
-fn success(order: &StepOrder) -> Fact {
-    let attempt = AttemptReport {
-        step: order.step,
-        attempt: order.attempt,
-        model: None,
-        usage: Vec::new(),
-        started_ms: 0,
-        ended_ms: 0,
-    };
-    let output = Json::from_text("\"again\"").expect("JSON");
-    Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output }))
-}
-
-fn lean(step: &mut PlanStep, on: u32, by_reference: bool) {
-    let name = format!("from_{on}");
-    if !by_reference || step.inputs.iter().any(|input| input.name == name) {
-        step.depends_on.push(on);
-        return;
-    }
-    step.inputs.push(Input { name, value: None, from_step: Some(on), path: Some(String::new()) });
 }

@@ -284,7 +284,7 @@ impl Run {
 
     fn arm_deadline(&self, out: &mut Vec<Command>) {
         if let Some(at_ms) = self.deadline_at_ms() {
-            out.push(Command::ArmTimer { run: self.id.clone(), at_ms, timer: Timer::Deadline });
+            out.push(self.timer(at_ms, Timer::Deadline));
         }
     }
 

@@ -186,16 +186,14 @@ impl Run {
             if until_ms <= turn.at_ms {
                 let _replaced = self.retry_step(step, attempt, turn);
             } else {
-                let timer = Timer::Retry { step, attempt };
-                turn.order(Command::ArmTimer { run: self.id.clone(), at_ms: until_ms, timer });
+                turn.order(self.timer(until_ms, Timer::Retry { step, attempt }));
             }
         }
         if let Some((revision, attempt, at_ms)) = self.next_planning() {
             if at_ms <= turn.at_ms {
                 let _replaced = self.retry_planning(revision, attempt, turn);
             } else {
-                let timer = Timer::Replan { revision, attempt };
-                turn.order(Command::ArmTimer { run: self.id.clone(), at_ms, timer });
+                turn.order(self.timer(at_ms, Timer::Replan { revision, attempt }));
             }
         }
         self.start_all_ready(turn);

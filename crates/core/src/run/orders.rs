@@ -54,18 +54,32 @@ impl Run {
             return;
         };
         for (id, work) in step.named_work() {
-            match work.state {
-                WorkState::Dispatched { timeout_ms } => {
-                    out.push(self.step_order(step, id, work, &inputs));
-                    self.arm_timeout(id, work.attempt, timeout_ms, out);
-                }
-                WorkState::Backoff { until_ms } => {
-                    let timer = Timer::Retry { step: id, attempt: work.attempt + 1 };
-                    out.push(Command::ArmTimer { run: self.id.clone(), at_ms: until_ms, timer });
-                }
-                WorkState::Succeeded | WorkState::Failed | WorkState::Overdue => {}
+            self.order_work(step, id, work, &inputs, out);
+            if let WorkState::Backoff { until_ms } = work.state {
+                out.push(self.timer(until_ms, Timer::Retry { step: id, attempt: work.attempt + 1 }));
             }
         }
+    }
+
+    /// Orders a piece of work that is to be done, with the timer of its attempt.
+    pub(super) fn order_work(
+        &self,
+        step: &Step,
+        id: StepId,
+        work: &Work,
+        inputs: &[ResolvedInput],
+        out: &mut Vec<Command>,
+    ) {
+        let WorkState::Dispatched { timeout_ms } = work.state else {
+            return;
+        };
+        out.push(self.step_order(step, id, work, timeout_ms, inputs));
+        let timer = Timer::StepTimeout { step: id, attempt: work.attempt };
+        out.extend(timeout_ms.map(|at_ms| self.timer(at_ms, timer)));
+    }
+
+    pub(super) fn timer(&self, at_ms: u64, timer: Timer) -> Command {
+        Command::ArmTimer { run: self.id.clone(), at_ms, timer }
     }
 
     fn active_steps(&self) -> impl Iterator<Item = &Step> {
@@ -78,8 +92,7 @@ impl Run {
     }
 
     pub(super) fn replan_timer(&self, failed: Draft, at_ms: u64) -> Command {
-        let timer = Timer::Replan { revision: failed.revision, attempt: failed.attempt + 1 };
-        Command::ArmTimer { run: self.id.clone(), at_ms, timer }
+        self.timer(at_ms, Timer::Replan { revision: failed.revision, attempt: failed.attempt + 1 })
     }
 
     pub(super) fn plan_order(&self, draft: Draft, cause: Option<&Cause>) -> Command {
@@ -120,11 +133,12 @@ impl Run {
     }
 
     /// The dispatch of the newest attempt of a piece of work.
-    pub(super) fn step_order(
+    fn step_order(
         &self,
         step: &Step,
         id: StepId,
         work: &Work,
+        timeout_at_ms: Option<u64>,
         shared: &[ResolvedInput],
     ) -> Command {
         let mut inputs = shared.to_vec();
@@ -134,10 +148,6 @@ impl Run {
             inputs.extend(item.map(|item| input(each_of.item_name(), item)));
             inputs.push(input("index", ResolvedValue::Index(at)));
         }
-        let timeout_at_ms = match work.state {
-            WorkState::Dispatched { timeout_ms } => timeout_ms,
-            _ => None,
-        };
         Command::DispatchStep(Box::new(StepOrder {
             run: self.id.clone(),
             step: id,

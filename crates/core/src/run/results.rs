@@ -5,7 +5,6 @@ use super::{
     step::{Spent, StepState, Work, WorkState},
 };
 use crate::{
-    command::Command,
     document::RunState,
     failure::{Failure, FailureClass},
     id::StepId,
@@ -62,8 +61,7 @@ impl Run {
         };
         if turn.at_ms < due_ms {
             // Time is the record's own: a timer that was fired too early is armed again.
-            let timer = Timer::StepTimeout { step: id, attempt };
-            turn.order(Command::ArmTimer { run: self.id.clone(), at_ms: due_ms, timer });
+            turn.order(self.timer(due_ms, Timer::StepTimeout { step: id, attempt }));
             return Ok(());
         }
         let message = format!("attempt {attempt} brought no result in the time that its step allows");
@@ -92,8 +90,7 @@ impl Run {
             Action::Retry { delay_ms } => {
                 let until_ms = turn.at_ms.saturating_add(delay_ms);
                 work.state = WorkState::Backoff { until_ms };
-                let timer = Timer::Retry { step: id, attempt: attempt + 1 };
-                turn.order(Command::ArmTimer { run: self.id.clone(), at_ms: until_ms, timer });
+                turn.order(self.timer(until_ms, Timer::Retry { step: id, attempt: attempt + 1 }));
             }
             Action::AskPlanner => {
                 work.state = failed;

@@ -15,7 +15,6 @@ use crate::{
     id::StepId,
     json::{self, Json},
     plan::PlanStep,
-    record::Timer,
     reference,
 };
 
@@ -137,10 +136,7 @@ impl Run {
             return;
         };
         for (id, work) in step.named_work() {
-            if let WorkState::Dispatched { timeout_ms } = work.state {
-                turn.order(self.step_order(step, id, work, inputs));
-                self.arm_timeout(id, work.attempt, timeout_ms, turn.out);
-            }
+            self.order_work(step, id, work, inputs, turn.out);
         }
     }
 
@@ -152,25 +148,8 @@ impl Run {
         let Ok(inputs) = self.inputs_of(step, &mut Parsed::default()) else {
             return;
         };
-        let Some(work) = step.work().get(id.item.unwrap_or(0) as usize) else {
-            return;
-        };
-        out.push(self.step_order(step, id, work, &inputs));
-        if let WorkState::Dispatched { timeout_ms } = work.state {
-            self.arm_timeout(id, work.attempt, timeout_ms, out);
-        }
-    }
-
-    pub(super) fn arm_timeout(
-        &self,
-        step: StepId,
-        attempt: u32,
-        timeout_ms: Option<u64>,
-        out: &mut Vec<Command>,
-    ) {
-        if let Some(at_ms) = timeout_ms {
-            let timer = Timer::StepTimeout { step, attempt };
-            out.push(Command::ArmTimer { run: self.id.clone(), at_ms, timer });
+        if let Some(work) = step.peek(id.item) {
+            self.order_work(step, id, work, &inputs, out);
         }
     }
 

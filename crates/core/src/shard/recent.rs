@@ -29,9 +29,9 @@ impl<T: PartialEq> Recent<T> {
         let found = self.known.iter().enumerate().find_map(|(at, known)| Some((at, equal(known)?)));
         if let Some((at, known)) = found {
             *value = known;
-            let known = self.known.remove(at);
-            self.known.extend(known);
-            self.known.rotate_right(1);
+            if let Some(known) = self.known.remove(at) {
+                self.known.push_front(known);
+            }
             return;
         }
         self.known.truncate(KNOWN_MAX - 1);

@@ -85,9 +85,12 @@ impl Snapshots {
         self.tasks.spawn("snapshot", async move {
             tokio::select! {
                 biased;
-                () = told.closed() => return,
-                built = plan.build(&bus) => told.send(built),
-            };
+                () = told.closed() => {}
+                built = plan.build(&bus) => {
+                    // Nobody to tell: the shard is somebody else's by now.
+                    let _ = told.send(built);
+                }
+            }
         });
         self.building = Some(building);
     }

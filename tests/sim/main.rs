@@ -57,7 +57,7 @@ const SEEDS: u64 = 2_000;
 const TWICE_EVERY: u64 = 10;
 
 /// What must have gone wrong at least once in so many seeds on average.
-const OFTEN: [(&str, u64); 20] = [
+const OFTEN: [(&str, u64); 23] = [
     ("runs", 1),
     ("succeeded", 1),
     ("failed", 3),
@@ -78,6 +78,9 @@ const OFTEN: [(&str, u64); 20] = [
     ("publishes unanswered", 4),
     ("submits repeated", 2),
     ("pauses of runs", 4),
+    ("snapshot objects", 1),
+    ("snapshot objects read", 1),
+    ("entries trimmed", 1),
 ];
 
 fn setting(name: &str) -> Option<u64> {

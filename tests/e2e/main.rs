@@ -13,6 +13,7 @@
 )]
 
 mod bad_input;
+mod cancelling;
 mod commands;
 mod crashes;
 mod dead_letters;

@@ -287,11 +287,16 @@ pub trait Broker: Send + Sync {
         stream: &str,
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error>;
-    /// Reads what a log or a queue holds now, in order and without the bodies, then
-    /// ends: all that was stored before the call and is not removed while it is read,
-    /// and perhaps some of what comes meanwhile. Takes nothing from a queue's workers.
-    /// Does not recover: after an error the caller knows that it has not seen all.
-    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error>;
+    /// Reads what a log or a queue holds now from `from_seq` on, in order and without
+    /// the bodies, then ends: all that was stored before the call and is not removed
+    /// while it is read, and perhaps some of what comes meanwhile. Takes nothing from a
+    /// queue's workers. Does not recover: after an error the caller knows that it has
+    /// not seen all.
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error>;
     /// A stream's edges.
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error>;
     /// The first message at or behind `from_seq` on a subject (wildcards allowed).

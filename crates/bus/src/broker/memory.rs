@@ -229,9 +229,13 @@ impl Broker for MemoryBroker {
         Ok(reader::read_log(self.inner.clone(), stream, from_seq))
     }
 
-    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
         let last = self.inner.look(stream, Stream::state)?.last_seq;
-        Ok(reader::read_headers(self.inner.clone(), stream, last))
+        Ok(reader::read_headers(self.inner.clone(), stream, from_seq, last))
     }
 
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {

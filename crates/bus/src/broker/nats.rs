@@ -139,8 +139,12 @@ impl Broker for NatsBroker {
         log::read(self.consuming.clone(), stream, from_seq).await
     }
 
-    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
-        headers::read(self.consuming.clone(), stream).await
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        headers::read(self.consuming.clone(), stream, from_seq).await
     }
 
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {

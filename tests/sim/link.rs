@@ -18,8 +18,8 @@ use futures::{
     stream::{self, BoxStream},
 };
 use planfleet_bus::broker::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvEntry,
-    LiveMessage, LogEntry, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
+    LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
 };
 use planfleet_proto::subjects;
 use tokio::time::sleep;
@@ -289,6 +289,29 @@ impl Broker for Connection {
 
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
         self.call("object_get", self.broker.object_get(bucket, name)).await
+    }
+
+    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.call("read_headers", self.broker.read_headers(stream)).await
+    }
+
+    async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
+        self.call("kv_changes", self.broker.kv_changes(bucket)).await
+    }
+
+    async fn object_touch(&self, bucket: &str, name: &str) -> Result<bool, Error> {
+        self.call("object_touch", self.broker.object_touch(bucket, name)).await
+    }
+
+    async fn object_list(
+        &self,
+        bucket: &str,
+    ) -> Result<BoxStream<'static, Result<ObjectInfo, Error>>, Error> {
+        self.call("object_list", self.broker.object_list(bucket)).await
+    }
+
+    async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
+        self.call("object_delete", self.broker.object_delete(bucket, name, revision)).await
     }
 
     async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {

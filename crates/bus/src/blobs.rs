@@ -30,6 +30,11 @@ pub(crate) async fn check_in(
     Ok(Bytes::new())
 }
 
+/// The SHA-256 in hexadecimal of the body that a message's headers refer to.
+pub(crate) fn referred_to(headers: &Headers) -> Option<&String> {
+    headers.get(HEADER)
+}
+
 /// The body of a message that was sent by [`check_in`].
 pub(crate) async fn check_out(
     broker: &dyn Broker,

@@ -11,6 +11,7 @@ pub mod dead_letters;
 pub mod journal;
 pub mod lease;
 pub mod live;
+pub mod snapshots;
 pub mod topology;
 pub mod trace;
 pub mod work;
@@ -52,6 +53,14 @@ pub enum Error {
         /// `missing` or `corrupt`.
         problem: &'static str,
     },
+    /// A snapshot that cannot be used.
+    #[error("snapshot {name} {problem}")]
+    Snapshot {
+        /// Its name, or that of the segment.
+        name: String,
+        /// Such as `is missing`.
+        problem: String,
+    },
     /// A message that cannot be read.
     #[error("unreadable message on {subject}: {source}")]
     Decode {
@@ -85,7 +94,11 @@ impl Error {
     pub const fn is_permanent(&self) -> bool {
         match self {
             Self::Broker(error) => error.is_permanent(),
-            Self::Blob { .. } | Self::Decode { .. } | Self::KeyReused { .. } | Self::Answer(_) => true,
+            Self::Blob { .. }
+            | Self::Snapshot { .. }
+            | Self::Decode { .. }
+            | Self::KeyReused { .. }
+            | Self::Answer(_) => true,
             Self::NoOwner(_) => false,
         }
     }

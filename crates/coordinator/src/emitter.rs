@@ -7,6 +7,7 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Futures
 use planfleet_bus::{
     Bus, DeadLetter, Error,
     live::{APPROVAL_ASKED, News, RUN_FINISHED},
+    work::Origin,
     worker,
 };
 use planfleet_core::{
@@ -32,12 +33,14 @@ pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
 /// Commands in flight.
 pub(crate) struct Emitter {
     bus: Bus,
+    /// Under which commands are given.
+    epoch: u64,
     in_flight: FuturesUnordered<BoxFuture<'static, Option<RunId>>>,
 }
 
 impl Emitter {
-    pub(crate) fn new(bus: Bus) -> Self {
-        Self { bus, in_flight: FuturesUnordered::new() }
+    pub(crate) fn new(bus: Bus, epoch: u64) -> Self {
+        Self { bus, epoch, in_flight: FuturesUnordered::new() }
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -48,10 +51,11 @@ impl Emitter {
         self.in_flight.is_empty()
     }
 
-    /// Starts carrying a command out. Timers are the owner's own business.
-    pub(crate) fn emit(&self, command: Command) {
-        let bus = self.bus.clone();
-        self.in_flight.push(async move { carry_out(&bus, &command).await }.boxed());
+    /// Starts carrying a command out that followed from the log up to `log_seq`.
+    /// Timers are the owner's own business.
+    pub(crate) fn emit(&self, command: Command, log_seq: u64) {
+        let (bus, origin) = (self.bus.clone(), Origin { epoch: self.epoch, log_seq });
+        self.in_flight.push(async move { carry_out(&bus, &command, origin).await }.boxed());
     }
 
     /// Sets a message aside.
@@ -100,10 +104,10 @@ impl Emitter {
     }
 }
 
-async fn carry_out(bus: &Bus, command: &Command) -> Option<RunId> {
-    match persist(bus, command).await {
+async fn carry_out(bus: &Bus, command: &Command, origin: Origin) -> Option<RunId> {
+    match persist(bus, command, origin).await {
         Ok(finished) => finished,
-        Err(error) => instead(bus, command, &error).await,
+        Err(error) => instead(bus, command, origin, &error).await,
     }
 }
 
@@ -111,9 +115,9 @@ async fn carry_out(bus: &Bus, command: &Command) -> Option<RunId> {
 ///
 /// # Errors
 /// When trying again cannot help.
-async fn persist(bus: &Bus, command: &Command) -> Result<Option<RunId>, Error> {
+async fn persist(bus: &Bus, command: &Command, origin: Origin) -> Result<Option<RunId>, Error> {
     loop {
-        match try_once(bus, command).await {
+        match try_once(bus, command, origin).await {
             Err(error) if !error.is_permanent() => {
                 tracing::warn!(command = name(command), %error, "command not carried out; trying again");
                 sleep(RETRY).await;
@@ -125,7 +129,7 @@ async fn persist(bus: &Bus, command: &Command) -> Result<Option<RunId>, Error> {
 
 /// What is done for a command that can never be carried out, so that its run
 /// does not wait for it.
-async fn instead(bus: &Bus, command: &Command, error: &Error) -> Option<RunId> {
+async fn instead(bus: &Bus, command: &Command, origin: Origin, error: &Error) -> Option<RunId> {
     tracing::error!(command = name(command), %error, "command cannot be carried out");
     let failure = Failure::new(FailureClass::ToolError, format!("it cannot be dispatched: {error}"));
     let (run, fact) = match command {
@@ -136,7 +140,7 @@ async fn instead(bus: &Bus, command: &Command, error: &Error) -> Option<RunId> {
             let what = WorkKind::Planning(order.draft.revision);
             (&order.run, worker::failed(what, order.draft.attempt, failure))
         }
-        Command::FinishRun(document) => return keep_less(bus, document).await,
+        Command::FinishRun(document) => return keep_less(bus, document, origin).await,
         Command::BroadcastCancel { .. } | Command::AskApproval { .. } | Command::ArmTimer { .. } => {
             return None;
         }
@@ -150,10 +154,10 @@ async fn instead(bus: &Bus, command: &Command, error: &Error) -> Option<RunId> {
 
 /// A document that is larger than a message can be is kept without what a rerun
 /// needs and, where that does not help, without outputs as well.
-async fn keep_less(bus: &Bus, document: &RunDocument) -> Option<RunId> {
+async fn keep_less(bus: &Bus, document: &RunDocument, origin: Origin) -> Option<RunId> {
     let without_rerun = document.rerun.is_some().then(|| without_rerun(document));
     for less in [without_rerun, Some(without_outputs(document))].into_iter().flatten() {
-        match persist(bus, &Command::FinishRun(Arc::new(less))).await {
+        match persist(bus, &Command::FinishRun(Arc::new(less)), origin).await {
             Ok(finished) => return finished,
             Err(error) => tracing::error!(run = %document.run_id, %error, "document still not kept"),
         }
@@ -180,10 +184,10 @@ fn noted(mut document: RunDocument, note: &str) -> RunDocument {
     document
 }
 
-async fn try_once(bus: &Bus, command: &Command) -> Result<Option<RunId>, Error> {
+async fn try_once(bus: &Bus, command: &Command, origin: Origin) -> Result<Option<RunId>, Error> {
     match command {
-        Command::DispatchPlan(order) => bus.dispatch_plan(order).await.map(|_| None),
-        Command::DispatchStep(order) => bus.dispatch_step(order).await.map(|_| None),
+        Command::DispatchPlan(order) => bus.dispatch_plan(order, origin).await.map(|_| None),
+        Command::DispatchStep(order) => bus.dispatch_step(order, origin).await.map(|_| None),
         Command::BroadcastCancel { run } => bus.broadcast_cancel(run).await.map(|()| None),
         Command::FinishRun(document) => {
             bus.finish(document).await?;

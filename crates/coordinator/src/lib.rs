@@ -2,17 +2,20 @@
 //!
 //! It decides nothing itself; [`planfleet_core::shard::Shard`] does. Any number
 //! of coordinators may run: [`membership`] says who is there, [`spread`] who
-//! should own what, [`keeper`] takes and gives up shards, [`owner`] drives one
-//! that is owned, [`emitter`] carries out commands.
+//! should own what, [`keeper`] takes and gives up shards, [`follower`] is a shard
+//! as it follows from its log, [`owner`] speaks for it, [`standby`] keeps silent,
+//! [`emitter`] carries out commands.
 
 pub mod instruments;
 pub mod membership;
 pub mod spread;
 
 mod emitter;
+mod follower;
 mod keeper;
 mod owner;
 mod reads;
+mod standby;
 mod timers;
 
 use std::{sync::Arc, time::Duration};
@@ -39,6 +42,11 @@ pub struct Config {
     pub lease_stale: Duration,
     /// Between two signs of life.
     pub member_beat: Duration,
+    /// Whether this process follows the shards that it is next to own. It costs the
+    /// reading of a log and the memory of a shard, and saves the replay.
+    pub standby: bool,
+    /// What keeps a log short.
+    pub upkeep: Upkeep,
     /// Milliseconds since the Unix epoch, for timers and for documents of active
     /// runs. The fold never sees it. An argument, so that tests can move it.
     pub now_ms: fn() -> u64,
@@ -53,7 +61,33 @@ impl Config {
             lease_renew: Duration::from_millis(400),
             lease_stale: Duration::from_secs(3),
             member_beat: Duration::from_secs(1),
+            standby: true,
+            upkeep: Upkeep::default(),
             now_ms: clock::unix_ms,
+        }
+    }
+}
+
+/// When a log is cut short.
+#[derive(Debug, Clone)]
+pub struct Upkeep {
+    /// A snapshot is written when a next owner would have to read so many entries.
+    pub snapshot_entries: u64,
+    /// A log that is not longer is enough by itself: snapshots only save time.
+    pub log_entries: u64,
+    /// The log is trimmed when so many entries can go: each purge costs the broker
+    /// a pass over its index.
+    pub trim_entries: u64,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self {
+            // Two to three seconds of reading.
+            snapshot_entries: 300_000,
+            // Half a gigabyte of entries of the usual size.
+            log_entries: 2_000_000,
+            trim_entries: 50_000,
         }
     }
 }
@@ -85,6 +119,7 @@ impl Coordinator {
                 bus: self.bus.clone(),
                 config: self.config.clone(),
                 membership: membership.clone(),
+                tasks: set.clone(),
                 instruments: self.instruments.clone(),
             };
             let stop = stop.clone();

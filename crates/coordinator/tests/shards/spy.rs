@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use planfleet_bus::broker::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvEntry,
-    LiveMessage, LogEntry, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
+    LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
 };
 
 pub(crate) struct Spy {
@@ -147,6 +147,24 @@ impl Broker for Spy {
     }
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
         self.broker.object_get(bucket, name).await
+    }
+    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.broker.read_headers(stream).await
+    }
+    async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
+        self.broker.kv_changes(bucket).await
+    }
+    async fn object_touch(&self, bucket: &str, name: &str) -> Result<bool, Error> {
+        self.broker.object_touch(bucket, name).await
+    }
+    async fn object_list(
+        &self,
+        bucket: &str,
+    ) -> Result<BoxStream<'static, Result<ObjectInfo, Error>>, Error> {
+        self.broker.object_list(bucket).await
+    }
+    async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
+        self.broker.object_delete(bucket, name, revision).await
     }
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {
         self.broker.publish_live(subject, headers, payload).await

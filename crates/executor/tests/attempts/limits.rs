@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
-use planfleet_bus::broker::Outgoing;
+use planfleet_bus::{broker::Outgoing, work::Origin};
 use planfleet_core::{
     failure::{Failure, FailureClass},
     usage::{Account, Usage},
@@ -140,7 +140,7 @@ async fn a_step_whose_time_is_up_is_not_begun() {
 #[tokio::test(start_paused = true)]
 async fn a_step_that_loses_every_executor_is_reported_lost() {
     let mut bench = Bench::empty().await;
-    bench.bus.dispatch_step(&tool_step("echo", vec![literal("text", "x")])).await.unwrap();
+    bench.bus.dispatch_step(&tool_step("echo", vec![literal("text", "x")]), Origin::default()).await.unwrap();
     for _ in 0..3 {
         let pull = bench.bus.broker().pull(subjects::STEPS, "pool_default", 1, Duration::from_secs(1));
         let delivery = pull.await.unwrap().next().await.expect("work").unwrap();
@@ -159,7 +159,7 @@ async fn a_cancelled_step_stops_and_leaves_no_record() {
     let bench = Bench::with(Models::default()).await;
     let order = tool_step("hang", vec![literal("text", "x")]);
     let mut news = bench.bus.watch(&order.run).await.unwrap();
-    bench.bus.dispatch_step(&order).await.unwrap();
+    bench.bus.dispatch_step(&order, Origin::default()).await.unwrap();
     let started = soon("news", news.next()).await.expect("news");
     assert_eq!((started.event.as_str(), started.step), ("StepStarted", Some(order.step)));
     let began = Instant::now();

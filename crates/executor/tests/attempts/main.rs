@@ -18,7 +18,7 @@ mod tools;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::BoxStream};
-use planfleet_bus::{Bus, JournalEntry, Manage, Pool, Topology, broker::memory::MemoryBroker};
+use planfleet_bus::{Bus, JournalEntry, Manage, Pool, Topology, broker::memory::MemoryBroker, work::Origin};
 use planfleet_core::{
     command::{ResolvedInput, ResolvedValue, StepOrder},
     failure::Failure,
@@ -119,7 +119,7 @@ impl Bench {
 
     /// Has an order carried out.
     async fn carry_out(&mut self, order: StepOrder) -> Ended {
-        self.bus.dispatch_step(&order).await.expect("queued");
+        self.bus.dispatch_step(&order, Origin::default()).await.expect("queued");
         self.ended().await
     }
 

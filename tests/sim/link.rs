@@ -291,8 +291,12 @@ impl Broker for Connection {
         self.call("object_get", self.broker.object_get(bucket, name)).await
     }
 
-    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
-        self.call("read_headers", self.broker.read_headers(stream)).await
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.call("read_headers", self.broker.read_headers(stream, from_seq)).await
     }
 
     async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {

@@ -5,6 +5,7 @@
 //! by reference; it decides nothing. Start with [`topology`], which makes all
 //! assets, and [`worker`], which every service that takes work runs.
 
+pub mod blobs;
 pub mod broker;
 pub mod client;
 pub mod dead_letters;
@@ -17,7 +18,6 @@ pub mod trace;
 pub mod work;
 pub mod worker;
 
-mod blobs;
 mod done;
 
 use std::sync::Arc;

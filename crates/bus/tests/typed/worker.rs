@@ -288,7 +288,7 @@ async fn a_cancel_from_before_a_worker_s_start_reaches_it() {
     bus.broadcast_cancel(&mine).await.unwrap();
     bus.broadcast_cancel(&mine).await.expect("an order that stands already");
     for run in [&mine, &other] {
-        bus.dispatch_step(&order(run, 1)).await.unwrap();
+        bus.dispatch_step(&order(run, 1), Origin::default()).await.unwrap();
     }
     let (handler, mut jobs) = desk();
     let worker = Running::start(&bus, 4, handler);

@@ -148,8 +148,12 @@ impl Broker for Spy {
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
         self.broker.object_get(bucket, name).await
     }
-    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
-        self.broker.read_headers(stream).await
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.broker.read_headers(stream, from_seq).await
     }
     async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
         self.broker.kv_changes(bucket).await

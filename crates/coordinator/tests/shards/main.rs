@@ -13,6 +13,7 @@ mod documents;
 mod illegal;
 mod ownership;
 mod spy;
+mod sweeping;
 mod takeover;
 mod timers;
 mod zombie;
@@ -113,10 +114,14 @@ impl Fleet {
     }
 
     fn start(&self, name: &str) -> Node {
+        self.start_as(Config { now_ms, ..Config::named(name) })
+    }
+
+    fn start_as(&self, config: Config) -> Node {
         let spy = Spy::on(&self.broker);
         let bus = Bus::new(spy.clone(), self.bus.shards());
         let (stop, tasks) = (CancellationToken::new(), Tasks::new("test"));
-        let coordinator = Coordinator::build(bus, Config { now_ms, ..Config::named(name) });
+        let coordinator = Coordinator::build(bus, config);
         let (set, stopped) = (tasks.clone(), stop.clone());
         tasks.spawn("coordinator", async move { coordinator.run(&set, stopped).await });
         Node { spy, stop, tasks }

@@ -23,6 +23,7 @@ pub(crate) struct Spy {
     published: Mutex<Vec<(String, Published)>>,
     cut: AtomicBool,
     body_bytes_max: AtomicUsize,
+    swept: AtomicUsize,
 }
 
 impl Spy {
@@ -32,6 +33,7 @@ impl Spy {
             published: Mutex::default(),
             cut: AtomicBool::new(false),
             body_bytes_max: AtomicUsize::new(usize::MAX),
+            swept: AtomicUsize::new(0),
         })
     }
 
@@ -43,6 +45,11 @@ impl Spy {
     /// Bodies that are larger are refused from now on, as those above the true limit are.
     pub(crate) fn limit_bodies(&self, bytes_max: usize) {
         self.body_bytes_max.store(bytes_max, Ordering::SeqCst);
+    }
+
+    /// How often the stored bodies were listed, which is what a sweep begins with.
+    pub(crate) fn swept(&self) -> usize {
+        self.swept.load(Ordering::SeqCst)
     }
 
     /// What was published under subjects that start so, in order.
@@ -165,6 +172,9 @@ impl Broker for Spy {
         &self,
         bucket: &str,
     ) -> Result<BoxStream<'static, Result<ObjectInfo, Error>>, Error> {
+        if bucket == planfleet_proto::subjects::BLOBS {
+            self.swept.fetch_add(1, Ordering::SeqCst);
+        }
         self.broker.object_list(bucket).await
     }
     async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {

@@ -13,6 +13,7 @@
 )]
 
 mod bad_input;
+mod blobs;
 mod cancelling;
 mod commands;
 mod crashes;

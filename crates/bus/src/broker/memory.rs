@@ -16,7 +16,10 @@ mod subject;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -50,6 +53,7 @@ struct Inner {
     /// Rung at every change of a key: not the other one, since leases are renewed all
     /// the time, which does not concern who waits for work.
     key_bell: Notify,
+    object_bytes_max: AtomicUsize,
     clock: Clock,
 }
 
@@ -83,9 +87,18 @@ impl MemoryBroker {
                 live: Live::default(),
                 bell: Notify::new(),
                 key_bell: Notify::new(),
+                object_bytes_max: AtomicUsize::new(OBJECT_BYTES_MAX),
                 clock: Clock { started: Instant::now(), started_ms },
             }),
         }
+    }
+}
+
+impl MemoryBroker {
+    /// Takes no larger objects from now on, so that a test shows without 64 MiB what
+    /// happens above them.
+    pub fn limit_objects(&self, bytes_max: usize) {
+        self.inner.object_bytes_max.store(bytes_max, Ordering::SeqCst);
     }
 }
 
@@ -295,7 +308,7 @@ impl Broker for MemoryBroker {
     }
 
     async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
-        check_size(&body, OBJECT_BYTES_MAX)?;
+        check_size(&body, self.inner.object_bytes_max.load(Ordering::SeqCst))?;
         let now_ms = self.inner.clock.now_ms();
         self.inner.state().objects(bucket)?.put(name, body, now_ms);
         Ok(())

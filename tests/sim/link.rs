@@ -317,6 +317,9 @@ impl Broker for Connection {
     async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
         self.call("object_delete", self.broker.object_delete(bucket, name, revision)).await
     }
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
+        self.call("object_leftovers", self.broker.object_leftovers(bucket, before_ms, remove)).await
+    }
 
     async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {
         self.broker.backlog(stream, consumer).await

@@ -341,6 +341,9 @@ pub trait Broker: Send + Sync {
     /// Removes an object unless it was put or touched after `revision`; says whether
     /// this call has removed it.
     async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error>;
+    /// Counts what puts have left that died on their way before `before_ms` by the
+    /// broker's clock, in milliseconds since the Unix epoch; with `remove`, removes it.
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error>;
 
     /// Sends to whoever listens just now.
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error>;

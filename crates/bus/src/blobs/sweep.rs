@@ -44,6 +44,10 @@ impl Sweep {
     pub const fn at(now_ms: u64) -> Self {
         Self { grace: GRACE, now_ms, dry_run: false, pass_max: PASS_MAX }
     }
+
+    fn grace_ms(&self) -> u64 {
+        u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// What a sweep has found and done.
@@ -63,6 +67,8 @@ pub struct Swept {
     pub removed: u64,
     /// Their bytes.
     pub removed_bytes: u64,
+    /// Bodies whose putting was never finished, which were removed or would be.
+    pub unfinished: u64,
 }
 
 /// A SHA-256.
@@ -110,7 +116,9 @@ impl Bus {
     /// Then some may be removed already, and none that is wanted.
     pub async fn sweep_blobs(&self, sweep: &Sweep) -> Result<Swept, Error> {
         self.check_that_all_logs_are_known().await?;
-        let mut swept = Swept::default();
+        let before_ms = sweep.now_ms.saturating_sub(sweep.grace_ms());
+        let unfinished = self.broker().object_leftovers(subjects::BLOBS, before_ms, !sweep.dry_run).await?;
+        let mut swept = Swept { unfinished, ..Swept::default() };
         let mut behind = None;
         loop {
             let mut candidates = self.candidates(sweep, behind, &mut swept).await?;
@@ -148,13 +156,12 @@ impl Bus {
         behind: Option<Digest>,
         swept: &mut Swept,
     ) -> Result<Candidates, Error> {
-        let grace_ms = u64::try_from(sweep.grace.as_millis()).unwrap_or(u64::MAX);
         let mut candidates = Candidates::default();
         let mut objects = self.broker().object_list(subjects::BLOBS).await?;
         while let Some(object) = objects.try_next().await? {
             // What is named otherwise was not put here by us.
             let Some(digest) = digest_of(&object.name) else { continue };
-            let young = object.modified_ms.saturating_add(grace_ms) > sweep.now_ms;
+            let young = object.modified_ms.saturating_add(sweep.grace_ms()) > sweep.now_ms;
             if behind.is_none() {
                 swept.bodies += 1;
                 swept.bytes += object.bytes;

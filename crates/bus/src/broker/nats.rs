@@ -221,6 +221,10 @@ impl Broker for NatsBroker {
         self.objects.delete(bucket, name, revision).await
     }
 
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
+        self.objects.leftovers(bucket, before_ms, remove).await
+    }
+
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {
         live::publish(&self.sending, subject, &headers, payload).await
     }

@@ -180,6 +180,9 @@ impl Broker for Spy {
     async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
         self.broker.object_delete(bucket, name, revision).await
     }
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
+        self.broker.object_leftovers(bucket, before_ms, remove).await
+    }
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {
         self.broker.publish_live(subject, headers, payload).await
     }

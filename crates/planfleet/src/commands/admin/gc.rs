@@ -38,13 +38,16 @@ fn shown(swept: &Swept, dry_run: bool) -> Value {
         "used_again": swept.used_again,
         "removed": swept.removed,
         "removed_bytes": swept.removed_bytes,
+        "unfinished": swept.unfinished,
     })
 }
 
 fn print_table(report: &Value, dry_run: bool) -> Result<(), Failure> {
-    let removed = if dry_run { ["would remove", "bytes"] } else { ["removed", "bytes"] };
+    let removed =
+        if dry_run { ["would remove", "bytes", "unfinished"] } else { ["removed", "bytes", "unfinished"] };
     let head = [["bodies", "bytes", "young", "referred", "used again"].as_slice(), &removed].concat();
-    let names = ["bodies", "bytes", "young", "referred", "used_again", "removed", "removed_bytes"];
+    let names =
+        ["bodies", "bytes", "young", "referred", "used_again", "removed", "removed_bytes", "unfinished"];
     let row = |report: &Value| names.iter().map(|name| cell(&report[*name])).collect();
     output::list(Format::Table, &head, std::slice::from_ref(report), row)
 }

@@ -301,8 +301,12 @@ impl Broker for Connection {
         self.call("object_get", self.broker.object_get(bucket, name)).await
     }
 
-    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
-        self.call("read_headers", self.broker.read_headers(stream)).await
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.call("read_headers", self.broker.read_headers(stream, from_seq)).await
     }
 
     async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
@@ -322,6 +326,9 @@ impl Broker for Connection {
 
     async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
         self.call("object_delete", self.broker.object_delete(bucket, name, revision)).await
+    }
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
+        self.call("object_leftovers", self.broker.object_leftovers(bucket, before_ms, remove)).await
     }
 
     async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {

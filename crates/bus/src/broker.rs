@@ -287,11 +287,16 @@ pub trait Broker: Send + Sync {
         stream: &str,
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error>;
-    /// Reads what a log or a queue holds now, in order and without the bodies, then
-    /// ends: all that was stored before the call and is not removed while it is read,
-    /// and perhaps some of what comes meanwhile. Takes nothing from a queue's workers.
-    /// Does not recover: after an error the caller knows that it has not seen all.
-    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error>;
+    /// Reads what a log or a queue holds now from `from_seq` on, in order and without
+    /// the bodies, then ends: all that was stored before the call and is not removed
+    /// while it is read, and perhaps some of what comes meanwhile. Takes nothing from a
+    /// queue's workers. Does not recover: after an error the caller knows that it has
+    /// not seen all.
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error>;
     /// A stream's edges.
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error>;
     /// The first message at or behind `from_seq` on a subject (wildcards allowed).
@@ -336,6 +341,9 @@ pub trait Broker: Send + Sync {
     /// Removes an object unless it was put or touched after `revision`; says whether
     /// this call has removed it.
     async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error>;
+    /// Counts what puts have left that died on their way before `before_ms` by the
+    /// broker's clock, in milliseconds since the Unix epoch; with `remove`, removes it.
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error>;
 
     /// Sends to whoever listens just now.
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error>;

@@ -5,6 +5,7 @@
 //! by reference; it decides nothing. Start with [`topology`], which makes all
 //! assets, and [`worker`], which every service that takes work runs.
 
+pub mod blobs;
 pub mod broker;
 pub mod client;
 pub mod dead_letters;
@@ -17,7 +18,6 @@ pub mod trace;
 pub mod work;
 pub mod worker;
 
-mod blobs;
 mod done;
 
 use std::sync::Arc;
@@ -153,17 +153,15 @@ impl Bus {
         blobs::check_out(&*self.broker, subject, headers, payload).await
     }
 
-    /// Orders whoever works for a run to stop, and news of it.
+    /// Orders whoever works for a run to stop, those too who are away just now. May be
+    /// repeated.
     ///
     /// # Errors
     /// When the broker cannot be reached.
     pub async fn broadcast_cancel(&self, run: &RunId) -> Result<(), Error> {
-        let told = self.broker.publish_live(subjects::cancel(run), Headers::new(), Bytes::new()).await;
-        // Kept for workers that are away just now; who is there has been told already.
-        if let Err(error) = self.broker.kv_cas(subjects::CANCELS, run.as_str(), Bytes::new(), 0).await {
-            tracing::warn!(%run, %error, "a cancel is not kept for workers that are away");
-        }
-        Ok(told?)
+        // A conflict means that the order stands already.
+        self.broker.kv_cas(subjects::CANCELS, run.as_str(), Bytes::new(), 0).await?;
+        Ok(())
     }
 
     /// Appends the record of a takeover.

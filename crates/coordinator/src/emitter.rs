@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use planfleet_bus::{
-    Bus, DeadLetter, Error,
+    Bus, DeadLetter, Error, broker,
     live::{APPROVAL_ASKED, News, RUN_FINISHED},
     work::Origin,
     worker,
@@ -18,7 +18,7 @@ use planfleet_core::{
     reason::{End, EndCode},
     record::{Fact, Gate, Timer},
 };
-use planfleet_proto::subjects::WorkKind;
+use planfleet_proto::{BLOB_BYTES_MAX, subjects::WorkKind};
 use tokio::time::sleep;
 
 /// Wait before a command is carried out again. The publish underneath has
@@ -131,7 +131,14 @@ async fn persist(bus: &Bus, command: &Command, origin: Origin) -> Result<Option<
 /// does not wait for it.
 async fn instead(bus: &Bus, command: &Command, origin: Origin, error: &Error) -> Option<RunId> {
     tracing::error!(command = name(command), %error, "command cannot be carried out");
-    let failure = Failure::new(FailureClass::ToolError, format!("it cannot be dispatched: {error}"));
+    let message = match error {
+        Error::Broker(broker::Error::TooLarge { bytes, max }) => format!(
+            "it cannot be dispatched: with its inputs it has {bytes} bytes, and a message at most {max}; \
+             refer to parts of outputs, or split the work"
+        ),
+        other => format!("it cannot be dispatched: {other}"),
+    };
+    let failure = Failure::new(FailureClass::ToolError, message);
     let (run, fact) = match command {
         Command::DispatchStep(order) => {
             (&order.run, worker::failed(WorkKind::Step(order.step), order.attempt, failure))
@@ -152,12 +159,14 @@ async fn instead(bus: &Bus, command: &Command, origin: Origin, error: &Error) ->
     None
 }
 
-/// A document that is larger than a message can be is kept without what a rerun
-/// needs and, where that does not help, without outputs as well.
+/// A document that is larger than a message can be is kept with less: without what a
+/// rerun needs, without outputs as well, or at the worst without steps.
 async fn keep_less(bus: &Bus, document: &RunDocument, origin: Origin) -> Option<RunId> {
-    let without_rerun = document.rerun.is_some().then(|| without_rerun(document));
-    for less in [without_rerun, Some(without_outputs(document))].into_iter().flatten() {
-        match persist(bus, &Command::FinishRun(Arc::new(less)), origin).await {
+    let has_rerun = document.rerun.is_some();
+    let lesser =
+        [has_rerun.then_some(without_rerun as fn(_) -> _), Some(without_outputs), Some(without_steps)];
+    for less in lesser.into_iter().flatten() {
+        match persist(bus, &Command::FinishRun(Arc::new(less(document))), origin).await {
             Ok(finished) => return finished,
             Err(error) => tracing::error!(run = %document.run_id, %error, "document still not kept"),
         }
@@ -168,13 +177,30 @@ async fn keep_less(bus: &Bus, document: &RunDocument, origin: Origin) -> Option<
 
 fn without_rerun(document: &RunDocument) -> RunDocument {
     let less = RunDocument { rerun: None, ..document.clone() };
-    noted(less, "a rerun cannot go on from here: what it needs is larger than a document may be")
+    noted(less, &format!("a rerun cannot go on from here: what it needs is {}", too_large()))
 }
 
 fn without_outputs(document: &RunDocument) -> RunDocument {
     let mut less = RunDocument { rerun: None, partial: true, answer: None, ..document.clone() };
     less.steps.iter_mut().for_each(|step| step.output = None);
-    noted(less, "its outputs are larger than a document may be, and are not kept")
+    noted(less, &format!("its outputs are {}, and are not kept", too_large()))
+}
+
+fn without_steps(document: &RunDocument) -> RunDocument {
+    let less = RunDocument {
+        rerun: None,
+        partial: true,
+        answer: None,
+        steps: Vec::new(),
+        revisions: Vec::new(),
+        ..document.clone()
+    };
+    noted(less, &format!("its steps are {}, and are not kept", too_large()))
+}
+
+/// Why something is not kept, as people are told.
+fn too_large() -> String {
+    format!("larger than the {} MiB that a document may have", BLOB_BYTES_MAX >> 20)
 }
 
 /// Says in a document what it lacks.

@@ -4,7 +4,7 @@
 //! of coordinators may run: [`membership`] says who is there, [`spread`] who
 //! should own what, [`keeper`] takes and gives up shards, [`follower`] is a shard
 //! as it follows from its log, [`owner`] speaks for it, [`standby`] keeps silent,
-//! [`emitter`] carries out commands.
+//! [`emitter`] carries out commands, [`sweeper`] clears up.
 
 pub mod instruments;
 pub mod membership;
@@ -16,6 +16,7 @@ mod keeper;
 mod owner;
 mod reads;
 mod standby;
+mod sweeper;
 mod timers;
 
 use std::{sync::Arc, time::Duration};
@@ -24,6 +25,7 @@ use planfleet_bus::Bus;
 use planfleet_runtime::{clock, tasks::Tasks};
 use tokio_util::sync::CancellationToken;
 
+pub use self::sweeper::Sweeping;
 use self::{instruments::Instruments, membership::Membership};
 
 /// The version of this program's decisions. It grows whenever the fold could
@@ -47,6 +49,8 @@ pub struct Config {
     pub standby: bool,
     /// What keeps a log short.
     pub upkeep: Upkeep,
+    /// When stored bodies are swept that nothing refers to any more.
+    pub sweeping: Sweeping,
     /// Milliseconds since the Unix epoch, for timers and for documents of active
     /// runs. The fold never sees it. An argument, so that tests can move it.
     pub now_ms: fn() -> u64,
@@ -63,6 +67,7 @@ impl Config {
             member_beat: Duration::from_secs(1),
             standby: true,
             upkeep: Upkeep::default(),
+            sweeping: Sweeping::default(),
             now_ms: clock::unix_ms,
         }
     }
@@ -125,6 +130,8 @@ impl Coordinator {
             let stop = stop.clone();
             set.spawn("shard", async move { keeper.keep(stop).await });
         }
+        let (bus, config, sweep_stop) = (self.bus.clone(), self.config.clone(), stop.clone());
+        set.spawn("sweeper", async move { sweeper::keep_swept(bus, config, sweep_stop).await });
         stop.cancelled().await;
         // Before the hand-over, so that others see at once whose turn it is, and
         // after it, for a last sign of life may have been under way.

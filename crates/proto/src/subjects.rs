@@ -17,7 +17,7 @@ pub const DEAD_LETTERS: &str = "PF_DLQ";
 pub const SHARDS: &str = "pf_shards";
 /// Live coordinators.
 pub const MEMBERS: &str = "pf_members";
-/// Runs whose work is not wanted any more, for workers that were away when it was said.
+/// Runs whose work is not wanted any more, by their ids. Workers follow it.
 pub const CANCELS: &str = "pf_cancel";
 /// What idempotency keys stand for, by the run that each names.
 pub const KEYS: &str = "pf_keys";
@@ -227,15 +227,6 @@ pub fn dead_work(pool: &str) -> String {
 pub fn live(run: &RunId) -> String {
     format!("pf.live.{run}")
 }
-
-/// Live orders to stop working for a run.
-#[must_use]
-pub fn cancel(run: &RunId) -> String {
-    format!("pf.cancel.{run}")
-}
-
-/// All of them.
-pub const CANCEL_FILTER: &str = "pf.cancel.*";
 
 /// Where the owner of a shard answers for its active runs.
 #[must_use]

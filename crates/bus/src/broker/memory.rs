@@ -16,7 +16,10 @@ mod subject;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -50,6 +53,7 @@ struct Inner {
     /// Rung at every change of a key: not the other one, since leases are renewed all
     /// the time, which does not concern who waits for work.
     key_bell: Notify,
+    object_bytes_max: AtomicUsize,
     clock: Clock,
 }
 
@@ -83,9 +87,18 @@ impl MemoryBroker {
                 live: Live::default(),
                 bell: Notify::new(),
                 key_bell: Notify::new(),
+                object_bytes_max: AtomicUsize::new(OBJECT_BYTES_MAX),
                 clock: Clock { started: Instant::now(), started_ms },
             }),
         }
+    }
+}
+
+impl MemoryBroker {
+    /// Takes no larger objects from now on, so that a test shows without 64 MiB what
+    /// happens above them.
+    pub fn limit_objects(&self, bytes_max: usize) {
+        self.inner.object_bytes_max.store(bytes_max, Ordering::SeqCst);
     }
 }
 
@@ -229,9 +242,13 @@ impl Broker for MemoryBroker {
         Ok(reader::read_log(self.inner.clone(), stream, from_seq))
     }
 
-    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
         let last = self.inner.look(stream, Stream::state)?.last_seq;
-        Ok(reader::read_headers(self.inner.clone(), stream, last))
+        Ok(reader::read_headers(self.inner.clone(), stream, from_seq, last))
     }
 
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {
@@ -291,7 +308,7 @@ impl Broker for MemoryBroker {
     }
 
     async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
-        check_size(&body, OBJECT_BYTES_MAX)?;
+        check_size(&body, self.inner.object_bytes_max.load(Ordering::SeqCst))?;
         let now_ms = self.inner.clock.now_ms();
         self.inner.state().objects(bucket)?.put(name, body, now_ms);
         Ok(())
@@ -316,6 +333,12 @@ impl Broker for MemoryBroker {
 
     async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
         Ok(self.inner.state().objects(bucket)?.delete(name, revision))
+    }
+
+    async fn object_leftovers(&self, bucket: &str, _before_ms: u64, _remove: bool) -> Result<u64, Error> {
+        // Nothing here dies on its way.
+        self.inner.state().objects(bucket)?;
+        Ok(0)
     }
 
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {

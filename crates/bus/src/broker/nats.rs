@@ -139,8 +139,12 @@ impl Broker for NatsBroker {
         log::read(self.consuming.clone(), stream, from_seq).await
     }
 
-    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
-        headers::read(self.consuming.clone(), stream).await
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        headers::read(self.consuming.clone(), stream, from_seq).await
     }
 
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {
@@ -215,6 +219,10 @@ impl Broker for NatsBroker {
 
     async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
         self.objects.delete(bucket, name, revision).await
+    }
+
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
+        self.objects.leftovers(bucket, before_ms, remove).await
     }
 
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {

@@ -200,8 +200,8 @@ async fn nobody_reads_from_beyond_the_end(broker: AnyBroker) {
     assert!(matches!(&refused, Some(Error::Refused { .. })), "{refused:?}");
 }
 
-async fn headers(broker: &AnyBroker, stream: &str) -> Vec<LogEntry> {
-    let entries = broker.read_headers(stream).await.expect("a reader");
+async fn headers(broker: &AnyBroker, stream: &str, from: u64) -> Vec<LogEntry> {
+    let entries = broker.read_headers(stream, from).await.expect("a reader");
     let entries = entries.map(|entry| entry.expect("no error"));
     soon("the end of the headers", entries.collect()).await
 }
@@ -209,19 +209,19 @@ async fn headers(broker: &AnyBroker, stream: &str) -> Vec<LogEntry> {
 /// More than one request brings.
 async fn headers_are_read_to_the_end(broker: AnyBroker) {
     new_log(&broker).await;
-    assert!(headers(&broker, "LOG").await.is_empty());
+    assert!(headers(&broker, "LOG", 1).await.is_empty());
     for n in 0..600 {
         let headers = Headers::from([("Pf-N".to_owned(), n.to_string())]);
         broker.publish(Outgoing { headers, ..message("log.a", "body") }).await.expect("an answer");
     }
-    let read = headers(&broker, "LOG").await;
+    let read = headers(&broker, "LOG", 1).await;
     assert_eq!(read.len(), 600);
     for (n, entry) in read.iter().enumerate() {
         assert_eq!((entry.seq, entry.subject.as_str()), (n as u64 + 1, "log.a"));
         assert_eq!(entry.headers, Headers::from([("Pf-N".to_owned(), n.to_string())]));
         assert!(entry.payload.is_empty());
     }
-    let missing = broker.read_headers("NONE").await.err();
+    let missing = broker.read_headers("NONE", 1).await.err();
     assert!(matches!(&missing, Some(Error::Missing(name)) if name == "NONE"), "{missing:?}");
 }
 
@@ -233,10 +233,14 @@ async fn headers_are_read_over_gaps(broker: AnyBroker) {
     for removed in [2, 4] {
         assert!(broker.remove("LOG", removed).await.expect("an answer"));
     }
-    let seqs: Vec<_> = headers(&broker, "LOG").await.iter().map(|entry| entry.seq).collect();
+    let seqs: Vec<_> = headers(&broker, "LOG", 1).await.iter().map(|entry| entry.seq).collect();
     assert_eq!(seqs, [1, 3]);
+    for (from, first) in [(0, Some(1)), (2, Some(3)), (3, Some(3)), (4, None), (9, None)] {
+        let read = headers(&broker, "LOG", from).await;
+        assert_eq!(read.first().map(|entry| entry.seq), first, "from {from}");
+    }
     broker.trim("LOG", 100).await.expect("a trim");
-    assert!(headers(&broker, "LOG").await.is_empty());
+    assert!(headers(&broker, "LOG", 1).await.is_empty());
 }
 
 async fn headers_of_a_queue_are_read_beside_its_workers(broker: AnyBroker) {
@@ -252,7 +256,7 @@ async fn headers_of_a_queue_are_read_beside_its_workers(broker: AnyBroker) {
     // The server removes what was acked a moment later.
     let read = soon("the ack's effect", async {
         loop {
-            let read = headers(&broker, "WORK").await;
+            let read = headers(&broker, "WORK", 1).await;
             if acked(read.iter().map(|entry| entry.seq).collect()) {
                 return read;
             }
@@ -262,6 +266,7 @@ async fn headers_of_a_queue_are_read_beside_its_workers(broker: AnyBroker) {
     .await;
     assert_eq!(read[0].headers, Headers::from([("Pf-N".to_owned(), "1".to_owned())]));
     assert!(read.iter().all(|entry| entry.payload.is_empty()));
+    assert_eq!(headers(&broker, "WORK", 4).await.len(), 1);
     assert_eq!(in_flight.payload, "body");
     assert_eq!(take_one(&broker).await.subject, "work.2", "workers are not disturbed");
 }

@@ -143,6 +143,31 @@ async fn nothing_is_left_of_objects_that_were_put_at_once_and_removed() {
 }
 
 #[tokio::test]
+async fn what_a_put_has_left_that_died_is_cleared() {
+    let server = NatsServer::start().await;
+    let broker = server.connect().await;
+    broker.ensure_objects("o", 1).await.expect("a bucket");
+    let body = Bytes::from(vec![7; 300_000]);
+    for name in ["x", "y"] {
+        broker.object_put("o", name, body.clone()).await.expect("room");
+    }
+    for _ in 0..2 {
+        broker.publish(message("$O.o.C.died", "a chunk")).await.expect("an answer");
+    }
+    let messages = async || broker.stream_state("OBJ_o").await.expect("a state").messages;
+    let whole = messages().await;
+    let leftovers =
+        async |before_ms, remove| broker.object_leftovers("o", before_ms, remove).await.expect("an answer");
+    assert_eq!(leftovers(1_700_000_000_000, true).await, 0, "it may be under way");
+    assert_eq!(leftovers(u64::MAX, false).await, 1);
+    assert_eq!(messages().await, whole);
+    assert_eq!(leftovers(u64::MAX, true).await, 1);
+    assert_eq!(messages().await, whole - 2);
+    assert_eq!(leftovers(u64::MAX, true).await, 0);
+    assert!(broker.object_get("o", "x").await.expect("an answer") == Some(body));
+}
+
+#[tokio::test]
 async fn a_log_that_lost_its_tail_is_an_error() {
     let (mut server, broker) = server_and_broker().await;
     new_log(&broker).await;

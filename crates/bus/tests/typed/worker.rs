@@ -282,6 +282,24 @@ async fn a_cancel_reaches_the_jobs_of_its_run_within_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancel_from_before_a_worker_s_start_reaches_it() {
+    let bus = new_bus().await;
+    let (mine, other) = (run_id("00-a"), run_id("00-b"));
+    bus.broadcast_cancel(&mine).await.unwrap();
+    bus.broadcast_cancel(&mine).await.expect("an order that stands already");
+    for run in [&mine, &other] {
+        bus.dispatch_step(&order(run, 1), Origin::default()).await.unwrap();
+    }
+    let (handler, mut jobs) = desk();
+    let worker = Running::start(&bus, 4, handler);
+    let mut taken = [soon("a job", jobs.recv()).await.unwrap(), soon("a job", jobs.recv()).await.unwrap()];
+    taken.sort_by(|a, b| a.subject.cmp(&b.subject));
+    soon("the cancel", taken[0].cancelled.cancelled()).await;
+    assert!(!taken[1].cancelled.is_cancelled(), "another run goes on");
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unreadable_body_is_set_aside() {
     let bus = new_bus().await;
     let (handler, log) = listed(vec![]);

@@ -15,6 +15,7 @@ mod ownership;
 mod snapshots;
 mod spy;
 mod standby;
+mod sweeping;
 mod takeover;
 mod timers;
 mod zombie;
@@ -124,11 +125,15 @@ impl Fleet {
 
     /// Starts one with settings of its own.
     fn start_with(&self, name: &str, set: impl FnOnce(&mut Config)) -> Node {
+        let mut config = Config { now_ms, ..Config::named(name) };
+        set(&mut config);
+        self.start_as(config)
+    }
+
+    fn start_as(&self, config: Config) -> Node {
         let spy = Spy::on(&self.broker);
         let bus = Bus::new(spy.clone(), self.bus.shards());
         let (stop, tasks) = (CancellationToken::new(), Tasks::new("test"));
-        let mut config = Config { now_ms, ..Config::named(name) };
-        set(&mut config);
         let coordinator = Coordinator::build(bus, config);
         let (set, stopped) = (tasks.clone(), stop.clone());
         tasks.spawn("coordinator", async move { coordinator.run(&set, stopped).await });

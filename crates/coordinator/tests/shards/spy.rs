@@ -24,6 +24,7 @@ pub(crate) struct Spy {
     read: Mutex<Vec<(String, u64)>>,
     cut: AtomicBool,
     body_bytes_max: AtomicUsize,
+    swept: AtomicUsize,
 }
 
 impl Spy {
@@ -34,6 +35,7 @@ impl Spy {
             read: Mutex::default(),
             cut: AtomicBool::new(false),
             body_bytes_max: AtomicUsize::new(usize::MAX),
+            swept: AtomicUsize::new(0),
         })
     }
 
@@ -51,6 +53,11 @@ impl Spy {
     pub(crate) fn read_from(&self, stream: &str) -> Vec<u64> {
         let all = self.read.lock().expect("a list");
         all.iter().filter(|(read, _)| read == stream).map(|(_, from)| *from).collect()
+    }
+
+    /// How often the stored bodies were listed, which is what a sweep begins with.
+    pub(crate) fn swept(&self) -> usize {
+        self.swept.load(Ordering::SeqCst)
     }
 
     /// What was published under subjects that start so, in order.
@@ -157,8 +164,12 @@ impl Broker for Spy {
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
         self.broker.object_get(bucket, name).await
     }
-    async fn read_headers(&self, stream: &str) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
-        self.broker.read_headers(stream).await
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.broker.read_headers(stream, from_seq).await
     }
     async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
         self.broker.kv_changes(bucket).await
@@ -170,10 +181,16 @@ impl Broker for Spy {
         &self,
         bucket: &str,
     ) -> Result<BoxStream<'static, Result<ObjectInfo, Error>>, Error> {
+        if bucket == planfleet_proto::subjects::BLOBS {
+            self.swept.fetch_add(1, Ordering::SeqCst);
+        }
         self.broker.object_list(bucket).await
     }
     async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
         self.broker.object_delete(bucket, name, revision).await
+    }
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
+        self.broker.object_leftovers(bucket, before_ms, remove).await
     }
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {
         self.broker.publish_live(subject, headers, payload).await

@@ -19,6 +19,7 @@ use super::{
     Bench, STEP_TIMEOUT, literal, model_step, order,
     script::{Script, Silent, calls, cost},
     soon, tool_step,
+    tools::MUCH_BYTES,
 };
 
 fn in_ms(from_now: i64) -> Option<u64> {
@@ -177,4 +178,20 @@ async fn an_order_that_nobody_can_read_is_set_aside() {
     bench.bus.broker().publish(Outgoing { subject, payload, ..Outgoing::default() }).await.unwrap();
     bench.emptied().await;
     assert_eq!(bench.bus.broker().stream_state(subjects::DEAD_LETTERS).await.unwrap().messages, 1);
+}
+
+/// As 64 MiB are in a real fleet.
+#[tokio::test(start_paused = true)]
+async fn an_output_that_is_too_large_to_be_kept_is_a_failure_that_says_so() {
+    let mut bench = Bench::with(Models::default()).await;
+    bench.broker.limit_objects(MUCH_BYTES);
+    let ended = bench.carry_out(tool_step("much", vec![literal("text", "x")])).await;
+    assert!(ended.report.started_ms > 0, "what it used is reported");
+    let failure = ended.failure();
+    assert_eq!(failure.class, FailureClass::ToolError);
+    let told = failure.message;
+    assert!(told.starts_with("the output is too large: its record has 200"), "{told}");
+    assert!(told.ends_with("bytes, and at most 200000 are kept; ask for less, or in parts"), "{told}");
+    // It has left the queue: nobody tries again what would be refused again.
+    bench.emptied().await;
 }

@@ -56,13 +56,14 @@ pub(super) fn read_log(
     .boxed()
 }
 
-/// Reads what is there up to `last`, without the bodies.
+/// Reads what is there from `from_seq` to `last`, without the bodies.
 pub(super) fn read_headers(
     broker: Arc<Inner>,
     stream: &str,
+    from_seq: u64,
     last: u64,
 ) -> BoxStream<'static, Result<LogEntry, Error>> {
-    let reader = (broker, stream.to_owned(), 1);
+    let reader = (broker, stream.to_owned(), from_seq);
     stream::try_unfold(reader, move |(broker, stream, from_seq)| async move {
         let entry = broker.look(&stream, |stream| stream.entry_from(from_seq))?;
         Ok(entry.filter(|entry| entry.seq <= last).map(|entry| {

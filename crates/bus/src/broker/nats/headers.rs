@@ -28,16 +28,17 @@ const BODY_SIZE: &str = "Nats-Msg-Size";
 /// How often a reader that is ahead of its replica looks again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Reads what is there now, oldest first.
+/// Reads what is there now from `from_seq` on, oldest first.
 pub(super) async fn read(
     link: Arc<Link>,
     stream: &str,
+    from_seq: u64,
 ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
     let name = stream.to_owned();
     let info = streams::info(&link, stream).await?;
     let last = info.state.last_sequence;
     if info.config.retention == RetentionPolicy::WorkQueue {
-        let reader = (link, name, 1);
+        let reader = (link, name, from_seq);
         return Ok(stream::try_unfold(reader, move |(link, name, from)| async move {
             let entry = streams::first_on_subject(&link, &name, ">", from).await?;
             Ok(entry.filter(|entry| entry.seq <= last).map(|entry| {
@@ -47,7 +48,7 @@ pub(super) async fn read(
         })
         .boxed());
     }
-    let reader = Reader { link, stream: name, seen: 0, last, scan: None };
+    let reader = Reader { link, stream: name, seen: from_seq.saturating_sub(1), last, scan: None };
     Ok(stream::try_unfold(reader, |mut reader| async move {
         let entry = reader.next().await?;
         Ok(entry.map(|entry| (entry, reader)))
@@ -58,6 +59,7 @@ pub(super) async fn read(
 struct Reader {
     link: Arc<Link>,
     stream: String,
+    /// Everything up to here was read.
     seen: u64,
     /// The leader's last sequence when this began.
     last: u64,

@@ -6,6 +6,7 @@
 //! that of a putting, a touching and a removal at once, one comes first.
 
 mod delete;
+mod leftovers;
 mod meta;
 mod put;
 
@@ -113,6 +114,11 @@ impl Objects {
     ) -> Result<bool, Error> {
         let what = format!("remove {name} from {bucket}");
         within(&what, delete::delete(&self.link, bucket, name, revision)).await
+    }
+
+    /// Clears what interrupted puts have left, or counts it.
+    pub(super) async fn leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
+        leftovers::clear(&self.link, bucket, before_ms, remove).await
     }
 
     /// An object's body.

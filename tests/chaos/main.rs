@@ -8,3 +8,5 @@
     clippy::print_stdout,
     reason = "a campaign that cannot do its work has failed, and says what it does"
 )]
+
+mod history;

@@ -18,6 +18,7 @@ mod crashes;
 mod dead_letters;
 mod deploy;
 mod dev;
+mod elections;
 mod endings;
 mod execution;
 mod foreign_provider;

@@ -1,8 +1,10 @@
 //! The rig: homes, processes, brokers, the simulated provider, and how to wait.
 
 mod broker;
+mod cluster;
 mod fleet;
 mod home;
+pub(crate) mod http;
 mod installed;
 mod process;
 mod receiver;
@@ -16,7 +18,8 @@ use std::{
 };
 
 pub(crate) use self::{
-    broker::Broker,
+    broker::{Broker, free_port},
+    cluster::Cluster,
     fleet::Fleet,
     home::Home,
     installed::{local_model, nats_server},

@@ -63,6 +63,16 @@ impl Process {
         signal("TERM", self.pid());
     }
 
+    /// `kill -STOP`: it does nothing more, and whoever talks to it hears nothing.
+    pub(crate) fn freeze(&self) {
+        signal("STOP", self.pid());
+    }
+
+    /// `kill -CONT`.
+    pub(crate) fn thaw(&self) {
+        signal("CONT", self.pid());
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }

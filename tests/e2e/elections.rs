@@ -1,33 +1,96 @@
-//! Three servers, three copies of everything, and some of them die or hang.
+//! Three servers, three copies of everything, and runs in flight at every moment:
+//! what happens to runs when servers die, hang or leave.
+//!
+//! Each test prints how long the longest silence of the models was.
 
-use std::time::Instant;
+use std::{thread, time::Duration};
 
-use crate::support::{Fleet, until};
+use crate::support::{Cluster, Fleet, Process, Traffic};
+
+/// Long enough before and behind a fault that there is work in flight all along.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// The streams whose leaders are hit: the log of the one shard, and the queue.
+const LOG: &str = "PF_EV_00";
+const QUEUE: &str = "PF_STEPS_0";
+
+/// A fleet in two processes, at work.
+struct Story {
+    fleet: Fleet<Cluster>,
+    traffic: Traffic,
+    _serving: [Process; 2],
+}
+
+impl Story {
+    fn begin() -> Self {
+        let fleet = Fleet::of_three(Traffic::rules());
+        let serving = [fleet.serve("api,coordinator"), fleet.serve("executor")];
+        fleet.broker.settle();
+        let traffic = Traffic::start(&serving[0]);
+        thread::sleep(BUSY);
+        Self { fleet, traffic, _serving: serving }
+    }
+
+    /// All is well again: everything that was submitted has its one right end.
+    fn end(self, fault: &str, gap_max: Duration) {
+        thread::sleep(BUSY);
+        let seen = self.traffic.end(&self.fleet.rig);
+        eprintln!(
+            "{fault}: {} runs, {:?} without a call, repeated: {:?}",
+            seen.runs, seen.gap, seen.repeated
+        );
+        assert_eq!(self.fleet.broker.messages("PF_DONE"), seen.runs as u64);
+        assert_eq!(self.fleet.broker.messages("PF_DLQ"), 0);
+        assert!(seen.gap < gap_max, "{:?}", seen.gap);
+    }
+}
 
 #[test]
-fn smoke() {
-    let at = Instant::now();
-    let mut fleet = Fleet::of_three(Vec::new());
-    eprintln!("cluster after {:?}", at.elapsed());
-    let _serving = fleet.serve("coordinator,planner,executor");
-    eprintln!("serving after {:?}", at.elapsed());
-    fleet.broker.settle();
-    eprintln!("settled after {:?}", at.elapsed());
-    let leader = fleet.broker.leader_of("PF_STEPS_0");
-    let at = Instant::now();
-    fleet.broker.kill(leader);
-    until("another leader", || (fleet.broker.leader_of("PF_STEPS_0") != leader).then_some(()));
-    eprintln!("killed: another leader after {:?}", at.elapsed());
-    fleet.broker.restart(&fleet.rig.home, leader);
-    let at = Instant::now();
-    fleet.broker.settle();
-    eprintln!("settled after {:?}", at.elapsed());
-    let leader = fleet.broker.leader_of("PF_STEPS_0");
-    let at = Instant::now();
-    fleet.broker.freeze(leader);
-    until("another leader", || (fleet.broker.leader_of("PF_STEPS_0") != leader).then_some(()));
-    eprintln!("frozen: another leader after {:?}", at.elapsed());
-    fleet.broker.thaw(leader);
-    fleet.broker.settle();
-    eprintln!("settled after {:?}", at.elapsed());
+fn leaders_are_killed() {
+    let mut story = Story::begin();
+    for stream in [LOG, QUEUE] {
+        let leader = story.fleet.broker.leader_of(stream);
+        story.fleet.broker.kill(leader);
+        story.fleet.broker.leader_of(stream);
+        story.fleet.broker.restart(&story.fleet.rig.home, leader);
+        story.fleet.broker.settle();
+    }
+    story.end("kill -9 of leaders", Duration::from_secs(30));
+}
+
+#[test]
+fn leaders_are_asked_to_stop() {
+    let mut story = Story::begin();
+    for stream in [LOG, QUEUE] {
+        let leader = story.fleet.broker.leader_of(stream);
+        story.fleet.broker.terminate(leader);
+        story.fleet.broker.restart(&story.fleet.rig.home, leader);
+        story.fleet.broker.settle();
+    }
+    story.end("SIGTERM of leaders", Duration::from_secs(30));
+}
+
+#[test]
+fn a_leader_hangs() {
+    let mut story = Story::begin();
+    let leader = story.fleet.broker.leader_of(QUEUE);
+    story.fleet.broker.freeze(leader);
+    thread::sleep(Duration::from_secs(20));
+    story.fleet.broker.thaw(leader);
+    story.fleet.broker.settle();
+    story.end("hung leader", Duration::from_secs(30));
+}
+
+#[test]
+fn all_servers_are_killed_at_once() {
+    let mut story = Story::begin();
+    for node in 0..3 {
+        story.fleet.broker.kill(node);
+    }
+    thread::sleep(BUSY);
+    for node in 0..3 {
+        story.fleet.broker.restart(&story.fleet.rig.home, node);
+    }
+    story.fleet.broker.settle();
+    story.end("kill -9 of all", Duration::from_secs(30));
 }

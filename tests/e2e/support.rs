@@ -10,6 +10,7 @@ mod process;
 mod receiver;
 mod rig;
 mod sim;
+mod traffic;
 mod write;
 
 use std::{
@@ -27,6 +28,7 @@ pub(crate) use self::{
     receiver::{Receiver, Span},
     rig::Rig,
     sim::{Roles, Sim, first_plan, slow},
+    traffic::Traffic,
     write::{at, plan, replan, step, tool},
 };
 

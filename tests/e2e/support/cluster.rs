@@ -124,7 +124,7 @@ impl Cluster {
             let what = format!("node {} to be current", node.configuration.display());
             within(SETTLING, &what, || {
                 let healthy = http::get(node.monitoring_port, "/healthz").ok()?.status == 200;
-                (healthy && node.belongs_to(self.size())).then_some(())
+                (healthy && node.belongs_to(self.size(), self.running().count())).then_some(())
             });
         }
     }
@@ -135,6 +135,13 @@ impl Cluster {
             let info = self.ask(&format!("$JS.API.STREAM.INFO.{stream}"));
             let leader = info.as_ref().and_then(|info| info["cluster"]["leader"].as_str())?;
             (0..self.size()).find(|node| name(*node) == leader)
+        })
+    }
+
+    /// How many messages a stream holds.
+    pub(crate) fn messages(&self, stream: &str) -> u64 {
+        within(SETTLING, &format!("the state of {stream}"), || {
+            self.ask(&format!("$JS.API.STREAM.INFO.{stream}"))?["state"]["messages"].as_u64()
         })
     }
 
@@ -156,14 +163,22 @@ impl Cluster {
 }
 
 impl Node {
-    /// Whether it follows a leader of the whole cluster, this many servers.
-    fn belongs_to(&self, size: usize) -> bool {
+    /// Whether it follows a leader of a cluster of this size, and, if it leads
+    /// itself, knows that all the other servers that run follow.
+    fn belongs_to(&self, size: usize, running: usize) -> bool {
         let Ok(answer) = http::get(self.monitoring_port, "/jsz") else {
             return false;
         };
         let jsz: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         let cluster = &jsz["meta_cluster"];
-        cluster["cluster_size"] == size && cluster["leader"].as_str().is_some_and(|leader| !leader.is_empty())
+        let leader = cluster["leader"].as_str().unwrap_or_default();
+        let empty = Vec::new();
+        // Everybody but the one who answers.
+        let others = cluster["replicas"].as_array().unwrap_or(&empty);
+        let leads = others.iter().all(|other| other["name"] != leader);
+        let follows = |other: &&Value| other["current"] == true && other["offline"] != true;
+        let followed = !leads || others.iter().filter(follows).count() + 1 >= running;
+        cluster["cluster_size"] == size && !leader.is_empty() && followed
     }
 }
 

@@ -80,7 +80,8 @@ pub(crate) enum What {
     Read {
         /// The run.
         run: RunId,
-        /// The document's `state`.
+        /// The document's `state`; [`UNKNOWN`] where it is said that there is no
+        /// such run.
         state: String,
         /// How many revisions the document has.
         revision: u32,
@@ -97,6 +98,10 @@ pub(crate) enum What {
     },
 }
 
+/// How a run stands of which nobody knows: just after its submit, an owner may
+/// not have read of it yet.
+pub(crate) const UNKNOWN: &str = "unknown";
+
 /// What came of a call that changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -106,6 +111,13 @@ pub(crate) enum Outcome {
     Refused,
     /// A time-out or a lost connection: it may have happened.
     Unknown,
+}
+
+impl Outcome {
+    /// Whether the client knows that it has happened.
+    pub(crate) const fn is_ok(self) -> bool {
+        matches!(self, Self::Ok)
+    }
 }
 
 /// One entry of a shard's log.
@@ -122,6 +134,9 @@ pub(crate) struct Logged {
 /// One message that the work queue took.
 #[derive(Debug, Clone)]
 pub(crate) struct Dispatch {
+    /// Its position in the work queue's stream: a message that was captured twice
+    /// is one.
+    pub(crate) seq: u64,
     /// When the broker stored it.
     pub(crate) at_ms: u64,
     /// Run, work and attempt, as the subject names them.

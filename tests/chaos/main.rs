@@ -12,6 +12,7 @@
 mod api;
 mod broker;
 mod campaign;
+mod check;
 mod clients;
 mod fleet;
 mod history;

@@ -1,0 +1,2 @@
+//! The checker, checked: a good history passes every rule, bad ones are caught by
+//! the rule that is there for it, and random harm is noticed.

@@ -57,12 +57,14 @@ pub(crate) struct Member {
 /// All places, and the API through which clients call.
 pub(crate) struct Fleet {
     pub(crate) places: Vec<Arc<Place>>,
-    api: Process,
+    _api: Process,
     api_url: String,
     home: Arc<Home>,
     configuration: String,
     /// Processes that ended although nobody had done anything to them.
     pub(crate) deaths: std::sync::Mutex<Vec<String>>,
+    /// Processes that found no broker when they started.
+    pub(crate) in_vain: AtomicU32,
     stopping: AtomicBool,
 }
 
@@ -92,7 +94,7 @@ impl Fleet {
         let port = crate::support::free_port();
         let listen = format!("api.listen=127.0.0.1:{port}");
         let mut api = launch(&home, &configuration, "api", "api", &direct.join(","), &[&listen]);
-        serves(&mut api, "api").await;
+        serves(&mut api).await.expect("the broker is there");
         let mut places = Vec::new();
         for (role, count) in PLACES {
             for number in 1..=count {
@@ -106,18 +108,15 @@ impl Fleet {
         }
         let fleet = Self {
             places,
-            api,
+            _api: api,
             api_url: format!("http://127.0.0.1:{port}"),
             home,
             configuration,
             deaths: std::sync::Mutex::default(),
+            in_vain: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
         };
-        for place in &fleet.places {
-            let mut member = place.member.lock().await;
-            let name = member.name.clone();
-            serves(&mut member.process, &name).await;
-        }
+        fleet.serves().await;
         fleet
     }
 
@@ -129,13 +128,21 @@ impl Fleet {
         self.places.iter().filter(|place| place.role == role).collect()
     }
 
-    /// Starts a new process at a place whose last one has ended.
-    pub(crate) fn restart(&self, place: &Place, member: &mut Member) {
-        let incarnation = place.incarnation.fetch_add(1, Ordering::Relaxed) + 1;
-        let name = format!("{}-{}-{incarnation}", word(place.role), place.number);
-        let process =
-            launch(&self.home, &self.configuration, word(place.role), &name, &place.proxy.url(), &[]);
-        *member = Member { name, process };
+    /// Starts new processes at a place whose last one has ended, until one serves: a
+    /// process that finds no broker when it starts says so and ends.
+    pub(crate) async fn restart(&self, place: &Place, member: &mut Member) {
+        let until = Instant::now() + START_LIMIT;
+        loop {
+            let incarnation = place.incarnation.fetch_add(1, Ordering::Relaxed) + 1;
+            let name = format!("{}-{}-{incarnation}", word(place.role), place.number);
+            let url = place.proxy.url();
+            let process = launch(&self.home, &self.configuration, word(place.role), &name, &url, &[]);
+            *member = Member { name, process };
+            let Err(why) = serves(&mut member.process).await else { return };
+            assert!(Instant::now() < until, "{} does not start: {why}", member.name);
+            self.in_vain.fetch_add(1, Ordering::Relaxed);
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Starts again what has ended by itself, until [`Fleet::stop`]. Whoever does something
@@ -146,12 +153,10 @@ impl Fleet {
                 if let Ok(mut member) = place.member.try_lock()
                     && member.process.has_ended()
                 {
-                    let last = member.process.err();
-                    let last = last.trim_end().lines().last().unwrap_or_default();
-                    let death = format!("{} ended by itself: {last}", member.name);
+                    let death = format!("{} ended by itself: {}", member.name, last_line(&member.process));
                     println!("  {death}");
                     self.deaths.lock().expect("no panic holds it").push(death);
-                    self.restart(place, &mut member);
+                    self.restart(place, &mut member).await;
                 }
             }
             sleep(LOOK_EVERY).await;
@@ -162,8 +167,8 @@ impl Fleet {
     pub(crate) async fn serves(&self) {
         for place in &self.places {
             let mut member = place.member.lock().await;
-            let name = member.name.clone();
-            serves(&mut member.process, &name).await;
+            let served = serves(&mut member.process).await;
+            served.unwrap_or_else(|why| panic!("{}: {why}", member.name));
         }
     }
 
@@ -171,21 +176,23 @@ impl Fleet {
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
-
-    /// Whether the API, which nobody does anything to, still runs.
-    pub(crate) fn api_pid(&self) -> u32 {
-        self.api.pid()
-    }
 }
 
-/// Waits until a process says that it serves.
-pub(crate) async fn serves(process: &mut Process, name: &str) {
+/// Waits until a process says that it serves; or gives what it says when it ends.
+async fn serves(process: &mut Process) -> Result<(), String> {
     let until = Instant::now() + START_LIMIT;
     while !process.err().contains("serving ") {
-        assert!(!process.has_ended(), "{name} ended: {}", process.err());
-        assert!(Instant::now() < until, "{name} does not serve within {START_LIMIT:?}: {}", process.err());
+        if process.has_ended() {
+            return Err(last_line(process));
+        }
+        assert!(Instant::now() < until, "it does not serve within {START_LIMIT:?}: {}", process.err());
         sleep(Duration::from_millis(20)).await;
     }
+    Ok(())
+}
+
+fn last_line(process: &Process) -> String {
+    process.err().trim_end().lines().last().unwrap_or_default().to_owned()
 }
 
 fn launch(home: &Home, configuration: &str, role: &str, name: &str, broker: &str, more: &[&str]) -> Process {

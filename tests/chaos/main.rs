@@ -15,9 +15,11 @@ mod campaign;
 mod check;
 mod clients;
 mod fleet;
+mod gate;
 mod history;
 mod ledger;
 mod model;
+mod nemesis;
 mod proxy;
 mod support;
 mod witness;
@@ -27,16 +29,8 @@ use std::time::Duration;
 
 use self::campaign::{Settings, fight};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_faults() {
+async fn judged(settings: Settings) {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let settings = Settings {
-        seed: 1,
-        runs: 400,
-        length: Duration::from_secs(8),
-        every: Duration::from_secs(1),
-        nodes: 1,
-    };
     let fought = fight(&settings).await;
     let history = &fought.history;
     println!(
@@ -47,11 +41,18 @@ async fn without_faults() {
         history.documents.len(),
         history.logs.values().map(Vec::len).sum::<usize>()
     );
-    for kept in &history.documents {
-        println!(
-            "{} {} {} {}",
-            kept.run, kept.document["custom_id"], kept.document["state"], kept.document["reason"]
-        );
-    }
-    println!("{:#?}", fought.findings);
+    println!("{:#?}", gate::by_kind(&history.faults));
+    println!("findings {:#?} invalid {:#?}", fought.findings, fought.invalid);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_faults() {
+    let length = Duration::from_secs(8);
+    judged(Settings { seed: 1, runs: 400, length, faults: false, every: length, nodes: 1 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node() {
+    let (length, every) = (Duration::from_secs(24), Duration::from_millis(1500));
+    judged(Settings { seed: 1, runs: 400, length, faults: true, every, nodes: 1 }).await;
 }

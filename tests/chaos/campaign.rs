@@ -1,6 +1,10 @@
 //! One campaign from the first process to the history of it all.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     sync::Mutex,
@@ -62,6 +66,8 @@ pub(crate) struct Fought {
     pub(crate) findings: Vec<String>,
     /// Why it proves nothing, if it does not.
     pub(crate) invalid: Vec<String>,
+    /// What else is worth to be known.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Fights a campaign.
@@ -132,7 +138,12 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
         expected: workload::expectations(submitted.iter().map(|job| &**job)),
         healed_ms,
     };
-    Fought { history, findings, invalid }
+    let in_vain = fleet.in_vain.load(Ordering::Relaxed);
+    let mut notes = vec![format!("{in_vain} processes found no broker when they started")];
+    notes.extend(
+        nemesis.failed.lock().expect("no panic holds it").iter().map(|why| format!("not done: {why}")),
+    );
+    Fought { history, findings, invalid, notes }
 }
 
 /// The plan, printed.

@@ -1,6 +1,16 @@
 //! The chaos campaign: a fleet of real processes on real nats-servers does runs whose
 //! right answers are known, while a nemesis kills, stops, terminates and cuts what it is
 //! made of. Afterwards the whole history is judged.
+//!
+//! [`campaign`] is one campaign from the first process to its [`history`]: the tasks
+//! ([`workload`]) and those who submit them ([`clients`]), the processes ([`fleet`],
+//! [`broker`]) and the world outside ([`ledger`], [`model`]), what goes wrong
+//! ([`nemesis`], by way of a [`proxy`] each), and who reads it all from the broker
+//! ([`witness`]). [`check`] judges, [`gate`] says whether it counts, [`report`] tells.
+//!
+//! Tasks and faults follow from `PLANFLEET_CHAOS_SEED`; how the machine interleaves them
+//! does not. `PLANFLEET_CHAOS_SECONDS` is how long faults happen, one in each
+//! `PLANFLEET_CHAOS_EVERY_MS`; `PLANFLEET_CHAOS_RUNS` bounds the tasks.
 
 #![expect(
     clippy::expect_used,
@@ -21,38 +31,61 @@ mod ledger;
 mod model;
 mod nemesis;
 mod proxy;
+mod report;
 mod support;
 mod witness;
 mod workload;
 
-use std::time::Duration;
+use std::{env, time::Duration};
 
-use self::campaign::{Settings, fight};
+use self::{
+    campaign::{Settings, fight},
+    report::report,
+};
 
-async fn judged(settings: Settings) {
+/// More tasks than any campaign gets through: six clients at some three runs a second.
+const RUNS: usize = 2_000;
+
+async fn campaign(settings: Settings) {
+    // Somebody else in this process may have done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let fought = fight(&settings).await;
-    let history = &fought.history;
-    println!(
-        "{} runs, {} effects, {} dispatches, {} documents, {} log entries",
-        history.expected.len(),
-        history.effects.len(),
-        history.dispatches.len(),
-        history.documents.len(),
-        history.logs.values().map(Vec::len).sum::<usize>()
-    );
-    println!("{:#?}", gate::by_kind(&history.faults));
-    println!("findings {:#?} invalid {:#?}", fought.findings, fought.invalid);
+    let wrong = report(&settings, &fought);
+    assert!(wrong.is_empty(), "SEED={}:\n{}", settings.seed, wrong.join("\n"));
 }
 
+/// A number that the environment may give.
+fn asked(name: &str, unless: u64) -> u64 {
+    let given = env::var(format!("PLANFLEET_CHAOS_{name}")).ok().filter(|text| !text.is_empty());
+    given.map_or(unless, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// In peace, nothing is done twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_faults() {
-    let length = Duration::from_secs(8);
-    judged(Settings { seed: 1, runs: 400, length, faults: false, every: length, nodes: 1 }).await;
+    let length = Duration::from_secs(6);
+    campaign(Settings { seed: 1, runs: RUNS, length, faults: false, every: length, nodes: 1 }).await;
+}
+
+/// What the environment asks for, on so many servers; a short campaign unless it does.
+async fn as_asked(nodes: usize) {
+    let settings = Settings {
+        seed: asked("SEED", 1),
+        runs: usize::try_from(asked("RUNS", RUNS as u64)).unwrap_or(RUNS),
+        length: Duration::from_secs(asked("SECONDS", 24)),
+        faults: true,
+        every: Duration::from_millis(asked("EVERY_MS", 1_500)),
+        nodes,
+    };
+    campaign(settings).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_node() {
-    let (length, every) = (Duration::from_secs(24), Duration::from_millis(1500));
-    judged(Settings { seed: 1, runs: 400, length, faults: true, every, nodes: 1 }).await;
+async fn campaign_on_1_server() {
+    as_asked(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn campaign_on_3_servers() {
+    as_asked(3).await;
 }

@@ -1,2 +1,6 @@
 //! The checker, checked: a good history passes every rule, bad ones are caught by
 //! the rule that is there for it, and random harm is noticed.
+
+mod good;
+mod steps;
+mod story;

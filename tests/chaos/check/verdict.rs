@@ -114,10 +114,10 @@ impl fmt::Display for Verdict {
                 if *checked == 0 { "nothing to check".to_owned() } else { format!("checked {checked}") };
             let Some(finding) = finding else {
                 let ok = if *checked == 0 { "" } else { ", ok" };
-                writeln!(f, "  {rule:<22} {counted}{ok}")?;
+                writeln!(f, "  {rule:<28} {counted}{ok}")?;
                 continue;
             };
-            writeln!(f, "  {rule:<22} {counted}, BROKEN: {}", finding.text)?;
+            writeln!(f, "  {rule:<28} {counted}, BROKEN: {}", finding.text)?;
             for line in &finding.story {
                 writeln!(f, "      {line}")?;
             }

@@ -99,6 +99,11 @@ fn first_success(run: &Seen<'_>, step: u32) -> Option<At> {
 }
 
 fn begun_early(run: &Seen<'_>, effect: &Effect, node: &Node) -> Option<String> {
+    let step = run.fold.steps.get(&node.step).filter(|_| run.is_strict());
+    let asked = step.map_or(run.fold.submitted, |step| step.opened);
+    if asked.is_none_or(|asked| asked.at_ms > effect.began_ms + SLACK_MS) {
+        return Some(format!("node {} began before its log asked for step {}", effect.node, node.step));
+    }
     let planned = run.fold.steps.get(&node.step).map(|step| step.spec.dependencies()).unwrap_or_default();
     for on in planned.iter().chain(&node.after) {
         let done = match run.fold.steps.get(on).filter(|_| run.is_strict()) {

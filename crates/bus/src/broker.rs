@@ -124,7 +124,8 @@ pub struct StreamState {
 /// Settles one delivery with the broker.
 #[async_trait]
 pub trait Settle: Send + Sync {
-    /// The work is done: the message leaves the queue.
+    /// The work is done: the message leaves the queue, and has left it when this
+    /// returns. Tried again like a publish where the broker does not answer.
     async fn ack(&self) -> Result<(), Error>;
     /// The work goes on: the ack wait starts anew.
     async fn progress(&self) -> Result<(), Error>;

@@ -42,7 +42,7 @@ pub struct ConnectOptions {
     pub name: String,
     /// How long the first connection may take, name resolution and TLS included.
     pub connect_timeout: Duration,
-    /// How long a publish is tried again before it fails.
+    /// How long a publish or an ack is tried again before it fails.
     pub publish_give_up: Duration,
 }
 
@@ -122,7 +122,7 @@ impl Broker for NatsBroker {
         max: usize,
         expires: Duration,
     ) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error> {
-        pull::pull(&self.consuming, stream, consumer, max, expires).await
+        pull::pull(&self.consuming, stream, consumer, max, expires, self.publish_give_up).await
     }
 
     async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {

@@ -19,9 +19,10 @@ use crate::broker::{Error, Server};
 /// must outlast one asks again.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// A hung server is noticed after three missed pongs; the client's default of a
-/// minute would leave a fleet idle for three.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// A hung server is noticed after three missed pongs, so within 6 s: about when the
+/// others have elected a leader in its place. The client's default of a minute would
+/// leave a fleet idle for three.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The longest pause between two attempts to reconnect: a fleet that waits for its
 /// broker should not wait much longer than the broker needs.

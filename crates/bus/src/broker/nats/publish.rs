@@ -28,6 +28,28 @@ use crate::broker::{Error, Outgoing, Published};
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// The pauses between attempts, until patience is over.
+pub(super) struct Pauses {
+    next: Duration,
+    deadline: Instant,
+}
+
+impl Pauses {
+    pub(super) fn within(patience: Duration) -> Self {
+        Self { next: PAUSE_MIN, deadline: Instant::now() + patience }
+    }
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.next;
+        self.next = (pause * 2).min(PAUSE_MAX);
+        (Instant::now() + pause < self.deadline).then_some(pause)
+    }
+}
+
 enum Attempt {
     Answered(Result<Published, Error>),
     Unknown(String),
@@ -36,20 +58,18 @@ enum Attempt {
 /// Publishes until the broker has answered, for at most `give_up`.
 pub(super) async fn publish(link: &Link, message: &Outgoing, give_up: Duration) -> Result<Published, Error> {
     let headers = to_wire(&message.headers)?;
-    let deadline = Instant::now() + give_up;
-    let mut pause = PAUSE_MIN;
+    let mut pauses = Pauses::within(give_up);
     loop {
         let reason = match attempt(link, message, &headers).await {
             Attempt::Answered(outcome) => return outcome,
             Attempt::Unknown(reason) => reason,
         };
-        if Instant::now() + pause >= deadline {
+        let Some(pause) = pauses.next() else {
             let subject = &message.subject;
             return Err(Error::Unreachable(format!("{subject}, after {give_up:?}: {reason}")));
-        }
+        };
         tracing::debug!(subject = message.subject, reason, "publish is tried again");
         sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 

@@ -20,9 +20,8 @@ mod stats;
 mod tests;
 mod verdict;
 
-pub(crate) use self::verdict::Verdict;
+pub(crate) use self::{figures::Figures, stats::Durations, verdict::Verdict};
 use self::{
-    figures::Figures,
     index::Index,
     verdict::{Finding, Pass},
 };

@@ -23,8 +23,9 @@ use crate::{
     workload::{Job, Kind},
 };
 
-/// Clients that submit, and so runs that are active at once.
-const SUBMITTERS: u32 = 6;
+/// Clients that submit, and so runs that are active at once: as many as keep two cores
+/// half busy, so that an executor that is killed has something in its hands.
+const SUBMITTERS: u32 = 10;
 
 /// Clients that only look.
 const READERS: u32 = 2;

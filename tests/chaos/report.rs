@@ -1,18 +1,30 @@
 //! What a campaign came to, for people on standard output and for programs in
-//! `target/chaos/<seed>.json`.
+//! `target/chaos/<seed>-<servers>.json`.
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
     campaign::{Fought, Settings},
-    check::{Limits, judge},
+    check::{Durations, Figures, Limits, judge},
+    fleet::ACK_WAIT_S,
     gate::by_kind,
+    history::FaultKind,
 };
 
 /// Between two faults, where at most one step of a hundred may be done again.
 const PROMISED_EVERY: Duration = Duration::from_secs(10);
+
+/// From the kill of a coordinator until another one owns its shards.
+const TAKEOVER_WITHIN: Duration = Duration::from_secs(10);
+
+/// From its SIGTERM.
+const HANDOVER_WITHIN: Duration = Duration::from_secs(1);
+
+/// From the kill of an executor until what it held is at work again: once the broker has
+/// given up waiting, and some.
+const AGAIN_WITHIN: Duration = Duration::from_secs(ACK_WAIT_S + 5);
 
 /// Judges, prints, writes. Returns everything that is wrong: findings about the product,
 /// and why the campaign proves nothing, if it does not.
@@ -21,8 +33,9 @@ pub(crate) fn report(settings: &Settings, fought: &Fought) -> Vec<String> {
     let limits = limits(settings);
     let verdict = judge(history, &limits);
     println!("{verdict}");
-    for note in notes {
-        println!("{note}");
+    let missed = missed(&verdict.figures);
+    for note in notes.iter().chain(&missed) {
+        println!("  {note}");
     }
     let broken = verdict.broken().into_iter().map(|rule| format!("FINDING: rule {rule} is broken"));
     let mut wrong: Vec<String> = broken.collect();
@@ -30,7 +43,7 @@ pub(crate) fn report(settings: &Settings, fought: &Fought) -> Vec<String> {
     wrong.extend(invalid.iter().map(|why| format!("INVALID: {why}")));
     let whole = json!({
         "seed": settings.seed, "nodes": settings.nodes, "faults": by_kind(&history.faults),
-        "wrong": wrong, "notes": notes, "verdict": verdict.json(),
+        "wrong": wrong, "notes": notes, "missed": missed, "verdict": verdict.json(),
     });
     write(settings, &whole);
     wrong
@@ -46,9 +59,26 @@ fn limits(settings: &Settings) -> Limits {
     Limits { duplicates: Limits::UNDER_FAULTS.duplicates * denser, ..Limits::UNDER_FAULTS }
 }
 
+/// Targets that were missed: told, and no finding. A fault may meet another one, and
+/// machines have bad moments.
+fn missed(figures: &Figures) -> Vec<String> {
+    let late = |what: &str, kind: FaultKind, durations: &BTreeMap<FaultKind, Durations>, within: Duration| {
+        let longest = durations.get(&kind).and_then(Durations::longest).map(Duration::from_millis)?;
+        let missed = longest > within;
+        missed.then(|| format!("TARGET missed: {what} after {kind:?} took {longest:?}, {within:?} are wanted"))
+    };
+    let takeover = |kind, within| late("a takeover", kind, &figures.takeovers, within);
+    let again = late("beginning a lost step again", FaultKind::Kill, &figures.begun_again, AGAIN_WITHIN);
+    [takeover(FaultKind::Kill, TAKEOVER_WITHIN), takeover(FaultKind::Terminate, HANDOVER_WITHIN), again]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 fn write(settings: &Settings, whole: &Value) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/chaos");
-    let file = folder.join(format!("{}.json", settings.seed));
+    let weather = if settings.faults { "" } else { "-peace" };
+    let file = folder.join(format!("{}-{}{weather}.json", settings.seed, settings.nodes));
     let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&file, format!("{whole:#}\n")));
     written.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
 }

@@ -90,7 +90,7 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
         home: Arc::clone(&home),
         fleet: Arc::clone(&fleet),
         servers: servers.into_iter().map(Mutex::new).collect(),
-        model,
+        model: Mutex::new(model),
         disk: disk.ok(),
         faults: std::sync::Mutex::default(),
         failed: std::sync::Mutex::default(),
@@ -122,9 +122,10 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
 
     let injected = nemesis.faults.lock().expect("no panic holds it").clone();
     let submitted = clients.submitted();
+    let tasks = workload::by_kind(submitted.iter().map(|job| &**job));
     let mut findings = clients.refusals();
     findings.extend(fleet.deaths.lock().expect("no panic holds it").clone());
-    let mut invalid = gate::invalid(&plan, &injected, healing);
+    let mut invalid = gate::invalid(&plan, &injected, &tasks, healing);
     if submitted.len() == settings.runs {
         invalid.push(format!("all {} tasks were submitted: there were too few", settings.runs));
     }
@@ -139,7 +140,8 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
         healed_ms,
     };
     let in_vain = fleet.in_vain.load(Ordering::Relaxed);
-    let mut notes = vec![format!("{in_vain} processes found no broker when they started")];
+    let mut notes =
+        vec![format!("tasks: {tasks:?}"), format!("{in_vain} processes found no broker when they started")];
     notes.extend(
         nemesis.failed.lock().expect("no panic holds it").iter().map(|why| format!("not done: {why}")),
     );

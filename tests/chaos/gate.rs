@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     history::Fault,
     nemesis::plan::{Named, OF_EACH, Planned, shown},
+    workload::Kind,
 };
 
 /// What was going on when the last fault had been mended.
@@ -16,8 +17,14 @@ pub(crate) struct AtHealing {
     pub(crate) calls: usize,
 }
 
-/// Why a campaign proves nothing, if it does not.
-pub(crate) fn invalid(plan: &[Planned], faults: &[Fault], healing: AtHealing) -> Vec<String> {
+/// Why a campaign proves nothing, if it does not: too few of the faults that it names, a
+/// kind of task that was not there, or nothing to do when it healed.
+pub(crate) fn invalid(
+    plan: &[Planned],
+    faults: &[Fault],
+    tasks: &BTreeMap<Kind, usize>,
+    healing: AtHealing,
+) -> Vec<String> {
     let mut named: BTreeMap<Named, usize> =
         plan.iter().map(|fault| ((fault.kind, fault.target), 0)).collect();
     for fault in faults {
@@ -27,6 +34,8 @@ pub(crate) fn invalid(plan: &[Planned], faults: &[Fault], healing: AtHealing) ->
     let mut why: Vec<String> = short
         .map(|(kind, count)| format!("{} was proven {count} times, {OF_EACH} are needed", shown(*kind)))
         .collect();
+    let missing = Kind::ALL.into_iter().filter(|kind| !tasks.contains_key(kind));
+    why.extend(missing.map(|kind| format!("no task of the kind {kind:?} was submitted")));
     if healing.active == 0 {
         why.push("no run was going on when the last fault had ended".to_owned());
     }

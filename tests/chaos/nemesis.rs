@@ -49,7 +49,7 @@ pub(crate) struct Nemesis {
     pub(crate) home: Arc<Home>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) servers: Vec<Mutex<Server>>,
-    pub(crate) model: Model,
+    pub(crate) model: Mutex<Model>,
     /// The broker's disk, where it is one that can be filled.
     pub(crate) disk: Option<Disk>,
     /// Every fault that was proven, and a word for each that was not.
@@ -181,18 +181,19 @@ impl Nemesis {
     }
 
     async fn bad_model(&self, fault: &Planned) -> Result<Done, String> {
+        let model = self.model.lock().await;
         let from_ms = now_ms();
         let place = usize::try_from(fault.detail % BAD_STATUS.len() as u64).unwrap_or_default();
-        let (status, before) = (BAD_STATUS[place], self.model.refused());
-        self.model.refuse(Some(status));
+        let (status, before) = (BAD_STATUS[place], model.refused());
+        model.refuse(Some(status));
         sleep(fault.lasts).await;
         // Plans are asked for now and then only.
         let until = Instant::now() + STOP_LIMIT;
-        while self.model.refused() == before && Instant::now() < until {
+        while model.refused() == before && Instant::now() < until {
             sleep(Duration::from_millis(50)).await;
         }
-        self.model.refuse(None);
-        match self.model.refused() - before {
+        model.refuse(None);
+        match model.refused() - before {
             0 => Err("nobody has asked the model".to_owned()),
             count => Ok(Done {
                 name: "model".to_owned(),

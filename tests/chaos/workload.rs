@@ -60,7 +60,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Every kind, for reports.
+    /// Every kind.
     pub(crate) const ALL: [Self; 7] = [
         Self::Plain,
         Self::Planned,
@@ -123,11 +123,17 @@ fn job(kind: Kind, number: usize, ledger: &str, rng: &mut Rng) -> Job {
     let plan = json!({"steps": written.steps, "final": written.last});
     let mut rules = Vec::new();
     match kind {
-        Kind::Planned => rules.push(answers(plan, "plan", &goal)),
+        Kind::Planned => {
+            // The first answer may be none; a planner asks once more.
+            if rng.bool() {
+                rules.push(asked(Rule::text("Let me think about that."), "plan", &goal).nth(1));
+            }
+            rules.push(asked(Rule::json(plan), "plan", &goal));
+        }
         Kind::Replanned => {
             let mended = graph.mend(&base, &written);
-            rules.push(answers(plan, "plan", &goal));
-            rules.push(answers(revision(&mended), "replan", &goal));
+            rules.push(asked(Rule::json(plan), "plan", &goal));
+            rules.push(asked(Rule::json(revision(&mended)), "replan", &goal));
             nodes.extend(mended.nodes);
             task["max_replans"] = json!(1);
         }
@@ -154,9 +160,9 @@ fn set_last(graph: &mut Graph, set: impl FnOnce(&mut Spot)) {
     }
 }
 
-/// What the planner model answers when it is asked with this schema about this goal.
-fn answers(plan: Value, schema: &str, goal: &str) -> Rule {
-    let rule = Rule::json(plan).when(goal);
+/// An answer for whoever asks with this schema about this goal.
+fn asked(rule: Rule, schema: &str, goal: &str) -> Rule {
+    let rule = rule.when(goal);
     let when = When { schema: Some(schema.to_owned()), ..rule.when };
     Rule { when, ..rule }
 }
@@ -191,6 +197,15 @@ fn shape(rng: &mut Rng) -> Graph {
 
 fn after(deps: impl IntoIterator<Item = usize>) -> Spot {
     Spot { deps: deps.into_iter().collect(), ..Spot::default() }
+}
+
+/// How many tasks there are of each kind.
+pub(crate) fn by_kind<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> BTreeMap<Kind, usize> {
+    let mut counts = BTreeMap::new();
+    for job in jobs {
+        *counts.entry(job.kind).or_default() += 1;
+    }
+    counts
 }
 
 /// What is expected of the tasks that were submitted.

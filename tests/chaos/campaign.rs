@@ -94,6 +94,7 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
         disk: disk.ok(),
         faults: std::sync::Mutex::default(),
         failed: std::sync::Mutex::default(),
+        findings: std::sync::Mutex::default(),
     });
 
     let mut calling = clients.start();
@@ -124,6 +125,7 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
     let submitted = clients.submitted();
     let tasks = workload::by_kind(submitted.iter().map(|job| &**job));
     let mut findings = clients.refusals();
+    findings.extend(nemesis.findings.lock().expect("no panic holds it").clone());
     findings.extend(fleet.deaths.lock().expect("no panic holds it").clone());
     let mut invalid = gate::invalid(&plan, &injected, &tasks, healing);
     if submitted.len() == settings.runs {

@@ -55,6 +55,8 @@ pub(crate) struct Nemesis {
     /// Every fault that was proven, and a word for each that was not.
     pub(crate) faults: Book<Vec<Fault>>,
     pub(crate) failed: Book<Vec<String>>,
+    /// What the product did wrong meanwhile.
+    pub(crate) findings: Book<Vec<String>>,
 }
 
 /// A fault that is over: what it befell, and the proof.
@@ -98,12 +100,11 @@ impl Nemesis {
                 println!("  {at:6.1} s  {what:20} {name:16} {:5} ms  {evidence}", to_ms - from_ms);
                 let (kind, target) = (fault.kind, fault.target);
                 let fault = Fault { kind, target, name, owner, from_ms, to_ms, evidence };
-                self.faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+                noted(&self.faults, fault);
             }
             Err(why) => {
                 println!("  {at:6.1} s  {what:20} not done: {why}");
-                let failed = format!("{what}: {why}");
-                self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
+                noted(&self.failed, format!("{what}: {why}"));
             }
         }
     }
@@ -123,25 +124,25 @@ impl Nemesis {
     async fn harm_member(&self, fault: &Planned) -> Result<Done, String> {
         let (place, mut member) = self.member(fault).await;
         let (name, from_ms) = (member.name.clone(), now_ms());
-        let evidence = harm_process(fault, &mut member.process).await?;
+        let harmed = self.harm_process(fault, &name, &mut member.process).await;
         if fault.kind != FaultKind::Freeze {
             sleep(fault.lasts).await;
             self.fleet.restart(&place, &mut member).await;
         }
         let owner = (fault.target == Target::Coordinator).then(|| name.clone());
-        Ok(Done { name, owner, from_ms, evidence })
+        Ok(Done { name, owner, from_ms, evidence: harmed? })
     }
 
     async fn harm_server(&self, fault: &Planned) -> Result<Done, String> {
         let mut server = self.server(fault).await;
         let (name, from_ms) = (server.name.clone(), now_ms());
-        let evidence = harm_process(fault, &mut server.process).await?;
+        let harmed = self.harm_process(fault, &name, &mut server.process).await;
         if fault.kind != FaultKind::Freeze {
             sleep(fault.lasts).await;
             server.restart(&self.home);
         }
         server.answers().await;
-        Ok(Done { name, owner: None, from_ms, evidence })
+        Ok(Done { name, owner: None, from_ms, evidence: harmed? })
     }
 
     /// A server that nobody harms, or the one that is named.
@@ -164,7 +165,7 @@ impl Nemesis {
             FaultKind::Cut => proxy.cut(),
             FaultKind::Refuse => proxy.set(Mode::Refuse),
             FaultKind::Delay => {
-                proxy.set(Mode::Delay(Duration::from_millis(50 + fault.detail % DELAY_MS_MAX)))
+                proxy.set(Mode::Delay(Duration::from_millis(50 + fault.detail % DELAY_MS_MAX)));
             }
             _ => proxy.set(Mode::Drip),
         }
@@ -228,38 +229,49 @@ impl Nemesis {
         }
         Ok(Done { name: "disk".to_owned(), owner: None, from_ms, evidence })
     }
-}
 
-/// Kills, freezes or terminates one process; says how that was seen. A frozen one goes on
-/// when this returns, the others have ended.
-async fn harm_process(fault: &Planned, process: &mut Process) -> Result<String, String> {
-    let pid = process.pid();
-    match fault.kind {
-        FaultKind::Kill => {
-            process.kill();
-            gone(pid, "killed").await
-        }
-        FaultKind::Freeze => {
-            signals::send("STOP", pid)?;
-            let stopped = until(STATE_LIMIT, || signals::state(pid) == Some('T')).await;
-            sleep(fault.lasts).await;
-            let still = signals::state(pid);
-            signals::send("CONT", pid)?;
-            match (stopped, still) {
-                (true, Some('T')) => Ok(format!("{pid} in state T for {:?}", fault.lasts)),
-                _ => Err(format!("{pid} is in state {still:?}")),
-            }
-        }
-        _ => {
-            process.terminate();
-            let asked = Instant::now();
-            if !until(STOP_LIMIT, || process.has_ended()).await {
+    /// Kills, freezes or terminates one process; says how that was seen. A frozen one goes on
+    /// when this returns, the others have ended.
+    async fn harm_process(
+        &self,
+        fault: &Planned,
+        name: &str,
+        process: &mut Process,
+    ) -> Result<String, String> {
+        let pid = process.pid();
+        match fault.kind {
+            FaultKind::Kill => {
                 process.kill();
-                return Err(format!("{pid} did not stop within {STOP_LIMIT:?} of SIGTERM"));
+                gone(pid, "killed").await
             }
-            gone(pid, &format!("stopped {:?} after SIGTERM", asked.elapsed())).await
+            FaultKind::Freeze => {
+                signals::send("STOP", pid)?;
+                let stopped = until(STATE_LIMIT, || signals::state(pid) == Some('T')).await;
+                sleep(fault.lasts).await;
+                let still = signals::state(pid);
+                signals::send("CONT", pid)?;
+                match (stopped, still) {
+                    (true, Some('T')) => Ok(format!("{pid} in state T for {:?}", fault.lasts)),
+                    _ => Err(format!("{pid} is in state {still:?}")),
+                }
+            }
+            _ => {
+                process.terminate();
+                let asked = Instant::now();
+                if !until(STOP_LIMIT, || process.has_ended()).await {
+                    process.kill();
+                    let stuck = format!("{name} did not stop within {STOP_LIMIT:?} of SIGTERM");
+                    noted(&self.findings, stuck.clone());
+                    return Err(stuck);
+                }
+                gone(pid, &format!("stopped {:?} after SIGTERM", asked.elapsed())).await
+            }
         }
     }
+}
+
+fn noted<T>(book: &Book<Vec<T>>, entry: T) {
+    book.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
 }
 
 async fn gone(pid: u32, how: &str) -> Result<String, String> {

@@ -65,7 +65,8 @@ fn missed(figures: &Figures) -> Vec<String> {
     let late = |what: &str, kind: FaultKind, durations: &BTreeMap<FaultKind, Durations>, within: Duration| {
         let longest = durations.get(&kind).and_then(Durations::longest).map(Duration::from_millis)?;
         let missed = longest > within;
-        missed.then(|| format!("TARGET missed: {what} after {kind:?} took {longest:?}, {within:?} are wanted"))
+        missed
+            .then(|| format!("TARGET missed: {what} after {kind:?} took {longest:?}, {within:?} are wanted"))
     };
     let takeover = |kind, within| late("a takeover", kind, &figures.takeovers, within);
     let again = late("beginning a lost step again", FaultKind::Kill, &figures.begun_again, AGAIN_WITHIN);

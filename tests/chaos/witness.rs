@@ -177,11 +177,12 @@ async fn read(context: Context, name: String, until: Arc<AtomicU64>) -> Vec<Seen
                 next += 1;
                 continue;
             }
-            Ok(Err(error)) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => {
-                if state_looked_at.elapsed() > LOOK_AT_STATE_EVERY {
-                    state_looked_at = Instant::now();
-                    next = next.max(first_sequence(&stream).await);
-                }
+            Ok(Err(error))
+                if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound)
+                    && state_looked_at.elapsed() > LOOK_AT_STATE_EVERY =>
+            {
+                state_looked_at = Instant::now();
+                next = next.max(first_sequence(&stream).await);
             }
             _ => {}
         }

@@ -67,6 +67,12 @@ pub(crate) struct RunFold<'h> {
     pub(crate) reports: BTreeMap<(StepId, u32), At>,
     /// The same of planning work, by revision and attempt.
     pub(crate) plannings: BTreeMap<(u32, u32), At>,
+    /// Where each step was first written by anybody.
+    pub(crate) written: BTreeMap<u32, At>,
+    /// Where planning was asked for, by revision and attempt.
+    pub(crate) asked: BTreeMap<(u32, u32), At>,
+    /// Where each revision was whole.
+    pub(crate) committed: BTreeMap<u32, At>,
     /// Reports of attempts that nobody had ordered.
     pub(crate) unordered: Vec<(At, StepId, u32)>,
     writing: Option<Writing<'h>>,
@@ -92,7 +98,7 @@ impl<'h> RunFold<'h> {
             Fact::TimerFired(Timer::Deadline) => self.deadline(at),
             Fact::TimerFired(Timer::Retry { step, attempt }) => self.retry(at, *step, *attempt),
             Fact::TimerFired(Timer::StepTimeout { step, attempt }) => self.time_out(at, *step, *attempt),
-            Fact::TimerFired(Timer::Replan { revision, attempt }) => self.plan_again(*revision, *attempt),
+            Fact::TimerFired(Timer::Replan { revision, attempt }) => self.plan_again(at, *revision, *attempt),
             Fact::StepSucceeded(success) => self.succeeded(at, success),
             Fact::StepFailed(failed) => self.attempt_failed(at, failed),
             Fact::StepPlanned { draft, step } => self.planned(at, *draft, step),
@@ -116,6 +122,14 @@ impl<'h> RunFold<'h> {
             }
             Fact::StepFailed(failed) => {
                 self.reports.entry((failed.attempt.step, failed.attempt.attempt)).or_insert(at);
+            }
+            Fact::TaskSubmitted(submission) => {
+                for step in submission.plan.iter().flat_map(|plan| &plan.steps) {
+                    self.written.entry(step.id).or_insert(at);
+                }
+            }
+            Fact::StepPlanned { step, .. } => {
+                self.written.entry(step.id).or_insert(at);
             }
             Fact::PlanSealed(sealed) => {
                 self.plannings.entry((sealed.draft.revision, sealed.draft.attempt)).or_insert(at);
@@ -142,7 +156,7 @@ impl<'h> RunFold<'h> {
                 self.take_up(at, plan.steps.iter().map(AsRef::as_ref));
                 self.look(at);
             }
-            None => self.writing = Some(Writing::default()),
+            None => self.ask(at, Writing::default()),
         }
     }
 

@@ -4,5 +4,8 @@
 mod bad;
 mod edit;
 mod good;
+mod harm;
+mod harm_logs;
+mod mutations;
 mod steps;
 mod story;

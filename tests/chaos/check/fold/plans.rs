@@ -25,6 +25,12 @@ pub(super) struct Writing<'h> {
 }
 
 impl<'h> RunFold<'h> {
+    /// A planner is asked for the next revision.
+    pub(super) fn ask(&mut self, at: At, writing: Writing<'h>) {
+        self.asked.insert((self.revision + 1, 1), at);
+        self.writing = Some(writing);
+    }
+
     pub(super) fn planned(&mut self, at: At, draft: Draft, step: &'h PlanStep) {
         if !self.enter(draft) {
             return;
@@ -63,12 +69,15 @@ impl<'h> RunFold<'h> {
     }
 
     /// Planning is tried again, and its planner told of what has failed meanwhile.
-    pub(super) fn plan_again(&mut self, revision: u32, attempt: u32) {
-        let failed = self.failed.clone();
+    pub(super) fn plan_again(&mut self, at: At, revision: u32, attempt: u32) {
         let next = self.revision + 1;
-        if let Some(writing) = self.writing.as_mut().filter(|writing| attempt > writing.draft.attempt) {
-            if revision == next && !writing.frontier.is_empty() {
-                writing.frontier = failed;
+        let Some(writing) = self.writing.as_mut().filter(|writing| attempt > writing.draft.attempt) else {
+            return;
+        };
+        if revision == next {
+            self.asked.entry((revision, attempt)).or_insert(at);
+            if !writing.frontier.is_empty() {
+                writing.frontier.clone_from(&self.failed);
             }
         }
     }
@@ -102,6 +111,7 @@ impl<'h> RunFold<'h> {
         let Some(Writing { sealed: Some(sealed), staged, frontier, .. }) = self.writing.take() else {
             return;
         };
+        self.committed.insert(self.revision + 1, at);
         match &sealed.decision {
             Decision::Finish { .. } => return self.finish(at, "succeeded"),
             Decision::GiveUp => return self.finish(at, "failed"),
@@ -164,7 +174,7 @@ impl<'h> RunFold<'h> {
         });
         if can {
             self.replans += 1;
-            self.writing = Some(Writing { frontier: self.failed.clone(), ..Writing::default() });
+            self.ask(at, Writing { frontier: self.failed.clone(), ..Writing::default() });
         } else {
             self.finish(at, "failed");
         }

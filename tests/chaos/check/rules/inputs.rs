@@ -1,23 +1,28 @@
 //! inputs-are-accepted-outputs: what work sees is what was taken of other work.
 
+use std::collections::BTreeMap;
+
 use planfleet_core::{
     command::{ResolvedInput, ResolvedValue, StepOrder},
     id::StepId,
     plan::Input,
 };
+use planfleet_proto::subjects::{Work, WorkKind};
 use serde_json::Value;
+
+use super::orders::SLACK_MS;
 
 use crate::{
     check::{
         index::{Index, Seen},
         verdict::Pass,
     },
-    history::{Effect, Node, Source},
+    history::{Dispatch, Effect, Node, Source},
 };
 
 /// Every value that an order carries, and every value that an effect saw, is what
-/// the plan refers to in the accepted output. And what was taken of an effect's step
-/// is what an effect of it has answered. Where a fold is loose, any output of that
+/// the plan refers to in the accepted output. And whatever is a result of a step with
+/// effects is what one of them was answered. Where a fold is loose, any output of that
 /// step will do.
 pub(super) fn inputs_are_accepted_outputs(index: &Index<'_>, pass: &mut Pass) {
     for (at, run) in index.each() {
@@ -30,14 +35,9 @@ pub(super) fn inputs_are_accepted_outputs(index: &Index<'_>, pass: &mut Pass) {
                     format!("run {}: input {name:?} of step {} is {value:?}", run.id, order.step)
                 });
             }
-            let planned = run.fold.steps.get(&order.step.step).filter(|_| run.is_strict());
-            let same = planned.is_none_or(|step| {
-                let inputs = order.inputs.len();
-                *step.spec == *order.spec
-                    && inputs == step.spec.inputs.len() + 2 * usize::from(order.step.item.is_some())
-            });
+            let same = is_as_planned(run, order) && names(dispatch, order);
             pass.check(same, at, dispatch.at_ms, || {
-                format!("run {}: step {} was ordered otherwise than planned", run.id, order.step)
+                format!("run {}: step {} was ordered otherwise than planned or named", run.id, order.step)
             });
         }
         let Some(expected) = run.expected else { continue };
@@ -48,10 +48,29 @@ pub(super) fn inputs_are_accepted_outputs(index: &Index<'_>, pass: &mut Pass) {
                 format!("run {}: node {node} item {item:?} saw {inputs:?}", run.id)
             });
         }
+        let mut by_node: BTreeMap<&str, Vec<&Effect>> = BTreeMap::new();
+        for effect in &run.effects {
+            by_node.entry(&effect.node).or_default().push(effect);
+        }
         for (name, node) in &expected.nodes {
-            answered(at, run, name, node, pass);
+            let effects = by_node.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
+            answered(at, run, effects, node, pass);
         }
     }
+}
+
+/// Whether the order is for the step of the plan, with all of its inputs.
+fn is_as_planned(run: &Seen<'_>, order: &StepOrder) -> bool {
+    let of_item = 2 * usize::from(order.step.item.is_some());
+    let whole = order.inputs.len() == order.spec.inputs.len() + of_item;
+    let planned = run.fold.steps.get(&order.step.step).filter(|_| run.is_strict());
+    whole && planned.is_none_or(|step| *step.spec == *order.spec)
+}
+
+/// Whether the subject names what is in the body.
+fn names(dispatch: &Dispatch, order: &StepOrder) -> bool {
+    let Work { run, what, attempt } = &dispatch.work;
+    (run, *what, *attempt) == (&order.run, WorkKind::Step(order.step), order.attempt)
 }
 
 fn carries(run: &Seen<'_>, order: &StepOrder, input: &ResolvedInput) -> bool {
@@ -103,21 +122,22 @@ fn saw(run: &Seen<'_>, effect: &Effect, node: &Node) -> bool {
             .all(|(source, seen)| refers(run, source.step, &source.path, seen))
 }
 
-/// What was taken of a node's step is the answer of one of its effects.
-fn answered(at: usize, run: &Seen<'_>, name: &str, node: &Node, pass: &mut Pass) {
-    let Some(step) = run.fold.steps.get(&node.step).filter(|_| run.is_strict()) else { return };
-    for (item, work) in &step.works {
-        let Some((taken, output)) = work.taken() else { continue };
-        let output = output.value();
-        let answer = output.pointer(&node.answer);
-        let of_work = |effect: &&&Effect| effect.node == name && effect.item == *item;
-        let mut effects = run.effects.iter().filter(of_work);
-        let real = answer.is_some() && effects.any(|effect| effect.value.as_ref() == answer);
-        pass.check(real, at, taken.at_ms, || {
-            format!(
-                "run {}: {answer:?} was taken of node {name} item {item:?}, and it never answered so",
-                run.id
-            )
-        });
+/// Every result of a node's step, taken or not, is the answer of a call that had
+/// begun by then.
+fn answered(at: usize, run: &Seen<'_>, effects: &[&Effect], node: &Node, pass: &mut Pass) {
+    let of_step = StepId::plain(node.step)..=StepId::item(node.step, u32::MAX);
+    for (id, successes) in run.fold.successes.range(of_step) {
+        for success in successes {
+            let output = success.output.value();
+            let answer = output.pointer(&node.answer);
+            let real = answer.is_some()
+                && effects.iter().any(|effect| {
+                    let begun = effect.began_ms <= success.at.at_ms + SLACK_MS;
+                    effect.item == id.item && effect.value.as_ref() == answer && begun
+                });
+            pass.check(real, at, success.at.at_ms, || {
+                format!("run {}: {answer:?} is a result of step {id}, and no call was answered so", run.id)
+            });
+        }
     }
 }

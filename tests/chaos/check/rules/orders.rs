@@ -17,7 +17,7 @@ use crate::{
 /// All times are of one clock, cut to the millisecond, and the one that is cut
 /// never overtakes another that happened before. One millisecond is for clients
 /// that round instead.
-const SLACK_MS: u64 = 1;
+pub(super) const SLACK_MS: u64 = 1;
 
 /// Nothing is ordered before its log orders it: not before the results of what it
 /// waits for were read, not under a number that no retry has given it, not again
@@ -26,12 +26,14 @@ const SLACK_MS: u64 = 1;
 pub(super) fn no_early_start(index: &Index<'_>, pass: &mut Pass) {
     for (at, run) in index.each() {
         for dispatch in &run.dispatches {
-            if let WorkKind::Step(id) = dispatch.work.what {
-                let fault = if run.is_strict() { unordered(run, dispatch, id) } else { early(run, dispatch) };
-                pass.check(fault.is_none(), at, dispatch.at_ms, || {
-                    format!("run {}: {}", run.id, fault.unwrap_or_default())
-                });
-            }
+            let fault = match dispatch.work.what {
+                WorkKind::Step(id) if run.is_strict() => unordered(run, dispatch, id),
+                WorkKind::Step(id) => early(run, dispatch, id),
+                WorkKind::Planning(revision) => unasked(run, dispatch, revision),
+            };
+            pass.check(fault.is_none(), at, dispatch.at_ms, || {
+                format!("run {}: {}", run.id, fault.unwrap_or_default())
+            });
         }
         for effect in &run.effects {
             let node = run.expected.and_then(|expected| expected.nodes.get(&effect.node));
@@ -81,15 +83,39 @@ fn unordered(run: &Seen<'_>, dispatch: &Dispatch, id: StepId) -> Option<String> 
     })
 }
 
-/// Why an order is early whatever draft it belongs to.
-fn early(run: &Seen<'_>, dispatch: &Dispatch) -> Option<String> {
+/// Why an order is early, or late, whatever draft it belongs to.
+fn early(run: &Seen<'_>, dispatch: &Dispatch, id: StepId) -> Option<String> {
     let (order, folded_to) = (dispatch.order.as_ref()?, dispatch.log_seq?);
-    let missing = order
-        .spec
-        .dependencies()
-        .into_iter()
-        .find(|on| first_success(run, *on).is_some_and(|first| first.seq > folded_to));
-    missing.map(|on| format!("step {} was ordered at {folded_to}, before step {on} was done", order.step))
+    let written = run.fold.written.get(&id.step).filter(|written| written.seq <= folded_to);
+    if written.is_none() {
+        return Some(format!("step {id} was ordered at {folded_to}, before anybody had written it"));
+    }
+    let reported = run.fold.reports.get(&(id, dispatch.work.attempt));
+    if let Some(reported) = reported.filter(|reported| reported.seq <= folded_to) {
+        let seq = reported.seq;
+        return Some(format!("step {id} was ordered at {folded_to}, and had its report at {seq}"));
+    }
+    let unread = |on: &u32| first_success(run, *on).is_some_and(|first| first.seq > folded_to);
+    let missing = order.spec.dependencies().into_iter().find(unread);
+    missing.map(|on| format!("step {id} was ordered at {folded_to}, before step {on} was done"))
+}
+
+/// Why nobody has asked for this planning, or why it was over.
+fn unasked(run: &Seen<'_>, dispatch: &Dispatch, revision: u32) -> Option<String> {
+    let (number, folded_to) = (dispatch.work.attempt, dispatch.log_seq?);
+    let Some(asked) = run.fold.asked.get(&(revision, number)) else {
+        // Of a first plan it is always clear when it was asked for.
+        let unclear = revision > 1 && !run.is_strict();
+        return (!unclear).then(|| format!("planning {number} of revision {revision} was ordered unasked"));
+    };
+    let over = run.fold.committed.get(&revision).filter(|over| over.seq <= folded_to);
+    if folded_to >= asked.seq && over.is_none() {
+        return None;
+    }
+    let (asked, over) = (asked.seq, over.map(|over| over.seq));
+    Some(format!(
+        "planning {number} of revision {revision} was ordered at {folded_to}; asked for at {asked}, over at {over:?}"
+    ))
 }
 
 /// The first success of a step or of one of its items.
@@ -100,7 +126,8 @@ fn first_success(run: &Seen<'_>, step: u32) -> Option<At> {
 
 fn begun_early(run: &Seen<'_>, effect: &Effect, node: &Node) -> Option<String> {
     let step = run.fold.steps.get(&node.step).filter(|_| run.is_strict());
-    let asked = step.map_or(run.fold.submitted, |step| step.opened);
+    let written = run.fold.written.get(&node.step).copied();
+    let asked = step.map_or(written, |step| step.opened);
     if asked.is_none_or(|asked| asked.at_ms > effect.began_ms + SLACK_MS) {
         return Some(format!("node {} began before its log asked for step {}", effect.node, node.step));
     }

@@ -22,6 +22,7 @@ mod elections;
 mod endings;
 mod execution;
 mod foreign_provider;
+mod full_disk;
 mod idempotency;
 mod leftovers;
 mod load;

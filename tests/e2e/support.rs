@@ -2,6 +2,7 @@
 
 mod broker;
 mod cluster;
+mod disk;
 mod fleet;
 mod home;
 pub(crate) mod http;
@@ -21,6 +22,7 @@ use std::{
 pub(crate) use self::{
     broker::{Broker, free_port},
     cluster::Cluster,
+    disk::Disk,
     fleet::Fleet,
     home::Home,
     installed::{local_model, nats_server},

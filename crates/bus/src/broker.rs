@@ -7,12 +7,15 @@
 
 pub mod memory;
 pub mod nats;
+pub mod trouble;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+
+use self::trouble::Trouble;
 
 /// The largest object: a body by reference is one.
 pub const OBJECT_BYTES_MAX: usize = planfleet_proto::BLOB_BYTES_MAX;
@@ -369,6 +372,10 @@ pub trait Broker: Send + Sync {
     async fn flush(&self) -> Result<(), Error>;
     /// Whether the connection is up just now.
     fn connected(&self) -> bool;
+    /// What is wrong with the connection, or with what is written over it, just now.
+    fn troubles(&self) -> Vec<Trouble> {
+        Vec::new()
+    }
     /// What the broker says of itself.
     async fn describe(&self) -> Result<Description, Error>;
 }

@@ -19,6 +19,7 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
+    /// Keeps its data in the folder `broker` of the home.
     pub(crate) fn start(home: &Home) -> Self {
         let (port, monitoring_port) = (free_port(), free_port());
         let configuration = home.write("broker.conf", configuration(home, port, monitoring_port, "2m"));

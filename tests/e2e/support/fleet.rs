@@ -14,7 +14,11 @@ pub(crate) struct Fleet<B = Broker> {
 
 impl Fleet {
     pub(crate) fn new(rules: Vec<Rule>) -> Self {
-        let rig = Rig::new(rules);
+        Self::in_rig(Rig::new(rules))
+    }
+
+    /// In a rig that is there already.
+    pub(crate) fn in_rig(rig: Rig) -> Self {
         let broker = Broker::start(&rig.home);
         let url = broker.url();
         Self::on(broker, rig, &url)
@@ -52,7 +56,12 @@ impl<B> Fleet<B> {
 
     /// Starts a process with these roles and waits until it serves them.
     pub(crate) fn serve(&self, roles: &str) -> Process {
-        let mut process = self.rig.start(&["serve", "--roles", roles]);
+        self.serve_with(roles, "health.listen=127.0.0.1:0")
+    }
+
+    /// The same, with a setting of its own.
+    pub(crate) fn serve_with(&self, roles: &str, setting: &str) -> Process {
+        let mut process = self.rig.start(&["serve", "--roles", roles, "--set", setting]);
         process.says("serving");
         process
     }

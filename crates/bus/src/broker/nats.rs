@@ -5,7 +5,8 @@
 //! out, never a hang. Nothing here may assume that silence means failure: an
 //! unanswered publish may well have been stored.
 //!
-//! Start with [`connection`] for how the two connections behave, [`fetch`] for
+//! Start with [`connection`] for how the connections behave, [`watch`] for what is
+//! known of their troubles, [`fetch`] for
 //! how messages are pulled, and [`api`] for what the server's errors become.
 
 mod api;
@@ -18,6 +19,7 @@ mod objects;
 mod publish;
 mod pull;
 mod streams;
+mod watch;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -28,7 +30,7 @@ use futures::stream::BoxStream;
 use self::{connection::Link, objects::Objects};
 use super::{
     Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvEntry,
-    LiveMessage, LogEntry, Outgoing, Published, StreamSpec, StreamState,
+    LiveMessage, LogEntry, Outgoing, Published, StreamSpec, StreamState, trouble::Trouble,
 };
 
 /// How to reach a NATS server.
@@ -40,7 +42,9 @@ pub struct ConnectOptions {
     pub creds_file: Option<PathBuf>,
     /// What the server shows in its list of connections.
     pub name: String,
-    /// How long the first connection may take, name resolution and TLS included.
+    /// How long the first connection may take, name resolution and TLS included. Each
+    /// server of the URL has its share of it, so that one which hangs leaves time for
+    /// the others.
     pub connect_timeout: Duration,
     /// How long a publish or an ack is tried again before it fails.
     pub publish_give_up: Duration,
@@ -86,6 +90,10 @@ impl NatsBroker {
             consuming,
             publish_give_up: options.publish_give_up,
         })
+    }
+
+    fn links(&self) -> [&Link; 3] {
+        [&self.sending, &self.consuming, &self.control]
     }
 }
 
@@ -219,7 +227,11 @@ impl Broker for NatsBroker {
     }
 
     fn connected(&self) -> bool {
-        self.sending.is_up() && self.consuming.is_up()
+        self.links().into_iter().all(|link| link.is_up())
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        self.links().into_iter().flat_map(|link| link.watch.troubles()).collect()
     }
 
     async fn describe(&self) -> Result<Description, Error> {

@@ -184,7 +184,7 @@ async fn write(
 ) -> Result<Result<u64, PublishError>, Error> {
     check_key(key)?;
     let subject = subject_of(bucket, key);
-    link.limited(&subject, store(link, &subject, message)).await
+    store(link, &subject, &subject, message).await
 }
 
 /// The server has two codes for it: one names the sequence found, the other, used

@@ -154,15 +154,15 @@ struct Receipt {
 impl Receipt {
     /// Sends without waiting for the server: what is lost costs a redelivery at worst.
     async fn send(&self, kind: AckKind) -> Result<(), Error> {
+        // The client would send it on reconnect, when another worker may have the message.
+        self.link.check_up("ack")?;
         let sending = self.link.client.publish(self.settled_at.clone(), kind.into());
         self.link.limited("ack", sending).await?.map_err(|error| Error::Unreachable(format!("ack: {error}")))
     }
 
     /// One ack, until the server has confirmed it. Nobody answers during an election.
     async fn confirm(&self) -> Result<(), Error> {
-        if !self.link.is_up() {
-            return Err(Error::Unreachable("ack: not connected".to_owned()));
-        }
+        self.link.check_up("ack")?;
         let asking = self.link.client.request(self.settled_at.clone(), AckKind::Ack.into());
         let answer = self.link.limited("ack", asking).await?;
         answer.map(drop).map_err(|error| match error.kind() {

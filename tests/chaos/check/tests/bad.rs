@@ -57,7 +57,7 @@ const BAD: [Bad; 51] = [
         history.clients.push(cancel);
     }),
     ("one-end", "a document is lost", |history| {
-        history.documents.retain(|kept| kept.document["custom_id"] != "chain")
+        history.documents.retain(|kept| kept.document["custom_id"] != "chain");
     }),
     ("one-end", "a document is kept twice", |history| {
         let copy = kept(history, "chain").clone();
@@ -84,7 +84,7 @@ const BAD: [Bad; 51] = [
         let (_, second_ms) = stored(history, "retry", ONE);
         let submitted_ms = records(history, "retry")[0].at_ms;
         rewrite(history, "retry", |document| {
-            document["timings"]["total_ms"] = json!(second_ms - submitted_ms)
+            document["timings"]["total_ms"] = json!(second_ms - submitted_ms);
         });
     }),
     ("one-end", "a run was never submitted", |history| {
@@ -181,7 +181,7 @@ const BAD: [Bad; 51] = [
         },
     ),
     ("reads-go-forward", "a run that has ended goes on", |history| {
-        read(history, "chain", 2, "executing", 1, 3)
+        read(history, "chain", 2, "executing", 1, 3);
     }),
     ("reads-go-forward", "somebody else is shown that it goes on", |history| {
         read(history, "chain", 3, "executing", 1, 3);
@@ -199,7 +199,7 @@ const BAD: [Bad; 51] = [
     }),
     ("reads-go-forward", "a run is forgotten", |history| read(history, "late", 1, UNKNOWN, 0, 0)),
     ("all-end-in-time", "a run does not end", |history| {
-        history.documents.retain(|kept| kept.document["custom_id"] != "fail")
+        history.documents.retain(|kept| kept.document["custom_id"] != "fail");
     }),
     ("all-end-in-time", "a run ends too late", |history| kept(history, "fail").at_ms += 400_000),
     ("right-answers", "the answer is another", |history| {
@@ -233,7 +233,7 @@ const BAD: [Bad; 51] = [
         history.logs.get_mut(&1).unwrap().last_mut().unwrap().entry = Err(Error::Missing("fact"));
     }),
     ("logs-are-whole", "time goes back", |history| {
-        history.logs.get_mut(&1).unwrap().last_mut().unwrap().at_ms -= 5_000
+        history.logs.get_mut(&1).unwrap().last_mut().unwrap().at_ms -= 5_000;
     }),
     ("logs-are-whole", "a record is in another run's log", |history| {
         let foreign = history.logs[&0].last().unwrap().entry.clone();

@@ -38,6 +38,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// How long a signal may take to be seen in the state of a process.
 const STATE_LIMIT: Duration = Duration::from_secs(2);
 
+/// Plans are asked for now and then only, and by nobody while the broker is away.
+const MODEL_LIMIT: Duration = Duration::from_secs(40);
+
 /// How late bytes come, at most: some times a lease's beat, less than the lease.
 const DELAY_MS_MAX: u64 = 700;
 
@@ -188,8 +191,7 @@ impl Nemesis {
         let (status, before) = (BAD_STATUS[place], model.refused());
         model.refuse(Some(status));
         sleep(fault.lasts).await;
-        // Plans are asked for now and then only.
-        let until = Instant::now() + STOP_LIMIT;
+        let until = Instant::now() + MODEL_LIMIT;
         while model.refused() == before && Instant::now() < until {
             sleep(Duration::from_millis(50)).await;
         }
@@ -305,12 +307,19 @@ fn counted(kind: FaultKind, counters: &Counters) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// Lets a fault last, and counts what it has done.
+/// Lets a fault last, and counts what it has done. It goes on until it has done something:
+/// while the broker is away, there is nothing to be harmed.
 async fn harmed(fault: &Planned, proxy: &Proxy, before: u64) -> Result<u64, String> {
     sleep(fault.lasts).await;
     let count = || counted(fault.kind, proxy.counters()) - before;
-    if until(STATE_LIMIT, || count() > 0).await {
+    let has_harmed = || {
+        if fault.kind == FaultKind::Cut && count() == 0 {
+            proxy.cut();
+        }
+        count() > 0
+    };
+    if until(STOP_LIMIT, has_harmed).await {
         return Ok(count());
     }
-    Err("nothing came through the proxy".to_owned())
+    Err(format!("nothing came through the proxy within {STOP_LIMIT:?}"))
 }

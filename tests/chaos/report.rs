@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
+use planfleet_proto::decode::Entry;
 use serde_json::{Value, json};
 
 use crate::{
@@ -10,7 +11,8 @@ use crate::{
     check::{Durations, Figures, Limits, judge},
     fleet::ACK_WAIT_S,
     gate::by_kind,
-    history::FaultKind,
+    history::{Fault, FaultKind, History},
+    nemesis::plan::shown,
 };
 
 /// Between two faults, where at most one step of a hundred may be done again.
@@ -43,6 +45,7 @@ pub(crate) fn report(settings: &Settings, fought: &Fought) -> Vec<String> {
     wrong.extend(invalid.iter().map(|why| format!("INVALID: {why}")));
     let whole = json!({
         "seed": settings.seed, "nodes": settings.nodes, "faults": by_kind(&history.faults),
+        "nemesis": history.faults.iter().map(fault_json).collect::<Vec<_>>(), "epochs": epochs(history),
         "wrong": wrong, "notes": notes, "missed": missed, "verdict": verdict.json(),
     });
     write(settings, &whole);
@@ -74,6 +77,26 @@ fn missed(figures: &Figures) -> Vec<String> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// The nemesis's log, for whoever asks what was near.
+fn fault_json(fault: &Fault) -> Value {
+    json!({
+        "what": shown((fault.kind, fault.target)), "name": fault.name, "from_ms": fault.from_ms,
+        "to_ms": fault.to_ms, "evidence": fault.evidence,
+    })
+}
+
+/// Who owned which shard from when, likewise.
+fn epochs(history: &History) -> Vec<Value> {
+    let entries = history.logs.iter().flat_map(|(shard, log)| log.iter().map(move |logged| (shard, logged)));
+    let opened = entries.filter_map(|(shard, logged)| match &logged.entry {
+        Ok(Entry::EpochOpened { epoch, owner, .. }) => {
+            Some(json!({"shard": shard, "at_ms": logged.at_ms, "epoch": epoch, "owner": owner}))
+        }
+        _ => None,
+    });
+    opened.collect()
 }
 
 fn write(settings: &Settings, whole: &Value) {

@@ -19,7 +19,8 @@ pub(crate) struct Index<'h> {
     pub(crate) runs: Vec<Seen<'h>>,
     /// Runs by tag: one each, unless something is wrong.
     pub(crate) by_tag: HashMap<&'h str, Vec<usize>>,
-    /// Where epochs begin in each log, in its order.
+    /// Where epochs begin in each log, ascending. One that is older than what was read
+    /// before is none: its owner was overtaken before it had said a word.
     pub(crate) epochs: BTreeMap<ShardId, Vec<Epoch<'h>>>,
     /// Effects of tags that no log knows.
     pub(crate) strays: Vec<&'h Effect>,
@@ -78,7 +79,10 @@ impl<'h> Index<'h> {
                     Ok(Entry::EpochOpened { epoch, owner, .. }) => {
                         let Logged { seq, at_ms, .. } = *logged;
                         let opened = Epoch { seq, at_ms, epoch: *epoch, owner };
-                        self.epochs.entry(*shard).or_default().push(opened);
+                        let epochs = self.epochs.entry(*shard).or_default();
+                        if epochs.last().is_none_or(|newest| newest.epoch < *epoch) {
+                            epochs.push(opened);
+                        }
                     }
                     // The rule about logs says so.
                     Err(_) => {}

@@ -7,7 +7,7 @@ use super::{Index, Seen};
 use crate::history::{Call, Dispatch, Effect, Fault, Kept, Logged, What};
 
 /// Lines before and after: what fits under a finding and still shows the cause.
-const LINES_EACH_WAY: usize = 7;
+const LINES_EACH_WAY: usize = 10;
 
 impl Index<'_> {
     /// What was seen of a run, and of faults, around a time.

@@ -193,11 +193,23 @@ pub(super) fn duplicates(index: &Index<'_>, pass: &mut Pass) {
     let at_ms = first.map_or(0, |(_, effect)| effect.began_ms);
     let fine = f64::from(count) <= allowed;
     pass.check(fine, first.map(|(at, _)| *at), at_ms, || {
-        let node = first.map(|(_, effect)| effect.node.as_str()).unwrap_or_default();
-        format!("{count} of {works} steps were done again, {allowed} are allowed; the first is node {node}")
+        let first = first.map(|(at, effect)| again(&index.runs[*at], effect)).unwrap_or_default();
+        format!("{count} of {works} steps were done again, {allowed} are allowed; the first is {first}")
     });
     // What was looked at is steps, not one sum.
     pass.checked = works.into();
+}
+
+/// An effect that nobody ordered, and how long before it the same was done first.
+fn again(run: &Seen<'_>, effect: &Effect) -> String {
+    let Effect { node, item, began_ms, .. } = effect;
+    let same = |other: &&&Effect| (&other.node, other.item) == (node, *item);
+    let first_ms = run.effects.iter().find(same).map_or(*began_ms, |first| first.began_ms);
+    format!(
+        "node {node} item {item:?} of run {}, begun {} ms after it was first",
+        run.id,
+        began_ms - first_ms
+    )
 }
 
 /// A name is taken once for as long as its message is queued or in flight: a second

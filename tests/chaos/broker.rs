@@ -9,7 +9,10 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Home, Process, free_port, nats_server};
+use crate::{
+    fleet::LOGS,
+    support::{Home, Process, free_port, nats_server},
+};
 
 /// How long a server may take to answer on its port.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -26,12 +29,13 @@ pub(crate) struct Server {
 pub(crate) async fn start(home: &Home, nodes: usize, store: &Path) -> Vec<Server> {
     let ports: Vec<(u16, u16)> = (0..nodes).map(|_| (free_port(), free_port())).collect();
     let routes: Vec<String> = ports.iter().map(|(_, route)| format!("nats://127.0.0.1:{route}")).collect();
+    fs::create_dir_all(home.path(LOGS)).expect("a folder for logs");
     let mut servers = Vec::new();
     for (number, (port, route)) in (1..).zip(&ports) {
         let name = format!("broker-{number}");
         let folder = store.join(&name);
         fs::create_dir_all(&folder).expect("a folder for the broker's data");
-        let log = home.path(&format!("{name}.log"));
+        let log = home.path(LOGS).join(format!("{name}.log"));
         let mut text = format!(
             "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\nlog_file: {log:?}\n\
              jetstream {{ store_dir: {folder:?}, max_file_store: 8GB }}\n"

@@ -68,6 +68,8 @@ pub(crate) struct Fought {
     pub(crate) invalid: Vec<String>,
     /// What else is worth to be known.
     pub(crate) notes: Vec<String>,
+    /// Where the processes' logs are, for as long as it is held.
+    pub(crate) home: Arc<Home>,
 }
 
 /// Fights a campaign.
@@ -119,6 +121,7 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
     sleep(SETTLE).await;
     let testimony = witness.finish().await;
     fleet.stop();
+    fleet.keep_logs().await;
     supervising.await.expect("the supervisor ends by itself");
 
     let injected = nemesis.faults.lock().expect("no panic holds it").clone();
@@ -147,7 +150,7 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
     notes.extend(
         nemesis.failed.lock().expect("no panic holds it").iter().map(|why| format!("not done: {why}")),
     );
-    Fought { history, findings, invalid, notes }
+    Fought { history, findings, invalid, notes, home }
 }
 
 /// The plan, printed.

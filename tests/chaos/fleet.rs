@@ -1,6 +1,7 @@
 //! The fleet: one process for each place in it, and its way to the broker.
 
 use std::{
+    fs,
     net::SocketAddr,
     sync::{
         Arc,
@@ -26,6 +27,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Between two looks of the supervisor.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The folder of a home in which logs are kept, those of the broker's servers too.
+pub(crate) const LOGS: &str = "logs";
 
 /// How many processes have which role.
 pub(crate) const PLACES: [(Target, usize); 3] =
@@ -137,7 +141,8 @@ impl Fleet {
             let name = format!("{}-{}-{incarnation}", word(place.role), place.number);
             let url = place.proxy.url();
             let process = launch(&self.home, &self.configuration, word(place.role), &name, &url, &[]);
-            *member = Member { name, process };
+            let last = std::mem::replace(member, Member { name, process });
+            self.keep_log(&last);
             let Err(why) = serves(&mut member.process).await else { return };
             assert!(Instant::now() < until, "{} does not start: {why}", member.name);
             self.in_vain.fetch_add(1, Ordering::Relaxed);
@@ -169,6 +174,19 @@ impl Fleet {
             let mut member = place.member.lock().await;
             let served = serves(&mut member.process).await;
             served.unwrap_or_else(|why| panic!("{}: {why}", member.name));
+        }
+    }
+
+    /// Puts a process's log beside the others, under its name.
+    fn keep_log(&self, member: &Member) {
+        let file = self.home.path(LOGS).join(format!("{}.log", member.name));
+        fs::write(&file, member.process.err()).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+
+    /// Likewise of every process that is there.
+    pub(crate) async fn keep_logs(&self) {
+        for place in &self.places {
+            self.keep_log(&*place.member.lock().await);
         }
     }
 

@@ -1,7 +1,13 @@
 //! What a campaign came to, for people on standard output and for programs in
-//! `target/chaos/<seed>-<servers>.json`.
+//! `target/chaos/<seed>-<servers>.json`, with the processes' logs beside it where something
+//! is wrong.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use planfleet_proto::decode::Entry;
 use serde_json::{Value, json};
@@ -9,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     campaign::{Fought, Settings},
     check::{Durations, Figures, Limits, judge},
-    fleet::ACK_WAIT_S,
+    fleet::{ACK_WAIT_S, LOGS},
     gate::by_kind,
     history::{Fault, FaultKind, History},
     nemesis::plan::shown,
@@ -31,7 +37,7 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(ACK_WAIT_S + 5);
 /// Judges, prints, writes. Returns everything that is wrong: findings about the product,
 /// and why the campaign proves nothing, if it does not.
 pub(crate) fn report(settings: &Settings, fought: &Fought) -> Vec<String> {
-    let Fought { history, findings, invalid, notes } = fought;
+    let Fought { history, findings, invalid, notes, home } = fought;
     let limits = limits(settings);
     let verdict = judge(history, &limits);
     println!("{verdict}");
@@ -48,7 +54,14 @@ pub(crate) fn report(settings: &Settings, fought: &Fought) -> Vec<String> {
         "nemesis": history.faults.iter().map(fault_json).collect::<Vec<_>>(), "epochs": epochs(history),
         "wrong": wrong, "notes": notes, "missed": missed, "verdict": verdict.json(),
     });
-    write(settings, &whole);
+    let file = file(settings);
+    let written = fs::create_dir_all(folder()).and_then(|()| fs::write(&file, format!("{whole:#}\n")));
+    written.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    if !wrong.is_empty() {
+        let logs = file.with_extension("logs");
+        copy_logs(&home.path(LOGS), &logs).unwrap_or_else(|error| panic!("{}: {error}", logs.display()));
+        println!("  logs: {}", logs.display());
+    }
     wrong
 }
 
@@ -99,10 +112,21 @@ fn epochs(history: &History) -> Vec<Value> {
     opened.collect()
 }
 
-fn write(settings: &Settings, whole: &Value) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/chaos");
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/chaos")
+}
+
+fn file(settings: &Settings) -> PathBuf {
     let weather = if settings.faults { "" } else { "-peace" };
-    let file = folder.join(format!("{}-{}{weather}.json", settings.seed, settings.nodes));
-    let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&file, format!("{whole:#}\n")));
-    written.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    folder().join(format!("{}-{}{weather}.json", settings.seed, settings.nodes))
+}
+
+/// Keeps the logs of a campaign that went wrong, and of no other: they are large.
+fn copy_logs(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }

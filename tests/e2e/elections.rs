@@ -20,9 +20,10 @@ const QUEUE: &str = "PF_STEPS_0";
 
 /// A fleet in two processes, at work.
 struct Story {
-    fleet: Fleet<Cluster>,
     traffic: Traffic,
+    /// Before the fleet: what a failed test shows of them is in its home.
     _serving: [Process; 2],
+    fleet: Fleet<Cluster>,
 }
 
 impl Story {
@@ -34,7 +35,7 @@ impl Story {
         fleet.broker.settle();
         let traffic = Traffic::start(&serving[0]);
         thread::sleep(BUSY);
-        Self { fleet, traffic, _serving: serving }
+        Self { traffic, _serving: serving, fleet }
     }
 
     /// All is well again: everything that was submitted has its one right end.

@@ -5,6 +5,7 @@
 
 #![allow(
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a benchmark talks to people, reads its own settings and may stop"
@@ -163,10 +164,16 @@ async fn lease(bus: &Bus) -> Lease {
     bus.lease(0).await.ok().flatten().map(|held| held.lease).unwrap_or_default()
 }
 
-async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    while !holds().await {
-        sleep(Duration::from_millis(20)).await;
-    }
+/// Nothing here takes longer, at a hundred thousand runs on two busy cores.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !holds().await {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("no {what} in {PATIENCE:?}"));
 }
 
 /// Crashes the owner and measures until a step of a new run is queued by the next one.
@@ -183,7 +190,7 @@ async fn takeover(
     let run = run(probe);
     bus.append(&run, &Fact::TaskSubmitted(Box::new(submission()))).await.expect("submitted");
     let subject = format!("pf.steps.default.1.default.{run}.1.1");
-    until(async || {
+    until("step of the new run", async || {
         let queued = bus.broker().last_on_subject(subjects::STEPS, &subject).await;
         queued.is_ok_and(|found| found.is_some())
     })
@@ -216,22 +223,23 @@ async fn measure(runs: usize) -> Value {
         assert_eq!(failed.count().await, 0, "the log is filled");
     }
     let tail = bus.journal_tail(0).await.expect("a log");
-    until(async || lease(&bus).await.folded_to >= tail).await;
+    until("owner at the tail", async || lease(&bus).await.folded_to >= tail).await;
     // Every run's sixth step is queued.
-    until(async || {
+    until("queued steps", async || {
         let queued = bus.broker().stream_state(subjects::STEPS).await.map_or(0, |state| state.messages);
         queued >= (u64::from(DONE) + 1) * runs as u64
     })
     .await;
 
-    let (by_log, b) =
-        takeover(&bus, owner, || Some(Node::start(&bus, "b", |config| config.standby = false)), runs).await;
-    // The second owner makes snapshots.
+    let snapshots = |config: &mut Config| {
+        config.standby = false;
+        config.upkeep.snapshot_entries = runs as u64;
+    };
+    let (by_log, b) = takeover(&bus, owner, || Some(Node::start(&bus, "b", snapshots)), runs).await;
     let before = Instant::now();
-    until(async || !lease(&bus).await.snapshots.is_empty()).await;
+    until("snapshot", async || !lease(&bus).await.snapshots.is_empty()).await;
     let written = before.elapsed();
-    let (by_snapshot, c) =
-        takeover(&bus, b, || Some(Node::start(&bus, "c", |config| config.standby = false)), runs + 1).await;
+    let (by_snapshot, c) = takeover(&bus, b, || Some(Node::start(&bus, "c", snapshots)), runs + 1).await;
     let standby = Node::start(&bus, "d", |_| {});
     let other = Node::start(&bus, "e", |_| {});
     // Either owns the shard by now, or follows it.

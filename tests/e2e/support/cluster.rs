@@ -3,7 +3,8 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use async_nats::ServerAddr;
@@ -120,12 +121,19 @@ impl Cluster {
     /// Waits until every running server says of itself that it knows the cluster's
     /// leader and is up to date with every stream and consumer that it keeps.
     pub(crate) fn settle(&self) {
+        let mut heard = String::new();
+        let current = |node: &Node, heard: &mut String| {
+            let (health, jetstream) = (node.ask("/healthz"), node.ask("/jsz"));
+            *heard = format!("{health:?} {}", jetstream["meta_cluster"]);
+            health["status"] == "ok" && belongs_to(&jetstream, self.size(), self.running().count())
+        };
+        let started = Instant::now();
         for node in self.running() {
-            let what = format!("node {} to be current", node.configuration.display());
-            within(SETTLING, &what, || {
-                let healthy = http::get(node.monitoring_port, "/healthz").ok()?.status == 200;
-                (healthy && node.belongs_to(self.size(), self.running().count())).then_some(())
-            });
+            while !current(node, &mut heard) {
+                let name = node.configuration.display();
+                assert!(started.elapsed() < SETTLING, "{name} is not current after {SETTLING:?}: {heard}");
+                thread::sleep(Duration::from_millis(50));
+            }
         }
     }
 
@@ -163,23 +171,25 @@ impl Cluster {
 }
 
 impl Node {
-    /// Whether it follows a leader of a cluster of this size, and, if it leads
-    /// itself, knows that all the other servers that run follow.
-    fn belongs_to(&self, size: usize, running: usize) -> bool {
-        let Ok(answer) = http::get(self.monitoring_port, "/jsz") else {
-            return false;
-        };
-        let jsz: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        let cluster = &jsz["meta_cluster"];
-        let leader = cluster["leader"].as_str().unwrap_or_default();
-        let empty = Vec::new();
-        // Everybody but the one who answers.
-        let others = cluster["replicas"].as_array().unwrap_or(&empty);
-        let leads = others.iter().all(|other| other["name"] != leader);
-        let follows = |other: &&Value| other["current"] == true && other["offline"] != true;
-        let followed = !leads || others.iter().filter(follows).count() + 1 >= running;
-        cluster["cluster_size"] == size && !leader.is_empty() && followed
+    /// What its monitoring endpoint answers; null for no answer.
+    fn ask(&self, path: &str) -> Value {
+        let answer = http::get(self.monitoring_port, path);
+        answer.ok().and_then(|answer| serde_json::from_str(&answer.body).ok()).unwrap_or_default()
     }
+}
+
+/// Whether a server follows a leader of a cluster of this size, and, if it leads
+/// itself, knows that all the other servers that run follow.
+fn belongs_to(jetstream: &Value, size: usize, running: usize) -> bool {
+    let cluster = &jetstream["meta_cluster"];
+    let leader = cluster["leader"].as_str().unwrap_or_default();
+    let empty = Vec::new();
+    // Everybody but the one who answers.
+    let others = cluster["replicas"].as_array().unwrap_or(&empty);
+    let leads = others.iter().all(|other| other["name"] != leader);
+    let follows = |other: &&Value| other["current"] == true && other["offline"] != true;
+    let followed = !leads || others.iter().filter(follows).count() + 1 >= running;
+    cluster["cluster_size"] == size && !leader.is_empty() && followed
 }
 
 fn name(node: usize) -> String {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use planfleet_modelsim::Rule;
+use planfleet_modelsim::{ReceivedRequest, Rule};
 use serde_json::{Value, json};
 
 use super::{Process, Rig, Roles as _, http, plan, slow, step, tool, until};
@@ -42,8 +42,8 @@ pub(crate) struct Submitted {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) runs: usize,
-    /// Model calls that were made more than once, by their step.
-    pub(crate) repeated: BTreeMap<String, usize>,
+    /// Steps whose model was called more than once, with how long after each other.
+    pub(crate) repeated: BTreeMap<String, Vec<Duration>>,
     /// The longest time without any model call.
     pub(crate) gap: Duration,
 }
@@ -87,8 +87,14 @@ impl Traffic {
         times.sort_unstable();
         let gap = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
         let steps = submitted.iter().flat_map(|one| ["first", "second"].map(|nth| call(&one.name, nth)));
-        let counted = steps.map(|step| (step.clone(), rig.sim.executor(&step).count()));
-        let repeated = counted.filter(|(_, calls)| *calls != 1).collect();
+        let repeated = steps.filter_map(|step| {
+            let calls = rig.sim.executor(&step).0;
+            assert!(!calls.is_empty(), "{step} was not called, and its run succeeded");
+            let apart = |pair: &[ReceivedRequest]| Duration::from_micros(pair[1].at_us - pair[0].at_us);
+            let apart: Vec<Duration> = calls.windows(2).map(apart).collect();
+            (!apart.is_empty()).then_some((step, apart))
+        });
+        let repeated = repeated.collect();
         Seen { runs: submitted.len(), repeated, gap: Duration::from_micros(gap) }
     }
 }

@@ -26,7 +26,7 @@ const SKEW_MS: u64 = 10;
 /// an epoch that was overtaken is for [`orders_keep_to_epochs`] to see.
 pub(super) fn logs_are_whole(index: &Index<'_>, pass: &mut Pass) {
     for (shard, log) in &index.history.logs {
-        let (mut seq, mut newest_ms, mut newest) = (0, 0, (0, ""));
+        let (mut seq, mut newest_ms, mut owners) = (0, 0, BTreeMap::new());
         for logged in log {
             let at_ms = logged.at_ms;
             let run = run_of(index, logged);
@@ -48,11 +48,10 @@ pub(super) fn logs_are_whole(index: &Index<'_>, pass: &mut Pass) {
                     });
                 }
                 Ok(Entry::EpochOpened { epoch: opened, owner, .. }) => {
-                    let (epoch, by) = newest;
-                    pass.check(*opened != epoch || owner == by, None, at_ms, || {
-                        format!("log {shard}: {owner} opens epoch {opened}, which was opened by {by}")
+                    let first = *owners.entry(*opened).or_insert(owner);
+                    pass.check(first == owner, None, at_ms, || {
+                        format!("log {shard}: {owner} opens epoch {opened}, which was opened by {first}")
                     });
-                    newest = newest.max((*opened, owner.as_str()));
                 }
                 Err(error) => {
                     pass.check(false, None, at_ms, || format!("log {shard}: position {seq}: {error}"));

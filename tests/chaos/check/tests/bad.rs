@@ -30,7 +30,7 @@ const TWO: StepId = StepId::plain(2);
 /// What is done to a good history, and the rule that has to notice.
 type Bad = (&'static str, &'static str, fn(&mut History));
 
-const BAD: [Bad; 51] = [
+const BAD: [Bad; 52] = [
     ("acked-is-present", "an acknowledged run is in no log", |history| {
         if let What::Submit { run, .. } = &mut calls(history, "chain", 1)[0].what {
             *run = Some(RunId::new(0, "ghost").unwrap());
@@ -228,6 +228,15 @@ const BAD: [Bad; 51] = [
         {
             *epoch = 1;
         }
+    }),
+    ("logs-are-whole", "an epoch that is long over has another owner", |history| {
+        let log = history.logs.get_mut(&0).unwrap();
+        let mut opened = log[0].clone();
+        if let Ok(Entry::EpochOpened { owner, .. }) = &mut opened.entry {
+            *owner = "c9".to_owned();
+        }
+        (opened.seq, opened.at_ms) = (log.len() as u64 + 1, log[log.len() - 1].at_ms);
+        log.push(opened);
     }),
     ("logs-are-whole", "a record cannot be read", |history| {
         history.logs.get_mut(&1).unwrap().last_mut().unwrap().entry = Err(Error::Missing("fact"));

@@ -90,7 +90,7 @@ impl Default for Upkeep {
         Self {
             // Two to three seconds of reading.
             snapshot_entries: 300_000,
-            // Half a gigabyte of entries of the usual size.
+            // A gigabyte of entries of the usual size.
             log_entries: 2_000_000,
             trim_entries: 50_000,
         }

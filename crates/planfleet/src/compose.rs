@@ -14,7 +14,7 @@ use planfleet_bus::{
         nats::{ConnectOptions, NatsBroker},
     },
 };
-use planfleet_coordinator::Coordinator;
+use planfleet_coordinator::{Coordinator, Upkeep};
 use planfleet_core::{id::ShardId, tool::ToolCatalog};
 use planfleet_executor::Executor;
 use planfleet_llm::{
@@ -24,7 +24,7 @@ use planfleet_planner::Planner;
 use planfleet_proto::subjects::PLAN_POOL;
 use planfleet_runtime::{
     clock,
-    config::{self, Env as _, ModelSettings, ProcessEnv, SecretSource, Settings, Wire},
+    config::{self, CoordinatorSettings, Env as _, ModelSettings, ProcessEnv, SecretSource, Settings, Wire},
     tasks::Tasks,
 };
 use planfleet_tools::Registry;
@@ -257,7 +257,7 @@ impl Fleet {
     pub(crate) fn start(&self, roles: &[Role], settings: &Settings, tasks: &Tasks, stop: &CancellationToken) {
         for role in roles {
             match role {
-                Role::Coordinator => self.start_coordinator(tasks, stop),
+                Role::Coordinator => self.start_coordinator(settings, tasks, stop),
                 Role::Planner => self.start_planner(settings, tasks, stop),
                 Role::Executor => self.start_executors(settings, tasks, stop),
                 // Its port is taken before anything starts: see `start_api`.
@@ -266,8 +266,13 @@ impl Fleet {
         }
     }
 
-    fn start_coordinator(&self, tasks: &Tasks, stop: &CancellationToken) {
-        let config = planfleet_coordinator::Config::named(self.name.clone());
+    fn start_coordinator(&self, settings: &Settings, tasks: &Tasks, stop: &CancellationToken) {
+        let CoordinatorSettings { standby, snapshot_entries, log_entries } = settings.coordinator;
+        let config = planfleet_coordinator::Config {
+            standby,
+            upkeep: Upkeep { snapshot_entries, log_entries, trim_entries: snapshot_entries / 6 },
+            ..planfleet_coordinator::Config::named(self.name.clone())
+        };
         let coordinator = Coordinator::build(self.bus.clone(), config);
         let (set, stop) = (tasks.clone(), stop.clone());
         tasks.spawn("coordinator", async move { coordinator.run(&set, stop).await });

@@ -30,8 +30,8 @@ pub use fault::{ConfigError, Fault};
 pub use models::{ModelSettings, Price, PriceError, Structured, UsdPerMillion, Wire};
 pub use secrets::{SecretError, SecretSource};
 pub use sections::{
-    ApiSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage, NatsSettings, PoolSettings,
-    RoleSettings, TelemetrySettings, ToolSettings,
+    ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage,
+    NatsSettings, PoolSettings, RoleSettings, TelemetrySettings, ToolSettings,
 };
 pub use settings::{MissingRole, Role, Settings};
 pub use sources::{Env, ProcessEnv};

@@ -12,6 +12,7 @@ mod client;
 mod journal;
 mod keys;
 mod lease;
+mod snapshots;
 mod worker;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};

@@ -13,6 +13,9 @@ const LONG_TIMEOUT_S_MAX: u64 = 24 * 3600;
 /// DESIGN section 12: the largest blob.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Far more entries than a log can have.
+const ENTRIES_MAX: u64 = 1 << 40;
+
 /// Adds every semantic fault; a key that is faulty already is left alone.
 pub(super) fn check(settings: &Settings, faults: &mut Vec<Fault>) {
     let mut checks = Checks { settings, found: Vec::new() };
@@ -26,6 +29,7 @@ pub(super) fn check(settings: &Settings, faults: &mut Vec<Fault>) {
     }
     checks.tools();
     checks.limits();
+    checks.coordinator();
     checks.telemetry();
     checks.listeners();
     let found = checks.found;
@@ -164,6 +168,12 @@ impl Checks<'_> {
             self.range(&format!("limits.{leaf}"), u64::from(value), low, high);
         }
         self.range("limits.task_bytes", limits.task_bytes, 1, BYTES_MAX);
+    }
+
+    fn coordinator(&mut self) {
+        let coordinator = &self.settings.coordinator;
+        self.range("coordinator.snapshot_entries", coordinator.snapshot_entries, 100, ENTRIES_MAX);
+        self.range("coordinator.log_entries", coordinator.log_entries, 0, ENTRIES_MAX);
     }
 
     fn telemetry(&mut self) {

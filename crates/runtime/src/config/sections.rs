@@ -205,6 +205,25 @@ pub enum LogFormat {
     Json,
 }
 
+/// `[coordinator]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CoordinatorSettings {
+    /// Whether a coordinator follows the shards that it is next to own.
+    pub standby: bool,
+    /// A snapshot of a shard is written when a next owner would have to read so
+    /// many entries of its log. At least 100.
+    pub snapshot_entries: u64,
+    /// Entries of a log beyond which what two snapshots hold is trimmed.
+    pub log_entries: u64,
+}
+
+impl Default for CoordinatorSettings {
+    fn default() -> Self {
+        Self { standby: true, snapshot_entries: 300_000, log_entries: 2_000_000 }
+    }
+}
+
 /// `[health]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

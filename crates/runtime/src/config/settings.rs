@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::models::ModelSettings;
 use super::sections::{
-    ApiSettings, DataSettings, HealthSettings, LimitSettings, NatsSettings, PoolSettings, RoleSettings,
-    TelemetrySettings, ToolSettings,
+    ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, NatsSettings,
+    PoolSettings, RoleSettings, TelemetrySettings, ToolSettings,
 };
 
 /// Everything that can be configured, checked.
@@ -21,6 +21,8 @@ pub struct Settings {
     pub models: BTreeMap<String, ModelSettings>,
     /// Worker pools by name; never empty once loaded.
     pub pools: BTreeMap<String, PoolSettings>,
+    /// How shards are owned.
+    pub coordinator: CoordinatorSettings,
     /// What tools may touch.
     pub tools: ToolSettings,
     /// Bounds on runs.

@@ -1,7 +1,7 @@
 # `make help` lists what there is. Nothing but `make fix` changes a file of the project.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help setup build run test sim bench fuzz verify fix clean
+.PHONY: help setup build run test sim chaos bench fuzz verify fix clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,14 @@ test: setup ## Run every test, on real nats-servers and the real local model
 sim: ## Simulate the fleet under faults: SEEDS=2000 worlds, or the one of SEED=n with its transcript
 	PLANFLEET_SIM_SEEDS=$(SEEDS) PLANFLEET_SIM_SEED=$(SEED) \
 		cargo test --locked -p planfleet --test sim -- --nocapture
+
+# A campaign's own variables; SECONDS is that of `fuzz` too, and means as much there.
+chaos: SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),110)
+chaos: setup ## Fight the fleet: SEED=1 NODES=1|3 SECONDS=110 of faults, one EVERY=2.5; RUNS=2000 at most, RELEASE=1
+	PLANFLEET_CHAOS_SEED=$(SEED) PLANFLEET_CHAOS_RUNS=$(RUNS) \
+	PLANFLEET_CHAOS_SECONDS=$(SECONDS) PLANFLEET_CHAOS_EVERY=$(or $(EVERY),2.5) \
+		cargo test --locked $(if $(RELEASE),--release) -p planfleet --test chaos -- \
+		--exact --nocapture campaign_on_$(or $(NODES),1)_server$(if $(filter 3,$(NODES)),s)
 
 bench: ## Measure the fold and the linter: tables in target/bench
 	cargo bench --locked -p planfleet-core --bench core --bench core_memory

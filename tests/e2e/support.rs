@@ -1,13 +1,17 @@
 //! The rig: homes, processes, brokers, the simulated provider, and how to wait.
 
 mod broker;
+mod cluster;
+mod disk;
 mod fleet;
 mod home;
+pub(crate) mod http;
 mod installed;
 mod process;
 mod receiver;
 mod rig;
 mod sim;
+mod traffic;
 mod write;
 
 use std::{
@@ -16,7 +20,9 @@ use std::{
 };
 
 pub(crate) use self::{
-    broker::Broker,
+    broker::{Broker, free_port},
+    cluster::Cluster,
+    disk::Disk,
     fleet::Fleet,
     home::Home,
     installed::{local_model, nats_server},
@@ -24,6 +30,7 @@ pub(crate) use self::{
     receiver::{Receiver, Span},
     rig::Rig,
     sim::{Roles, Sim, first_plan, slow},
+    traffic::Traffic,
     write::{at, plan, replan, step, tool},
 };
 

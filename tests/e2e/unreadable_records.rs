@@ -3,13 +3,13 @@
 use planfleet_modelsim::Rule;
 use serde_json::json;
 
-use crate::support::{Fleet, Roles as _, first_plan, plan, step, until};
+use crate::support::{Fleet, Roles as _, first_plan, free_port, http, plan, step, until};
 
 #[test]
 fn an_unreadable_record_is_set_aside_and_counted_and_the_shard_goes_on() {
     let mut fleet =
         Fleet::new(vec![first_plan(plan([step(1, "Say hello.")])), Rule::text("hello").step("Say")]);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let _workers = fleet.serve("planner,executor");
     fleet.rig.set(format!("health.listen=127.0.0.1:{port}"));
     let _coordinator = fleet.serve("coordinator");
@@ -17,7 +17,7 @@ fn an_unreadable_record_is_set_aside_and_counted_and_the_shard_goes_on() {
     fleet.broker.publish("pf.ev.00.result", b"");
 
     until("the dead letters", || (fleet.broker.messages("PF_DLQ") == 2).then_some(()));
-    let metrics = http_get(port, "/metrics");
+    let metrics = http::get(port, "/metrics").unwrap().body;
     let counted = metrics.lines().find(|line| line.starts_with("planfleet_dead_letters"));
     assert!(counted.is_some_and(|line| line.ends_with(" 2")), "{counted:?} in {metrics}");
 
@@ -35,13 +35,4 @@ fn unreadable_work_is_set_aside_and_the_pool_goes_on() {
     until("the dead letter", || (fleet.broker.messages("PF_DLQ") == 1).then_some(()));
     fleet.run(&json!({"goal": "go"})).ended().code(0);
     until("an empty queue", || (fleet.broker.messages("PF_STEPS_0") == 0).then_some(()));
-}
-
-fn http_get(port: u16, path: &str) -> String {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }

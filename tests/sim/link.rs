@@ -276,7 +276,11 @@ impl Broker for Connection {
     }
 
     async fn trim(&self, stream: &str, below_seq: u64) -> Result<(), Error> {
-        self.call("trim", self.broker.trim(stream, below_seq)).await
+        let trimmed = async {
+            self.witness.trimmed(stream, below_seq).await?;
+            self.broker.trim(stream, below_seq).await
+        };
+        self.call("trim", trimmed).await
     }
 
     async fn remove(&self, stream: &str, seq: u64) -> Result<bool, Error> {
@@ -284,10 +288,16 @@ impl Broker for Connection {
     }
 
     async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
+        if bucket == subjects::SNAPSHOTS {
+            self.witness.counter.count("snapshot objects");
+        }
         self.call("object_put", self.broker.object_put(bucket, name, body)).await
     }
 
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
+        if bucket == subjects::SNAPSHOTS {
+            self.witness.counter.count("snapshot objects read");
+        }
         self.call("object_get", self.broker.object_get(bucket, name)).await
     }
 

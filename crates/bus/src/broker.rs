@@ -8,6 +8,7 @@
 mod description;
 pub mod memory;
 pub mod nats;
+pub mod trouble;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use self::description::{Description, Server};
+use self::trouble::Trouble;
 
 /// The largest object: a body by reference is one.
 pub const OBJECT_BYTES_MAX: usize = planfleet_proto::BLOB_BYTES_MAX;
@@ -127,7 +129,8 @@ pub struct StreamState {
 /// Settles one delivery with the broker.
 #[async_trait]
 pub trait Settle: Send + Sync {
-    /// The work is done: the message leaves the queue.
+    /// The work is done: the message leaves the queue, and has left it when this
+    /// returns. Tried again like a publish where the broker does not answer.
     async fn ack(&self) -> Result<(), Error>;
     /// The work goes on: the ack wait starts anew.
     async fn progress(&self) -> Result<(), Error>;
@@ -363,6 +366,10 @@ pub trait Broker: Send + Sync {
     async fn flush(&self) -> Result<(), Error>;
     /// Whether the connection is up just now.
     fn connected(&self) -> bool;
+    /// What is wrong with the connection, or with what is written over it, just now.
+    fn troubles(&self) -> Vec<Trouble> {
+        Vec::new()
+    }
     /// What the broker says of itself.
     async fn describe(&self) -> Result<Description, Error>;
 }

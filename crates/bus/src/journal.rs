@@ -12,6 +12,7 @@ use planfleet_proto::{
     decode, encode,
     subjects::{self, Kind},
 };
+use tokio::time::{Instant, sleep};
 
 use crate::{
     Bus, Error,
@@ -28,6 +29,13 @@ pub(crate) const RUN: &str = "Pf-Run";
 
 /// Between two tries to fetch a body by reference.
 const BODY_RETRY: Duration = Duration::from_millis(250);
+
+/// How long the outcome of work is kept for a broker that stores nothing: somebody has
+/// time to make room on a disk. Whoever is asked to stop waits for its grace only.
+const OUTCOME_PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// Between two tries to append an outcome, each of which is tried for 30 s itself.
+const OUTCOME_RETRY: Duration = Duration::from_secs(1);
 
 /// One entry of a log, as far as it could be read.
 #[derive(Debug)]
@@ -65,6 +73,24 @@ impl Bus {
         let published = self.publish_with(subject, encode::record(run.as_str(), fact), headers).await?;
         debug_assert!(matches!(published, Published::Stored(_)), "a log refuses nothing");
         Ok(())
+    }
+
+    /// Appends what came of work that is done and paid for. Tries for longer than
+    /// [`Bus::append`]: with nothing in the log somebody would do the work again.
+    ///
+    /// # Errors
+    /// When the broker refuses it, or has not taken it within an hour.
+    pub async fn append_outcome(&self, run: &RunId, fact: &Fact) -> Result<(), Error> {
+        let until = Instant::now() + OUTCOME_PATIENCE;
+        loop {
+            match self.append(run, fact).await {
+                Err(error) if !error.is_permanent() && Instant::now() < until => {
+                    tracing::warn!(%run, %error, "an outcome is not recorded yet; trying again");
+                    sleep(OUTCOME_RETRY).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Reads a shard's log in order from `from_seq` on, without end.

@@ -146,6 +146,13 @@ impl Worker {
             };
             while let Some(delivery) = deliveries.next().await {
                 match (delivery, permits.split(1)) {
+                    // It will be settled as one; handed back, somebody else would begin it.
+                    (Ok(delivery), _) if is_at_work(in_flight, &delivery) => {
+                        tracing::info!(
+                            subject = delivery.subject,
+                            "delivered again while it is at work here"
+                        );
+                    }
                     (Ok(delivery), Some(slot)) if !stop.is_cancelled() => {
                         number += 1;
                         // Before the task first runs, so that a stop in between hands it back.
@@ -277,6 +284,12 @@ pub fn failed(what: subjects::WorkKind, attempt: u32, failure: Failure) -> Fact 
             usage: Usage::NONE,
         },
     }
+}
+
+/// Whether a delivery is of work that was not given back: the broker has counted an ack
+/// wait during which it could not be told that the work goes on.
+fn is_at_work(in_flight: &InFlight, delivery: &Delivery) -> bool {
+    lock(in_flight).values().any(|flight| flight.subject == delivery.subject)
 }
 
 fn panicked(subject: &str) -> Settled {

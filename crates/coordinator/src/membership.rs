@@ -16,6 +16,10 @@ use crate::{Config, spread};
 /// Signs of life that may be missed before a member counts as gone.
 const BEATS_MISSED_MAX: u32 = 4;
 
+/// Signs of life that a process finds when it comes may be of members that are gone: if
+/// they have not changed when each has had time for another beat, they were.
+const HALF_BEATS_OF_FOUND: u32 = 3;
+
 /// A member that has been silent for this many beats is taken off the list, so
 /// that the list does not grow with every restart.
 const BEATS_FORGOTTEN: u32 = 300;
@@ -76,10 +80,11 @@ impl Membership {
     /// Notes what was seen and returns who has been silent for very long.
     fn note(&self, members: &[(String, u64)], now: Instant) -> Vec<String> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let found_at = if seen.is_empty() { self.found_at(now) } else { now };
         seen.retain(|name, _| members.iter().any(|(member, _)| member == name));
         for (name, revision) in members {
             let fresh = Sign { revision: *revision, at: now, presumed_gone: false };
-            let sign = seen.entry(name.clone()).or_insert(fresh);
+            let sign = seen.entry(name.clone()).or_insert(Sign { at: found_at, ..fresh });
             if sign.revision != *revision {
                 *sign = fresh;
             }
@@ -89,6 +94,13 @@ impl Membership {
             .filter(|(_, sign)| now.duration_since(sign.at) > forgotten)
             .map(|(n, _)| n.clone())
             .collect()
+    }
+
+    /// When what is found in the first look counts as seen, so that it counts for no
+    /// longer than [`HALF_BEATS_OF_FOUND`].
+    fn found_at(&self, now: Instant) -> Instant {
+        let beat = self.config.member_beat;
+        now.checked_sub(beat * BEATS_MISSED_MAX - beat * HALF_BEATS_OF_FOUND / 2).unwrap_or(now)
     }
 
     /// Whether this process should own a shard.

@@ -143,7 +143,7 @@ async fn record(
     attempt: AttemptReport,
 ) -> Settled {
     let fact = fact(outcome, attempt.clone());
-    let Err(error) = shared.bus.append(&order.run, &fact).await else { return Settled::Done };
+    let Err(error) = shared.bus.append_outcome(&order.run, &fact).await else { return Settled::Done };
     if !error.is_permanent() {
         tracing::warn!(%error, "outcome not recorded; handing the step back");
         return Settled::GiveBack;
@@ -157,7 +157,7 @@ async fn record(
         other => format!("the output cannot be recorded: {other}"),
     };
     let failure = Failure::new(FailureClass::ToolError, message);
-    match shared.bus.append(&order.run, &self::fact(Err(failure), attempt)).await {
+    match shared.bus.append_outcome(&order.run, &self::fact(Err(failure), attempt)).await {
         Ok(()) => Settled::Done,
         Err(_) => Settled::GiveBack,
     }

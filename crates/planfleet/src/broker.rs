@@ -2,7 +2,8 @@
 //! what it has acknowledged.
 
 pub(crate) mod durability;
-mod monitoring;
+pub(crate) mod monitoring;
+pub(crate) mod readiness;
 
 use planfleet_bus::{
     Bus,

@@ -10,6 +10,7 @@ use planfleet_bus::{
     Bus, Manage, Pool, Topology,
     broker::{
         Broker as _,
+        Error::Unreachable,
         nats::{ConnectOptions, NatsBroker},
     },
 };
@@ -159,7 +160,10 @@ pub(crate) async fn connect(settings: &Settings, url: &str) -> Result<Bus, Failu
         connect_timeout: nats.connect_timeout(),
         ..ConnectOptions::default()
     };
-    let broker = NatsBroker::connect(options).await?;
+    let broker = NatsBroker::connect(options).await.map_err(|error| match error {
+        Unreachable(_) => Failure::no_broker(error),
+        other => other.into(),
+    })?;
     broker::check_version(&broker.describe().await?)?;
     Ok(Bus::new(Arc::new(broker), shards(settings)))
 }

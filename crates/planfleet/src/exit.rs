@@ -43,6 +43,11 @@ impl Failure {
         Self::new(Code::Unreachable, message)
     }
 
+    /// There is no fleet where one was looked for.
+    pub(crate) fn no_broker(error: impl fmt::Display) -> Self {
+        Self::unreachable(format!("{error}; start one with `planfleet dev`, or set nats.url"))
+    }
+
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.code as u8)
     }
@@ -57,9 +62,8 @@ impl fmt::Display for Failure {
 impl From<BusError> for Failure {
     fn from(error: BusError) -> Self {
         match &error {
-            BusError::Broker(broker::Error::Unreachable(_)) | BusError::NoOwner(_) => {
-                Self::unreachable(format!("{error}; start one with `planfleet dev`, or set nats.url"))
-            }
+            BusError::Broker(broker::Error::Unreachable(_)) => Self::unreachable(error),
+            BusError::NoOwner(_) => Self::no_broker(error),
             BusError::KeyReused { .. } => Self::usage(error),
             BusError::Broker(broker::Error::Missing(_)) => {
                 Self::unreachable(format!("{error}; `planfleet serve` and `planfleet dev` make it"))

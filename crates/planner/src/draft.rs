@@ -173,8 +173,11 @@ impl<'a> Writer<'a> {
     }
 
     async fn append_step(&self, step: &PlanStep) -> Result<(), planfleet_bus::Error> {
-        let fact = Fact::StepPlanned { draft: self.draft, step: Box::new(step.clone()) };
-        self.shared.bus.append(&self.order.run, &fact).await
+        self.shared.bus.append(&self.order.run, &self.planned(step)).await
+    }
+
+    fn planned(&self, step: &PlanStep) -> Fact {
+        Fact::StepPlanned { draft: self.draft, step: Box::new(step.clone()) }
     }
 
     /// Publishes what is not in the log yet, then the decision.
@@ -182,7 +185,7 @@ impl<'a> Writer<'a> {
         let fact = match outcome {
             Ok(answer) => {
                 for step in answer.steps.iter().skip(self.published as usize) {
-                    self.append_step(step).await?;
+                    self.shared.bus.append_outcome(&self.order.run, &self.planned(step)).await?;
                 }
                 Fact::PlanSealed(Box::new(self.sealed(answer)))
             }
@@ -193,7 +196,7 @@ impl<'a> Writer<'a> {
                 Fact::PlanFailed { draft: self.draft, failure, usage: self.usage }
             }
         };
-        self.shared.bus.append(&self.order.run, &fact).await
+        self.shared.bus.append_outcome(&self.order.run, &fact).await
     }
 
     fn sealed(&self, answer: Answer) -> PlanSealed {

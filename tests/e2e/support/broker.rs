@@ -19,6 +19,7 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
+    /// Keeps its data in the folder `broker` of the home.
     pub(crate) fn start(home: &Home) -> Self {
         let (port, monitoring_port) = (free_port(), free_port());
         let configuration = home.write("broker.conf", configuration(home, port, monitoring_port, "2m"));
@@ -85,12 +86,12 @@ impl Broker {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// The system hands out another port each time, so nobody else takes this one soon.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -5,7 +5,8 @@
 //! out, never a hang. Nothing here may assume that silence means failure: an
 //! unanswered publish may well have been stored.
 //!
-//! Start with [`connection`] for how the two connections behave, [`fetch`] for
+//! Start with [`connection`] for how the connections behave, [`watch`] for what is
+//! known of their troubles, [`fetch`] for
 //! how messages are pulled, and [`api`] for what the server's errors become.
 
 mod api;
@@ -20,6 +21,7 @@ mod publish;
 mod pull;
 mod scan;
 mod streams;
+mod watch;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -30,7 +32,7 @@ use futures::stream::BoxStream;
 use self::{connection::Link, objects::Objects};
 use super::{
     Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
-    LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState,
+    LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState, trouble::Trouble,
 };
 
 /// How to reach a NATS server.
@@ -42,9 +44,11 @@ pub struct ConnectOptions {
     pub creds_file: Option<PathBuf>,
     /// What the server shows in its list of connections.
     pub name: String,
-    /// How long the first connection may take, name resolution and TLS included.
+    /// How long the first connection may take, name resolution and TLS included. Each
+    /// server of the URL has its share of it, so that one which hangs leaves time for
+    /// the others.
     pub connect_timeout: Duration,
-    /// How long a publish is tried again before it fails.
+    /// How long a publish or an ack is tried again before it fails.
     pub publish_give_up: Duration,
 }
 
@@ -89,6 +93,10 @@ impl NatsBroker {
             publish_give_up: options.publish_give_up,
         })
     }
+
+    fn links(&self) -> [&Link; 3] {
+        [&self.sending, &self.consuming, &self.control]
+    }
 }
 
 #[async_trait]
@@ -124,7 +132,7 @@ impl Broker for NatsBroker {
         max: usize,
         expires: Duration,
     ) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error> {
-        pull::pull(&self.consuming, stream, consumer, max, expires).await
+        pull::pull(&self.consuming, stream, consumer, max, expires, self.publish_give_up).await
     }
 
     async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {
@@ -252,7 +260,11 @@ impl Broker for NatsBroker {
     }
 
     fn connected(&self) -> bool {
-        self.sending.is_up() && self.consuming.is_up()
+        self.links().into_iter().all(|link| link.is_up())
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        self.links().into_iter().flat_map(|link| link.watch.troubles()).collect()
     }
 
     async fn describe(&self) -> Result<Description, Error> {

@@ -2,7 +2,8 @@
 //!
 //! A case is an async function over any broker; `conformance!` makes two tests of
 //! it. The in-memory ones run on a paused clock, so their ack waits take no time.
-//! What only a server can show (its death) is in `restart`.
+//! What only a server can show is in `restart` (its death) and
+//! `lost_answers` (its silence).
 
 #![expect(
     clippy::expect_used,
@@ -19,6 +20,7 @@ mod dead_letters;
 mod kv;
 mod live;
 mod log;
+mod lost_answers;
 mod objects;
 mod queue;
 mod restart;

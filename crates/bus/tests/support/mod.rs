@@ -1,5 +1,7 @@
 //! A real nats-server for one test: own port, own store, gone with the test.
 
+pub(crate) mod proxy;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -31,6 +33,10 @@ impl NatsServer {
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) async fn connect(&self) -> NatsBroker {

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use planfleet_bus::{
-    Bus, Job, Settled, Worker,
+    Bus, Job, Pool, Settled, Worker,
     broker::{Headers, Outgoing},
     work::Origin,
 };
@@ -126,6 +126,31 @@ async fn a_job_carries_the_order_and_leaves_the_queue_when_done() {
     emptied(&bus).await;
     bus.dispatch_step(&large, Origin::default()).await.unwrap();
     assert_eq!(soon("a job", jobs.recv()).await.unwrap().deliveries, 1, "its name was free again");
+    worker.stop().await;
+}
+
+/// As after an outage that was longer than the ack wait.
+#[tokio::test(start_paused = true)]
+async fn what_is_delivered_again_while_it_is_at_work_is_not_begun_again() {
+    let bus = new_bus().await;
+    let (begun, finish) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (counted, wanted) = (begun.clone(), finish.clone());
+    let worker = Running::start(&bus, 4, move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let wanted = wanted.clone();
+        async move {
+            let _permit = wanted.acquire().await;
+            Settled::Done
+        }
+    });
+    // The broker waits for less than the worker thinks, so it hears nothing in time.
+    let impatient = Pool { ack_wait: ACK_WAIT / 100, ..pool(4) }.consumer();
+    bus.broker().ensure_consumer(&impatient).await.expect("a consumer");
+    dispatch(&bus, 1..=1).await;
+    sleep(ACK_WAIT).await;
+    assert_eq!(begun.load(Ordering::Relaxed), 1);
+    finish.add_permits(1);
+    emptied(&bus).await;
     worker.stop().await;
 }
 

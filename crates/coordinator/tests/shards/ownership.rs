@@ -11,6 +11,9 @@ use super::{Fleet, STALE, goal, planned, succeeded, until};
 /// A look at the lease, and a margin for what the paused clock leaves to chance.
 const LOOKS: Duration = Duration::from_millis(450);
 
+/// Between two signs of life.
+const BEAT: Duration = Duration::from_secs(1);
+
 /// How long a run that has ended is remembered, and a moment.
 const MINUTE: Duration = Duration::from_millis(60_100);
 
@@ -78,6 +81,23 @@ async fn a_stop_hands_over_at_once() {
     assert!(fleet.owners().await.iter().all(String::is_empty), "nobody is left");
     let began = Instant::now();
     let _c = fleet.start_alone("c").await;
+    assert!(began.elapsed() <= LOOKS, "{:?}", began.elapsed());
+}
+
+/// The dead leave their names behind; who comes later waits for none of them as if it were there.
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_soon_knows_who_is_gone() {
+    let fleet = Fleet::with_shards(8).await;
+    let a = fleet.start("a");
+    let dead = fleet.start("dead");
+    shared(&fleet, &["a", "dead"]).await;
+    dead.crash().await;
+    fleet.owned_by("a").await;
+    let _newcomer = fleet.start("b");
+    sleep(BEAT * 2).await;
+    let began = Instant::now();
+    a.stop().await;
+    fleet.owned_by("b").await;
     assert!(began.elapsed() <= LOOKS, "{:?}", began.elapsed());
 }
 

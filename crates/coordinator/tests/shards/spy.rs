@@ -21,6 +21,7 @@ use planfleet_bus::broker::{
 pub(crate) struct Spy {
     broker: MemoryBroker,
     published: Mutex<Vec<(String, Published)>>,
+    read: Mutex<Vec<(String, u64)>>,
     cut: AtomicBool,
     body_bytes_max: AtomicUsize,
     swept: AtomicUsize,
@@ -31,6 +32,7 @@ impl Spy {
         Arc::new(Self {
             broker: broker.clone(),
             published: Mutex::default(),
+            read: Mutex::default(),
             cut: AtomicBool::new(false),
             body_bytes_max: AtomicUsize::new(usize::MAX),
             swept: AtomicUsize::new(0),
@@ -45,6 +47,12 @@ impl Spy {
     /// Bodies that are larger are refused from now on, as those above the true limit are.
     pub(crate) fn limit_bodies(&self, bytes_max: usize) {
         self.body_bytes_max.store(bytes_max, Ordering::SeqCst);
+    }
+
+    /// From which positions a log was read, in order.
+    pub(crate) fn read_from(&self, stream: &str) -> Vec<u64> {
+        let all = self.read.lock().expect("a list");
+        all.iter().filter(|(read, _)| read == stream).map(|(_, from)| *from).collect()
     }
 
     /// How often the stored bodies were listed, which is what a sweep begins with.
@@ -121,6 +129,7 @@ impl Broker for Spy {
         stream: &str,
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.read.lock().expect("a list").push((stream.to_owned(), from_seq));
         self.broker.read_log(stream, from_seq).await
     }
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {

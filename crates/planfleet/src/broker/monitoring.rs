@@ -1,6 +1,7 @@
-//! What only the monitoring endpoint of a nats-server tells: how often it syncs.
+//! What only the monitoring endpoint of a nats-server tells: how often it syncs, and
+//! whether it still writes what it is sent.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use planfleet_bus::broker::Server;
 use planfleet_runtime::config::shown_url;
@@ -26,13 +27,61 @@ async fn ask(url: &str, connected: &Server) -> Result<Sync, String> {
     told.map_err(|why| format!("{}: {why}", shown_url(url)))
 }
 
+/// How a server says that it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Health {
+    Well,
+    /// Something is wrong, in its own words.
+    Bad(String),
+    /// It does not answer, or not as a nats-server does, and how.
+    Unknown(String),
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Well => f.write_str("healthy"),
+            Self::Bad(said) => write!(f, "unhealthy: {said}"),
+            Self::Unknown(why) => write!(f, "unknown: {why}"),
+        }
+    }
+}
+
+/// How the servers at these URLs, separated by commas, say that they are. A stream that
+/// could not be written to disk stays as it is until the server is started again, and
+/// only here it is named.
+pub(crate) async fn health(urls: &str) -> Vec<(String, Health)> {
+    let asked = urls.split(',').map(|url| async move {
+        let url = url.trim();
+        let answer = fetch(&format!("{}/healthz", url.trim_end_matches('/'))).await;
+        let health = answer.map_or_else(Health::Unknown, |(status, body)| read_health(status, &body));
+        (shown_url(url), health)
+    });
+    futures::future::join_all(asked).await
+}
+
+fn read_health(status: u16, body: &Value) -> Health {
+    match (body["status"].as_str(), body["error"].as_str()) {
+        (Some("ok"), _) => Health::Well,
+        (Some(_), Some(error)) => Health::Bad(error.to_owned()),
+        _ => Health::Unknown(format!("status {status} and no health that can be read")),
+    }
+}
+
 async fn get(url: &str) -> Result<Value, String> {
+    match fetch(url).await? {
+        (200, body) => Ok(body),
+        (status, _) => Err(format!("it answers with status {status}")),
+    }
+}
+
+async fn fetch(url: &str) -> Result<(u16, Value), String> {
     // Its text would repeat the URL, which may hold a password.
     let told = |error: reqwest::Error| chain(&error.without_url());
     // A server beside us is not reached by way of a proxy.
     let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().map_err(told)?;
-    let answer = client.get(url).send().await.and_then(reqwest::Response::error_for_status).map_err(told)?;
-    answer.json().await.map_err(told)
+    let answer = client.get(url).send().await.map_err(told)?;
+    Ok((answer.status().as_u16(), answer.json().await.map_err(told)?))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -90,6 +139,16 @@ mod tests {
         assert_eq!(read(&varz("ME", &json!({}), &always), &alone), Ok(Sync::Always));
         assert!(read(&varz("ME", &json!({}), &json!({})), &alone).unwrap_err().contains("sync_interval"));
         assert!(read(&varz("ME", &json!({}), &Value::Null), &alone).unwrap_err().contains("no jetstream"));
+    }
+
+    /// As nats-server 2.15.1 answers.
+    #[test]
+    fn a_server_says_how_it_is() {
+        assert_eq!(read_health(200, &json!({"status": "ok"})), Health::Well);
+        let frozen = json!({"status": "unavailable", "error": "JetStream stream 'S' write error: no space"});
+        let said = Health::Bad("JetStream stream 'S' write error: no space".to_owned());
+        assert_eq!(read_health(503, &frozen), said);
+        assert!(matches!(read_health(404, &json!({})), Health::Unknown(why) if why.contains("404")));
     }
 
     #[test]

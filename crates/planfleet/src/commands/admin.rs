@@ -11,7 +11,11 @@ use serde_json::{Value, json};
 
 use super::{broker_url, connect, look_at_broker};
 use crate::{
-    broker::{Report, durability::Verdict},
+    broker::{
+        Report,
+        durability::Verdict,
+        monitoring::{self, Health},
+    },
     cli::{AdminCommand, Cli},
     compose,
     embedded::{model, nats},
@@ -113,6 +117,7 @@ async fn broker(settings: &Settings) -> Vec<Value> {
         }
         Err(failure) => vec![finding("broker", "bad", format!("{url}: {failure}"))],
     };
+    findings.extend(servers(settings).await);
     for spec in compose::topology(settings).streams() {
         findings.push(match bus.broker().verify_stream(&spec).await {
             Ok(()) => finding(&format!("stream {}", spec.name), "ok", stream_size(&bus, &spec.name).await),
@@ -121,6 +126,23 @@ async fn broker(settings: &Settings) -> Vec<Value> {
     }
     findings.extend(leases(&bus).await);
     findings
+}
+
+/// How the broker's servers say that they are, where they can be asked.
+async fn servers(settings: &Settings) -> Vec<Value> {
+    let urls = &settings.nats.monitoring_url;
+    if urls.is_empty() {
+        return Vec::new();
+    }
+    let told = |(url, health): (String, Health)| {
+        let state = match health {
+            Health::Well => "ok",
+            Health::Bad(_) => "bad",
+            Health::Unknown(_) => "warning",
+        };
+        finding("broker server", state, format!("{url}: {health}"))
+    };
+    monitoring::health(urls).await.into_iter().map(told).collect()
 }
 
 fn power_cut(report: &Report) -> Value {

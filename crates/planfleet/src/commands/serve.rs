@@ -5,16 +5,17 @@ use std::{process::ExitCode, time::Duration};
 use planfleet_bus::{Bus, Error as BusError, Pool, broker};
 use planfleet_runtime::{
     config::Settings,
-    health::{self, Health, HealthHandle},
+    health::{self, Health},
     signals::{Signals, StopRequest},
     tasks::Tasks,
     telemetry::Metrics,
 };
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{connect, look_at_broker};
 use crate::{
+    broker::readiness,
     cli::{Cli, Role, ServeArgs},
     compose::{self, Fleet},
     exit::{Code, Failure},
@@ -50,14 +51,15 @@ pub(super) async fn serve(
         name: args.name.clone().unwrap_or_else(compose::unique_name),
     };
     let (tasks, stop) = (Tasks::new("serve"), CancellationToken::new());
-    let ready = start_health(&settings, metrics, &tasks, &stop).await?;
+    let health = Health::new();
+    follow_broker(&bus, &settings, &health, &tasks, &stop);
+    serve_health(&settings, health, metrics, &tasks, &stop).await?;
     fleet.start(&args.roles, &settings, &tasks, &stop);
     let mut serving = names(&args.roles);
     if let Some(listener) = api {
         serving.push_str(&format!(" (http://{})", listener.local_addr().map_err(Failure::unexpected)?));
         compose::start_api(bus.clone(), listener, &settings, &tasks, &stop)?;
     }
-    tasks.spawn("readiness", watch_broker(bus, ready, stop.clone()));
     if !cli.quiet {
         output::note(&format!("serving {serving}; Ctrl-C drains and stops"));
     }
@@ -86,13 +88,17 @@ fn executor_pools(args: &ServeArgs, settings: &mut Settings) -> Result<Vec<Pool>
 /// Makes or checks the streams, with patience for a broker that is just starting.
 pub(super) async fn bootstrap(bus: &Bus, settings: &Settings) -> Result<(), Failure> {
     let started = Instant::now();
+    let mut told = false;
     loop {
         match bus.bootstrap(&compose::topology(settings)).await {
             Ok(()) => return Ok(()),
             Err(BusError::Broker(broker::Error::Unreachable(why)))
                 if started.elapsed() < BOOTSTRAP_PATIENCE =>
             {
-                tracing::warn!(why, "the broker is not ready; trying again");
+                // One line, however many attempts it takes; the last one's failure ends the process.
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(why, "the broker is not ready; trying for {BOOTSTRAP_PATIENCE:?}");
+                }
                 sleep(Duration::from_millis(500)).await;
             }
             Err(error) => return Err(error.into()),
@@ -100,19 +106,29 @@ pub(super) async fn bootstrap(bus: &Bus, settings: &Settings) -> Result<(), Fail
     }
 }
 
-async fn start_health(
+/// Readiness follows the broker.
+fn follow_broker(bus: &Bus, settings: &Settings, health: &Health, tasks: &Tasks, stop: &CancellationToken) {
+    let ready = health.check("broker");
+    ready.set(true, "connected");
+    tasks.spawn("readiness", readiness::follow(bus.clone(), ready, stop.clone()));
+    let urls = settings.nats.monitoring_url.clone();
+    if !urls.is_empty() {
+        let ready = health.check("broker_servers");
+        tasks.spawn("broker servers", readiness::follow_servers(urls, ready, stop.clone()));
+    }
+}
+
+async fn serve_health(
     settings: &Settings,
+    health: Health,
     metrics: Metrics,
     tasks: &Tasks,
     stop: &CancellationToken,
-) -> Result<HealthHandle, Failure> {
-    let health = Health::new();
-    let ready = health.check("broker");
-    ready.set(true, "connected");
+) -> Result<(), Failure> {
     let listen =
         if settings.health.listen.is_empty() { health::SERVE_LISTEN } else { &settings.health.listen };
     if listen == "off" {
-        return Ok(ready);
+        return Ok(());
     }
     let named = !settings.health.listen.is_empty();
     match health::listen(listen, "health.listen").await {
@@ -124,21 +140,7 @@ async fn start_health(
         // Several processes on one machine are usual; only a port that was asked for is insisted on.
         Err(error) => tracing::warn!(%error, "no health port"),
     }
-    Ok(ready)
-}
-
-/// Readiness follows the connection and comes back by itself.
-async fn watch_broker(bus: Bus, ready: HealthHandle, stop: CancellationToken) {
-    let mut ticks = interval(Duration::from_millis(500));
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break ready.set(false, "draining"),
-            _ = ticks.tick() => {
-                let connected = bus.broker().connected();
-                ready.set(connected, if connected { "connected" } else { "disconnected" });
-            }
-        }
-    }
+    Ok(())
 }
 
 fn grace(settings: &Settings) -> Duration {

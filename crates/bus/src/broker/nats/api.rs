@@ -59,6 +59,8 @@ pub(super) fn passes(error: &jetstream::Error) -> bool {
             error.error_code(),
             ErrorCode::CLUSTER_NOT_AVAILABLE
                 | ErrorCode::CLUSTER_NOT_LEADER
+                // A copy has no place for as long as one of the servers is away.
+                | ErrorCode::CLUSTER_NO_PEERS
                 | ErrorCode::STREAM_OFFLINE
                 | ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT
                 | ErrorCode::STREAM_EXPECTED_LAST_SEQ_PER_SUBJECT_NOT_READY

@@ -1,27 +1,32 @@
 //! One connection to the server: how it is opened, what it logs, when it is up.
 //!
-//! After the first connection the client reconnects by itself for ever; calls in
-//! between fail within their own time limits.
+//! After the first connection the client reconnects by itself for ever, pausing for
+//! a second at most: there is nothing better to do without a broker, and readiness
+//! tells of it. Calls in between fail within their own time limits.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_nats::{
     Client, ConnectOptions as ClientOptions, Event, RequestErrorKind, ServerAddr,
     connection::State,
     jetstream::{Context, context::ContextBuilder},
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::time::timeout;
 
-use super::ConnectOptions;
+use super::{
+    ConnectOptions,
+    watch::{Outage, Watch},
+};
 use crate::broker::{Error, Server};
 
 /// The limit of one question to the server. An election takes longer, so whoever
 /// must outlast one asks again.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// A hung server is noticed after three missed pongs; the client's default of a
-/// minute would leave a fleet idle for three.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// A hung server is noticed after three missed pongs, so within 6 s: about when the
+/// others have elected a leader in its place. The client's default of a minute would
+/// leave a fleet idle for three.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The longest pause between two attempts to reconnect: a fleet that waits for its
 /// broker should not wait much longer than the broker needs.
@@ -39,17 +44,17 @@ const SUBSCRIPTION_BUFFER: usize = 16_384;
 pub(super) struct Link {
     pub(super) client: Client,
     pub(super) jetstream: Context,
-    /// Rung when the connection breaks. The client does not fail what is under way
-    /// then; without this, everything would sit out its full time limit.
-    outages: watch::Sender<()>,
+    pub(super) watch: Arc<Watch>,
 }
 
 impl Link {
-    /// Opens a connection; `purpose` tells the two of one process apart.
+    /// Opens a connection; `purpose` tells those of one process apart.
     pub(super) async fn open(options: &ConnectOptions, purpose: &'static str) -> Result<Self, Error> {
-        let outages = watch::Sender::new(());
+        let watch = Arc::new(Watch::new(purpose));
+        let addresses = addresses(&options.url)?;
+        let each = each_of(addresses.len(), options.connect_timeout);
         let connecting =
-            client_options(options, purpose, outages.clone()).await?.connect(addresses(&options.url)?);
+            client_options(options, purpose, &watch).await?.connection_timeout(each).connect(addresses);
         let client = match timeout(options.connect_timeout, connecting).await {
             Ok(Ok(client)) => client,
             Ok(Err(error)) => return Err(no_connection(options, &error.to_string())),
@@ -60,7 +65,7 @@ impl Link {
             .ack_timeout(CALL_LIMIT)
             .max_ack_inflight(PUBLISHES_IN_FLIGHT_MAX)
             .build(client.clone());
-        Ok(Self { client, jetstream, outages })
+        Ok(Self { client, jetstream, watch })
     }
 
     /// Runs one exchange with the server: until it is done, the connection breaks, or
@@ -77,12 +82,20 @@ impl Link {
 
     /// Watches for outages from now on.
     pub(super) fn outage(&self) -> Outage {
-        Outage(self.outages.subscribe())
+        self.watch.outage()
     }
 
     /// Whether the connection is up just now.
     pub(super) fn is_up(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// Fails where there is no connection just now.
+    pub(super) fn check_up(&self, what: &str) -> Result<(), Error> {
+        if self.is_up() {
+            return Ok(());
+        }
+        Err(Error::Unreachable(format!("{what}: not connected")))
     }
 
     /// Returns when the server has read everything sent before.
@@ -120,23 +133,10 @@ impl Link {
 /// Why an exchange ended early.
 pub(super) const CONNECTION_LOST: &str = "the connection is lost";
 
-/// Tells when a connection breaks.
-pub(super) struct Outage(watch::Receiver<()>);
-
-impl Outage {
-    /// Returns when the connection breaks, or has broken since this was last asked.
-    pub(super) async fn begins(&mut self) {
-        if self.0.changed().await.is_err() {
-            // Without a sender nothing breaks any more.
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
 async fn client_options(
     options: &ConnectOptions,
     purpose: &'static str,
-    outages: watch::Sender<()>,
+    watch: &Arc<Watch>,
 ) -> Result<ClientOptions, Error> {
     let base = match &options.creds_file {
         None => ClientOptions::new(),
@@ -145,19 +145,27 @@ async fn client_options(
             reason: error.to_string(),
         })?,
     };
+    let (on_attempt, on_event) = (watch.clone(), watch.clone());
     Ok(base
         .name(format!("{} ({purpose})", options.name))
-        .connection_timeout(options.connect_timeout)
         .request_timeout(Some(CALL_LIMIT))
         .ping_interval(PING_INTERVAL)
         .subscription_capacity(SUBSCRIPTION_BUFFER)
-        .reconnect_delay_callback(reconnect_pause)
+        .reconnect_delay_callback(move |attempts| {
+            on_attempt.connecting(attempts);
+            reconnect_pause(attempts)
+        })
         .event_callback(move |event| {
-            if matches!(event, Event::Disconnected) {
-                outages.send_replace(());
-            }
-            async move { log_event(purpose, &event) }
+            note(&on_event, purpose, &event);
+            std::future::ready(())
         }))
+}
+
+/// What one of several servers may take of the time for all. A second is enough for
+/// any server that is well.
+fn each_of(servers: usize, all: Duration) -> Duration {
+    let share = all / u32::try_from(servers.max(1)).unwrap_or(u32::MAX);
+    share.max(all.min(Duration::from_secs(1)))
 }
 
 fn reconnect_pause(attempts: usize) -> Duration {
@@ -165,16 +173,20 @@ fn reconnect_pause(attempts: usize) -> Duration {
     Duration::from_millis(50).saturating_mul(attempts).min(RECONNECT_PAUSE_MAX)
 }
 
-fn log_event(connection: &'static str, event: &Event) {
+fn note(watch: &Watch, connection: &'static str, event: &Event) {
     match event {
-        Event::Connected => tracing::info!(connection, "connected to the broker"),
-        Event::Disconnected => tracing::warn!(connection, "lost the broker, reconnecting"),
+        Event::Connected => watch.connected(),
+        Event::Disconnected => watch.disconnected(),
         Event::LameDuckMode => tracing::info!(connection, "the broker is shutting down"),
         Event::SlowConsumer(subscription) => {
             tracing::warn!(connection, subscription, "too slow for a subscription, messages are lost");
         }
         // Missing permissions arrive here only; the request itself just times out.
         Event::ServerError(error) => tracing::error!(connection, %error, "the broker objects"),
+        // One line per outage, however many attempts it takes.
+        Event::ClientError(error) if watch.failed(&error.to_string()) => {
+            tracing::debug!(connection, %error, "no connection yet");
+        }
         Event::ClientError(error) => tracing::warn!(connection, %error, "broker client"),
         Event::Draining | Event::Closed => tracing::debug!(connection, %event, "broker client"),
     }
@@ -223,6 +235,15 @@ mod tests {
         assert_eq!(hosts, ["a", "b"]);
         let refused = addresses("nats://u:p@a:nine").unwrap_err().to_string();
         assert!(refused.starts_with("broker refused broker URL \"nats://a:nine\""), "{refused}");
+    }
+
+    #[test]
+    fn a_server_that_hangs_leaves_time_for_the_others() {
+        let second = Duration::from_secs(1);
+        assert_eq!(each_of(1, second * 5), second * 5);
+        assert_eq!(each_of(2, second * 5), second * 5 / 2);
+        assert_eq!(each_of(30, second * 5), second);
+        assert_eq!(each_of(3, second / 2), second / 2);
     }
 
     #[test]

@@ -22,7 +22,8 @@ use tokio::time::timeout;
 
 use super::{
     api::{from_wire, jetstream_error, refusal, refused},
-    connection::{CONNECTION_LOST, Link, Outage},
+    connection::{CONNECTION_LOST, Link},
+    watch::Outage,
 };
 use crate::broker::{Error, LogEntry};
 

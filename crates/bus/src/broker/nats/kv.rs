@@ -172,7 +172,7 @@ async fn write(
 ) -> Result<Result<u64, PublishError>, Error> {
     check_key(key)?;
     let subject = subject_of(bucket, key);
-    link.limited(&subject, store(link, &subject, message)).await
+    store(link, &subject, &subject, message).await
 }
 
 async fn failed(link: &Link, bucket: &str, bytes: usize, error: &PublishError) -> Error {

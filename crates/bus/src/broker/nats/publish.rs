@@ -28,6 +28,28 @@ use crate::broker::{Error, Outgoing, Published};
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// The pauses between attempts, until patience is over.
+pub(super) struct Pauses {
+    next: Duration,
+    deadline: Instant,
+}
+
+impl Pauses {
+    pub(super) fn within(patience: Duration) -> Self {
+        Self { next: PAUSE_MIN, deadline: Instant::now() + patience }
+    }
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.next;
+        self.next = (pause * 2).min(PAUSE_MAX);
+        (Instant::now() + pause < self.deadline).then_some(pause)
+    }
+}
+
 enum Attempt {
     Answered(Result<Published, Error>),
     Unknown(String),
@@ -36,34 +58,34 @@ enum Attempt {
 /// Publishes until the broker has answered, for at most `give_up`.
 pub(super) async fn publish(link: &Link, message: &Outgoing, give_up: Duration) -> Result<Published, Error> {
     let headers = to_wire(&message.headers)?;
-    let deadline = Instant::now() + give_up;
-    let mut pause = PAUSE_MIN;
+    let mut pauses = Pauses::within(give_up);
     loop {
         let reason = match attempt(link, message, &headers).await {
             Attempt::Answered(outcome) => return outcome,
             Attempt::Unknown(reason) => reason,
         };
-        if Instant::now() + pause >= deadline {
-            let subject = &message.subject;
-            return Err(Error::Unreachable(format!("{subject}, after {give_up:?}: {reason}")));
-        }
+        let Some(pause) = pauses.next() else {
+            return Err(nothing_stored(&message.subject, give_up, &reason));
+        };
         tracing::debug!(subject = message.subject, reason, "publish is tried again");
         sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
+/// Silence has many causes, and a full disk is one that nobody else tells of.
+fn nothing_stored(subject: &str, within: Duration, reason: &str) -> Error {
+    Error::Unreachable(format!(
+        "nothing was stored on {subject} within {within:?}, the last try: {reason} (the servers may have \
+         no leader or a full disk: their logs and /healthz tell)"
+    ))
+}
+
 async fn attempt(link: &Link, message: &Outgoing, headers: &HeaderMap) -> Attempt {
-    // Without a connection the client would queue the message, and every attempt
-    // would leave one more copy to be sent on reconnect.
-    if !link.is_up() {
-        return Attempt::Unknown("not connected".to_owned());
-    }
     let mut outbound = PublishMessage::build().payload(message.payload.clone());
     if !headers.is_empty() {
         outbound = outbound.headers(headers.clone());
     }
-    match link.limited("ack", store(link, &message.subject, outbound)).await {
+    match store(link, &message.subject, "ack", outbound).await {
         Ok(Ok(seq)) => Attempt::Answered(Ok(Published::Stored(seq))),
         Ok(Err(error)) => judge(link, message, &error),
         Err(unanswered) => Attempt::Unknown(unanswered.to_string()),
@@ -71,12 +93,46 @@ async fn attempt(link: &Link, message: &Outgoing, headers: &HeaderMap) -> Attemp
 }
 
 /// Sends one message and waits for its ack, which is its sequence.
-///
+pub(super) async fn store(
+    link: &Link,
+    subject: &str,
+    what: &str,
+    message: PublishMessage,
+) -> Result<Result<u64, PublishError>, Error> {
+    // Without a connection the client would queue the message: every attempt would leave
+    // one more copy to be sent on reconnect, when it may not be wanted any more.
+    link.check_up(what)?;
+    let began = Instant::now();
+    let outcome = link.limited(what, acked(link, subject, message)).await;
+    let unanswered = match &outcome {
+        Ok(Ok(_)) => None,
+        // What the server refuses, it has answered.
+        Ok(Err(error)) => (!is_answer(error)).then(|| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    link.watch.wrote(subject, began, unanswered.as_deref());
+    outcome
+}
+
 /// The ack is awaited at once: the context counts acks in flight and blocks for
 /// ever once too many futures are held without being polled.
-pub(super) async fn store(link: &Link, subject: &str, message: PublishMessage) -> Result<u64, PublishError> {
+async fn acked(link: &Link, subject: &str, message: PublishMessage) -> Result<u64, PublishError> {
     let ack = link.jetstream.send_publish(subject.to_owned(), message).await?;
     Ok(ack.await?.sequence)
+}
+
+/// Whether the server, or the client for it, has decided about a message.
+fn is_answer(error: &PublishError) -> bool {
+    match jetstream_error(error) {
+        Some(refusal) => !passes(refusal),
+        None => !matches!(
+            error.kind(),
+            PublishErrorKind::StreamNotFound
+                | PublishErrorKind::TimedOut
+                | PublishErrorKind::BrokenPipe
+                | PublishErrorKind::MaxAckPending
+        ),
+    }
 }
 
 fn judge(link: &Link, message: &Outgoing, error: &PublishError) -> Attempt {

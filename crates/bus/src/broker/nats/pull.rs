@@ -2,18 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::{self, AckKind, consumer::pull::BatchConfig, message::Acker};
+use async_nats::{
+    RequestErrorKind, Subject,
+    jetstream::{self, AckKind, consumer::pull::BatchConfig},
+};
 use async_trait::async_trait;
 use futures::{
     FutureExt, StreamExt,
     stream::{self, BoxStream},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{
     api::{from_wire, refused},
     connection::Link,
     fetch::{Arrival, HEARTBEAT, Inbox, STALL},
+    publish::Pauses,
     streams,
 };
 use crate::broker::{Delivery, Error, Settle};
@@ -33,6 +37,7 @@ pub(super) async fn pull(
     consumer: &str,
     max: usize,
     expires: Duration,
+    give_up: Duration,
 ) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error> {
     if max == 0 {
         return Ok(stream::empty().boxed());
@@ -54,6 +59,7 @@ pub(super) async fn pull(
         left: max,
         until: Instant::now() + expires + GRACE,
         heartbeats: !heartbeat.is_zero(),
+        give_up,
     };
     let deliveries = stream::unfold(Some(pull), |pull| async move {
         let mut pull = pull?;
@@ -73,6 +79,7 @@ struct Pull {
     left: usize,
     until: Instant,
     heartbeats: bool,
+    give_up: Duration,
 }
 
 impl Pull {
@@ -83,7 +90,7 @@ impl Pull {
             match self.inbox.next(patience).await {
                 Arrival::Message(message) => {
                     self.left -= 1;
-                    return Some(delivery(&self.link, message));
+                    return Some(self.delivery(message));
                 }
                 Arrival::Heartbeat => {}
                 Arrival::Ended => return None,
@@ -93,6 +100,19 @@ impl Pull {
             }
         }
         None
+    }
+
+    fn delivery(&self, message: jetstream::Message) -> Result<Delivery, Error> {
+        let deliveries = message.info().map_err(|error| refused("read a delivery", &error))?.delivered;
+        let message = message.message;
+        let settled_at = message.reply.ok_or_else(|| refused("read a delivery", "it cannot be acked"))?;
+        Ok(Delivery {
+            subject: message.subject.into_string(),
+            headers: from_wire(message.headers),
+            payload: message.payload,
+            deliveries: u64::try_from(deliveries).unwrap_or(1),
+            settle: Arc::new(Receipt { link: self.link.clone(), settled_at, give_up: self.give_up }),
+        })
     }
 
     fn silence(&self) -> Error {
@@ -124,38 +144,48 @@ impl Drop for Pull {
     }
 }
 
-fn delivery(link: &Arc<Link>, message: jetstream::Message) -> Result<Delivery, Error> {
-    let deliveries = message.info().map_err(|error| refused("read a delivery", &error))?.delivered;
-    let (message, acker) = message.split();
-    Ok(Delivery {
-        subject: message.subject.into_string(),
-        headers: from_wire(message.headers),
-        payload: message.payload,
-        deliveries: u64::try_from(deliveries).unwrap_or(1),
-        settle: Arc::new(Receipt { link: link.clone(), acker }),
-    })
-}
-
 struct Receipt {
     link: Arc<Link>,
-    acker: Acker,
+    /// Where the server takes acks of this message.
+    settled_at: Subject,
+    give_up: Duration,
 }
 
 impl Receipt {
-    /// Sends without waiting for the server: an ack that is lost leads to a
-    /// redelivery, which every executor has to bear anyway.
+    /// Sends without waiting for the server: what is lost costs a redelivery at worst.
     async fn send(&self, kind: AckKind) -> Result<(), Error> {
-        self.link
-            .limited("ack", self.acker.ack_with(kind))
-            .await?
-            .map_err(|error| Error::Unreachable(format!("ack: {error}")))
+        // The client would send it on reconnect, when another worker may have the message.
+        self.link.check_up("ack")?;
+        let sending = self.link.client.publish(self.settled_at.clone(), kind.into());
+        self.link.limited("ack", sending).await?.map_err(|error| Error::Unreachable(format!("ack: {error}")))
+    }
+
+    /// One ack, until the server has confirmed it. Nobody answers during an election.
+    async fn confirm(&self) -> Result<(), Error> {
+        self.link.check_up("ack")?;
+        let asking = self.link.client.request(self.settled_at.clone(), AckKind::Ack.into());
+        let answer = self.link.limited("ack", asking).await?;
+        answer.map(drop).map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => Error::Unreachable("ack: nobody takes it just now".to_owned()),
+            _ => Error::Unreachable(format!("ack: {error}")),
+        })
     }
 }
 
 #[async_trait]
 impl Settle for Receipt {
+    /// Asks again until the server has answered: an ack that is lost in an election, with
+    /// a connection or with a server has somebody else do the work a second time. A
+    /// second ack of the same message is confirmed like the first.
     async fn ack(&self) -> Result<(), Error> {
-        self.send(AckKind::Ack).await
+        let mut pauses = Pauses::within(self.give_up);
+        loop {
+            let Err(error) = self.confirm().await else { return Ok(()) };
+            match pauses.next() {
+                Some(pause) => sleep(pause).await,
+                None => return Err(error),
+            }
+        }
     }
 
     async fn progress(&self) -> Result<(), Error> {

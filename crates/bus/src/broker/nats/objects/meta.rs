@@ -70,7 +70,7 @@ pub(super) async fn replace(
         .payload(payload.into())
         .headers(headers)
         .expected_last_subject_sequence(expected);
-    match link.limited(&what, store(link, &subject, message)).await? {
+    match store(link, &subject, &what, message).await? {
         Ok(revision) => Ok(Some(revision)),
         Err(error) if is_conflict(&error) => Ok(None),
         Err(error) => Err(failed(link, bucket, &what, &error).await),

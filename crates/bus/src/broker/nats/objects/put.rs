@@ -95,7 +95,7 @@ async fn send_chunks(link: &Link, object: &ObjectInfo, body: &Bytes) -> Result<(
     for start in (0..body.len()).step_by(CHUNK_BYTES) {
         let chunk = body.slice(start..body.len().min(start + CHUNK_BYTES));
         let message = PublishMessage::build().payload(chunk);
-        if let Err(error) = link.limited(&what, store(link, &subject, message)).await? {
+        if let Err(error) = store(link, &subject, &what, message).await? {
             return Err(meta::failed(link, &object.bucket, &what, &error).await);
         }
     }

@@ -1,0 +1,182 @@
+//! One campaign from the first process to the history of it all.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    api::Api,
+    broker,
+    clients::Clients,
+    fleet::{Fleet, Setup},
+    gate::{self, AtHealing},
+    history::{FaultKind, History},
+    ledger::Ledger,
+    model::Model,
+    nemesis::{
+        Nemesis,
+        disk::Disk,
+        plan::{self, Planned, shown},
+    },
+    support::{Home, now_ms},
+    witness::Witness,
+    workload,
+};
+
+/// Every run has to end this long after the last fault.
+pub(crate) const END_WITHIN: Duration = Duration::from_secs(300);
+
+/// How long a step may take to be at work after healing.
+const WORK_WITHIN: Duration = Duration::from_secs(20);
+
+/// Between the first submit and the first fault: the fleet is at work by then.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// After the last end, logs may still grow for a moment: late results, timers.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// How a campaign is fought.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// What tasks and faults follow from.
+    pub(crate) seed: u64,
+    /// Tasks at most.
+    pub(crate) runs: usize,
+    /// How long faults happen.
+    pub(crate) length: Duration,
+    /// Whether they happen at all.
+    pub(crate) faults: bool,
+    /// Between two faults, on average.
+    pub(crate) every: Duration,
+    /// Servers of the broker: 1 or 3.
+    pub(crate) nodes: usize,
+}
+
+/// What a campaign leaves to be judged.
+pub(crate) struct Fought {
+    pub(crate) history: History,
+    /// What went wrong that is no matter of the history.
+    pub(crate) findings: Vec<String>,
+    /// Why it proves nothing, if it does not.
+    pub(crate) invalid: Vec<String>,
+    /// What else is worth to be known.
+    pub(crate) notes: Vec<String>,
+    /// Where the processes' logs are, for as long as it is held.
+    pub(crate) home: Arc<Home>,
+}
+
+/// Fights a campaign.
+pub(crate) async fn fight(settings: &Settings) -> Fought {
+    let home = Arc::new(Home::new());
+    let store = home.path("broker");
+    let disk = Disk::mount(&store);
+    let plan = faults(settings, &disk);
+    let servers = broker::start(&home, settings.nodes, &store).await;
+    let addresses: Vec<SocketAddr> = servers.iter().map(broker::Server::address).collect();
+    let ledger = Ledger::start().await;
+    let mut jobs = workload::jobs(settings.seed, settings.runs, &ledger.url());
+    let rules = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.rules)).collect();
+    let model = Model::start(rules).await;
+    let setup = Setup { home: Arc::clone(&home), servers: &addresses, model_url: model.url() };
+    let fleet = Arc::new(Fleet::start(setup).await);
+    let witness = Witness::start(&addresses).await;
+    let clients = Clients::new(Api::new(fleet.api_url()), jobs);
+    let nemesis = Arc::new(Nemesis {
+        home: Arc::clone(&home),
+        fleet: Arc::clone(&fleet),
+        servers: servers.into_iter().map(Mutex::new).collect(),
+        model: Mutex::new(model),
+        disk: disk.ok(),
+        faults: std::sync::Mutex::default(),
+        failed: std::sync::Mutex::default(),
+        findings: std::sync::Mutex::default(),
+    });
+
+    let mut calling = clients.start();
+    let supervised = Arc::clone(&fleet);
+    let supervising = tokio::spawn(async move { supervised.supervise().await });
+    let began = Instant::now();
+    sleep(WARM_UP).await;
+    nemesis.carry_out(plan.clone()).await;
+    if !settings.faults {
+        sleep(settings.length.saturating_sub(began.elapsed())).await;
+    }
+    fleet.serves().await;
+    let healed_ms = now_ms();
+    let healing = at_healing(&clients, &ledger).await;
+    let give_up_ms = healed_ms + u64::try_from(END_WITHIN.as_millis()).unwrap_or(u64::MAX);
+    clients.close(give_up_ms);
+    println!("healed after {:.1?}; {} runs go on", began.elapsed(), healing.active);
+    let ended =
+        timeout(END_WITHIN + Duration::from_secs(30), async { while calling.join_next().await.is_some() {} });
+    ended.await.expect("clients give up by themselves");
+    println!("the last run ended {} ms later", now_ms() - healed_ms);
+    sleep(SETTLE).await;
+    let testimony = witness.finish().await;
+    fleet.stop();
+    fleet.keep_logs().await;
+    supervising.await.expect("the supervisor ends by itself");
+
+    let injected = nemesis.faults.lock().expect("no panic holds it").clone();
+    let submitted = clients.submitted();
+    let tasks = workload::by_kind(submitted.iter().map(|job| &**job));
+    let mut findings = clients.refusals();
+    findings.extend(nemesis.findings.lock().expect("no panic holds it").clone());
+    findings.extend(fleet.deaths.lock().expect("no panic holds it").clone());
+    let mut invalid = gate::invalid(&plan, &injected, &tasks, healing);
+    if submitted.len() == settings.runs {
+        invalid.push(format!("all {} tasks were submitted: there were too few", settings.runs));
+    }
+    let history = History {
+        clients: clients.calls(),
+        logs: testimony.logs,
+        dispatches: testimony.dispatches,
+        documents: testimony.documents,
+        effects: ledger.effects(),
+        faults: injected,
+        expected: workload::expectations(submitted.iter().map(|job| &**job)),
+        healed_ms,
+    };
+    let in_vain = fleet.in_vain.load(Ordering::Relaxed);
+    let mut notes =
+        vec![format!("tasks: {tasks:?}"), format!("{in_vain} processes found no broker when they started")];
+    notes.extend(
+        nemesis.failed.lock().expect("no panic holds it").iter().map(|why| format!("not done: {why}")),
+    );
+    Fought { history, findings, invalid, notes, home }
+}
+
+/// The plan, printed.
+fn faults(settings: &Settings, disk: &Result<Disk, String>) -> Vec<Planned> {
+    if !settings.faults {
+        return Vec::new();
+    }
+    if let Err(why) = disk {
+        println!("no disk can be filled here: {why}");
+    }
+    let possible = |named: &plan::Named| disk.is_ok() || named.0 != FaultKind::DiskFull;
+    let plan = plan::plan(settings.seed, settings.length, settings.every, possible);
+    println!("SEED={} NODES={}: {} faults", settings.seed, settings.nodes, plan.len());
+    for fault in &plan {
+        let (at, what) = (fault.at.as_secs_f64(), shown((fault.kind, fault.target)));
+        println!("  {at:6.1} s  {what:20} {:?}", fault.lasts);
+    }
+    plan
+}
+
+/// What goes on just after the last fault has been mended.
+async fn at_healing(clients: &Clients, ledger: &Ledger) -> AtHealing {
+    let until = Instant::now() + WORK_WITHIN;
+    let active = clients.active().len();
+    while ledger.under_way() == 0 && Instant::now() < until {
+        sleep(Duration::from_millis(5)).await;
+    }
+    AtHealing { active, calls: ledger.under_way() }
+}

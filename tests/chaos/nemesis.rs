@@ -1,0 +1,325 @@
+//! The nemesis: carries out a plan of faults, proves each, and mends it.
+//!
+//! A fault takes the lock of what it befalls and gives it back mended, so that no two
+//! meet one process, and the supervisor keeps away meanwhile. What is not proven is not
+//! counted.
+
+pub(crate) mod disk;
+pub(crate) mod plan;
+pub(crate) mod signals;
+
+use std::{
+    sync::{Arc, Mutex as Book, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
+
+use self::{
+    disk::Disk,
+    plan::{Planned, shown},
+};
+use crate::{
+    broker::Server,
+    fleet::{Fleet, Member, Place},
+    history::{Fault, FaultKind, Target},
+    model::Model,
+    proxy::{Counters, Mode, Proxy},
+    support::{Home, Process, now_ms},
+};
+
+/// A process that is asked to stop drains for its grace at most, and some.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a signal may take to be seen in the state of a process.
+const STATE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Plans are asked for now and then only, and by nobody while the broker is away.
+const MODEL_LIMIT: Duration = Duration::from_secs(40);
+
+/// How late bytes come, at most: some times a lease's beat, less than the lease.
+const DELAY_MS_MAX: u64 = 700;
+
+/// What a model answers with in its bad moments.
+const BAD_STATUS: [u16; 3] = [429, 500, 503];
+
+/// Everything that can be harmed.
+pub(crate) struct Nemesis {
+    pub(crate) home: Arc<Home>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) servers: Vec<Mutex<Server>>,
+    pub(crate) model: Mutex<Model>,
+    /// The broker's disk, where it is one that can be filled.
+    pub(crate) disk: Option<Disk>,
+    /// Every fault that was proven, and a word for each that was not.
+    pub(crate) faults: Book<Vec<Fault>>,
+    pub(crate) failed: Book<Vec<String>>,
+    /// What the product did wrong meanwhile.
+    pub(crate) findings: Book<Vec<String>>,
+}
+
+/// A fault that is over: what it befell, and the proof.
+struct Done {
+    name: String,
+    owner: Option<String>,
+    from_ms: u64,
+    evidence: String,
+}
+
+impl Nemesis {
+    /// Carries out the plan. Returns when the last fault is mended.
+    pub(crate) async fn carry_out(self: &Arc<Self>, plan: Vec<Planned>) {
+        let began = Instant::now();
+        let mut under_way = JoinSet::new();
+        for fault in plan {
+            sleep_until(began + fault.at).await;
+            let own = Arc::clone(self);
+            under_way.spawn(async move { own.inflict(began, &fault).await });
+        }
+        while let Some(done) = under_way.join_next().await {
+            done.expect("a fault does not panic");
+        }
+    }
+
+    async fn inflict(&self, began: Instant, fault: &Planned) {
+        let what = shown((fault.kind, fault.target));
+        let done = match (fault.kind, fault.target) {
+            (FaultKind::BadModel, _) => self.bad_model(fault).await,
+            (FaultKind::DiskFull, _) => self.fill_disk(fault).await,
+            (_, Target::Broker) => self.harm_server(fault).await,
+            (FaultKind::Kill | FaultKind::Freeze | FaultKind::Terminate, _) => self.harm_member(fault).await,
+            (FaultKind::Cut | FaultKind::Refuse | FaultKind::Delay | FaultKind::Drip, _) => {
+                self.harm_connections(fault).await
+            }
+        };
+        let at = began.elapsed().as_secs_f64();
+        match done {
+            Ok(Done { name, owner, from_ms, evidence }) => {
+                let to_ms = now_ms();
+                println!("  {at:6.1} s  {what:20} {name:16} {:5} ms  {evidence}", to_ms - from_ms);
+                let (kind, target) = (fault.kind, fault.target);
+                let fault = Fault { kind, target, name, owner, from_ms, to_ms, evidence };
+                noted(&self.faults, fault);
+            }
+            Err(why) => {
+                println!("  {at:6.1} s  {what:20} not done: {why}");
+                noted(&self.failed, format!("{what}: {why}"));
+            }
+        }
+    }
+
+    /// One process of that role, the one that is named or the next that nobody harms.
+    async fn member(&self, fault: &Planned) -> (Arc<Place>, MutexGuard<'_, Member>) {
+        let places: Vec<&Arc<Place>> = self.fleet.of(fault.target);
+        let from = fault.which % places.len();
+        for place in places[from..].iter().chain(&places[..from]) {
+            if let Ok(member) = place.member.try_lock() {
+                return (Arc::clone(place), member);
+            }
+        }
+        (Arc::clone(places[from]), places[from].member.lock().await)
+    }
+
+    async fn harm_member(&self, fault: &Planned) -> Result<Done, String> {
+        let (place, mut member) = self.member(fault).await;
+        let (name, from_ms) = (member.name.clone(), now_ms());
+        let harmed = self.harm_process(fault, &name, &mut member.process).await;
+        if fault.kind != FaultKind::Freeze {
+            sleep(fault.lasts).await;
+            self.fleet.restart(&place, &mut member).await;
+        }
+        let owner = (fault.target == Target::Coordinator).then(|| name.clone());
+        Ok(Done { name, owner, from_ms, evidence: harmed? })
+    }
+
+    async fn harm_server(&self, fault: &Planned) -> Result<Done, String> {
+        let mut server = self.server(fault).await;
+        let (name, from_ms) = (server.name.clone(), now_ms());
+        let harmed = self.harm_process(fault, &name, &mut server.process).await;
+        if fault.kind != FaultKind::Freeze {
+            sleep(fault.lasts).await;
+            server.restart(&self.home);
+        }
+        server.answers().await;
+        Ok(Done { name, owner: None, from_ms, evidence: harmed? })
+    }
+
+    /// A server that nobody harms, or the one that is named.
+    async fn server(&self, fault: &Planned) -> MutexGuard<'_, Server> {
+        let from = fault.which % self.servers.len();
+        let order = self.servers[from..].iter().chain(&self.servers[..from]);
+        for server in order {
+            if let Ok(server) = server.try_lock() {
+                return server;
+            }
+        }
+        self.servers[from].lock().await
+    }
+
+    async fn harm_connections(&self, fault: &Planned) -> Result<Done, String> {
+        let (place, member) = self.member(fault).await;
+        let (name, from_ms, proxy) = (member.name.clone(), now_ms(), &place.proxy);
+        let before = counted(fault.kind, proxy.counters());
+        match fault.kind {
+            FaultKind::Cut => proxy.cut(),
+            FaultKind::Refuse => proxy.set(Mode::Refuse),
+            FaultKind::Delay => {
+                proxy.set(Mode::Delay(Duration::from_millis(50 + fault.detail % DELAY_MS_MAX)));
+            }
+            _ => proxy.set(Mode::Drip),
+        }
+        let harmed = harmed(fault, proxy, before).await;
+        proxy.set(Mode::Open);
+        let count = harmed?;
+        let what = match fault.kind {
+            FaultKind::Cut => "connections broken",
+            FaultKind::Refuse => "connections refused",
+            _ => "bytes",
+        };
+        let owner = (fault.target == Target::Coordinator).then(|| name.clone());
+        Ok(Done { name, owner, from_ms, evidence: format!("{count} {what}") })
+    }
+
+    async fn bad_model(&self, fault: &Planned) -> Result<Done, String> {
+        let model = self.model.lock().await;
+        let from_ms = now_ms();
+        let place = usize::try_from(fault.detail % BAD_STATUS.len() as u64).unwrap_or_default();
+        let (status, before) = (BAD_STATUS[place], model.refused());
+        model.refuse(Some(status));
+        sleep(fault.lasts).await;
+        let until = Instant::now() + MODEL_LIMIT;
+        while model.refused() == before && Instant::now() < until {
+            sleep(Duration::from_millis(50)).await;
+        }
+        model.refuse(None);
+        match model.refused() - before {
+            0 => Err("nobody has asked the model".to_owned()),
+            count => Ok(Done {
+                name: "model".to_owned(),
+                owner: None,
+                from_ms,
+                evidence: format!("{count} requests answered with {status}"),
+            }),
+        }
+    }
+
+    /// Fills the disk, frees it, and starts the servers again, one after the other: a
+    /// stream that could not store stays frozen until then.
+    async fn fill_disk(&self, fault: &Planned) -> Result<Done, String> {
+        let Some(disk) = &self.disk else { return Err("there is no disk to fill".to_owned()) };
+        let mut servers = Vec::new();
+        for server in &self.servers {
+            servers.push(server.lock().await);
+        }
+        let from_ms = now_ms();
+        let filled = disk.fill();
+        sleep(fault.lasts).await;
+        let full = disk.is_full();
+        disk.free();
+        for server in &mut servers {
+            server.process.kill();
+            server.restart(&self.home);
+            server.answers().await;
+        }
+        let evidence = filled?;
+        if !full {
+            return Err("the disk did not stay full".to_owned());
+        }
+        Ok(Done { name: "disk".to_owned(), owner: None, from_ms, evidence })
+    }
+
+    /// Kills, freezes or terminates one process; says how that was seen. A frozen one goes on
+    /// when this returns, the others have ended.
+    async fn harm_process(
+        &self,
+        fault: &Planned,
+        name: &str,
+        process: &mut Process,
+    ) -> Result<String, String> {
+        let pid = process.pid();
+        match fault.kind {
+            FaultKind::Kill => {
+                process.kill();
+                gone(pid, "killed").await
+            }
+            FaultKind::Freeze => {
+                signals::send("STOP", pid)?;
+                let stopped = until(STATE_LIMIT, || signals::state(pid) == Some('T')).await;
+                sleep(fault.lasts).await;
+                let still = signals::state(pid);
+                signals::send("CONT", pid)?;
+                match (stopped, still) {
+                    (true, Some('T')) => Ok(format!("{pid} in state T for {:?}", fault.lasts)),
+                    _ => Err(format!("{pid} is in state {still:?}")),
+                }
+            }
+            _ => {
+                process.terminate();
+                let asked = Instant::now();
+                if !until(STOP_LIMIT, || process.has_ended()).await {
+                    process.kill();
+                    let stuck = format!("{name} did not stop within {STOP_LIMIT:?} of SIGTERM");
+                    noted(&self.findings, stuck.clone());
+                    return Err(stuck);
+                }
+                gone(pid, &format!("stopped {:?} after SIGTERM", asked.elapsed())).await
+            }
+        }
+    }
+}
+
+fn noted<T>(book: &Book<Vec<T>>, entry: T) {
+    book.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+}
+
+async fn gone(pid: u32, how: &str) -> Result<String, String> {
+    if until(STATE_LIMIT, || signals::state(pid).is_none()).await {
+        return Ok(format!("{pid} {how}"));
+    }
+    Err(format!("{pid} is still there"))
+}
+
+/// Waits until something holds; false if it never did.
+async fn until(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if holds() {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn counted(kind: FaultKind, counters: &Counters) -> u64 {
+    let counter = match kind {
+        FaultKind::Cut => &counters.broken,
+        FaultKind::Refuse => &counters.refused,
+        FaultKind::Delay => &counters.delayed,
+        _ => &counters.dripped,
+    };
+    counter.load(Ordering::Relaxed)
+}
+
+/// Lets a fault last, and counts what it has done. It goes on until it has done something:
+/// while the broker is away, there is nothing to be harmed.
+async fn harmed(fault: &Planned, proxy: &Proxy, before: u64) -> Result<u64, String> {
+    sleep(fault.lasts).await;
+    let count = || counted(fault.kind, proxy.counters()) - before;
+    let has_harmed = || {
+        if fault.kind == FaultKind::Cut && count() == 0 {
+            proxy.cut();
+        }
+        count() > 0
+    };
+    if until(STOP_LIMIT, has_harmed).await {
+        return Ok(count());
+    }
+    Err(format!("nothing came through the proxy within {STOP_LIMIT:?}"))
+}

@@ -1,0 +1,132 @@
+//! What a campaign came to, for people on standard output and for programs in
+//! `target/chaos/<seed>-<servers>.json`, with the processes' logs beside it where something
+//! is wrong.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use planfleet_proto::decode::Entry;
+use serde_json::{Value, json};
+
+use crate::{
+    campaign::{Fought, Settings},
+    check::{Durations, Figures, Limits, judge},
+    fleet::{ACK_WAIT_S, LOGS},
+    gate::by_kind,
+    history::{Fault, FaultKind, History},
+    nemesis::plan::shown,
+};
+
+/// Between two faults, where at most one step of a hundred may be done again.
+const PROMISED_EVERY: Duration = Duration::from_secs(10);
+
+/// From the kill of a coordinator until another one owns its shards.
+const TAKEOVER_WITHIN: Duration = Duration::from_secs(10);
+
+/// From its SIGTERM.
+const HANDOVER_WITHIN: Duration = Duration::from_secs(1);
+
+/// From the kill of an executor until what it held is at work again: once the broker has
+/// given up waiting, and some.
+const AGAIN_WITHIN: Duration = Duration::from_secs(ACK_WAIT_S + 5);
+
+/// Judges, prints, writes. Returns everything that is wrong: findings about the product,
+/// and why the campaign proves nothing, if it does not.
+pub(crate) fn report(settings: &Settings, fought: &Fought) -> Vec<String> {
+    let Fought { history, findings, invalid, notes, home } = fought;
+    let limits = limits(settings);
+    let verdict = judge(history, &limits);
+    println!("{verdict}");
+    let missed = missed(&verdict.figures);
+    for note in notes.iter().chain(&missed) {
+        println!("  {note}");
+    }
+    let broken = verdict.broken().into_iter().map(|rule| format!("FINDING: rule {rule} is broken"));
+    let mut wrong: Vec<String> = broken.collect();
+    wrong.extend(findings.iter().map(|finding| format!("FINDING: {finding}")));
+    wrong.extend(invalid.iter().map(|why| format!("INVALID: {why}")));
+    let whole = json!({
+        "seed": settings.seed, "nodes": settings.nodes, "faults": by_kind(&history.faults),
+        "nemesis": history.faults.iter().map(fault_json).collect::<Vec<_>>(), "epochs": epochs(history),
+        "wrong": wrong, "notes": notes, "missed": missed, "verdict": verdict.json(),
+    });
+    let file = file(settings);
+    let written = fs::create_dir_all(folder()).and_then(|()| fs::write(&file, format!("{whole:#}\n")));
+    written.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    if !wrong.is_empty() {
+        let logs = file.with_extension("logs");
+        copy_logs(&home.path(LOGS), &logs).unwrap_or_else(|error| panic!("{}: {error}", logs.display()));
+        println!("  logs: {}", logs.display());
+    }
+    wrong
+}
+
+/// What is done again is what was in flight when a fault came. One step of a hundred is
+/// promised for a fault every ten seconds, and so many times more for as many times more.
+fn limits(settings: &Settings) -> Limits {
+    if !settings.faults {
+        return Limits::WITHOUT_FAULTS;
+    }
+    let denser = (PROMISED_EVERY.as_secs_f64() / settings.every.as_secs_f64()).max(1.0);
+    Limits { duplicates: Limits::UNDER_FAULTS.duplicates * denser, ..Limits::UNDER_FAULTS }
+}
+
+/// Targets that were missed: told, and no finding. A fault may meet another one, and
+/// machines have bad moments.
+fn missed(figures: &Figures) -> Vec<String> {
+    let late = |what: &str, kind: FaultKind, durations: &BTreeMap<FaultKind, Durations>, within: Duration| {
+        let longest = durations.get(&kind).and_then(Durations::longest).map(Duration::from_millis)?;
+        let missed = longest > within;
+        missed
+            .then(|| format!("TARGET missed: {what} after {kind:?} took {longest:?}, {within:?} are wanted"))
+    };
+    let takeover = |kind, within| late("a takeover", kind, &figures.takeovers, within);
+    let again = late("beginning a lost step again", FaultKind::Kill, &figures.begun_again, AGAIN_WITHIN);
+    [takeover(FaultKind::Kill, TAKEOVER_WITHIN), takeover(FaultKind::Terminate, HANDOVER_WITHIN), again]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The nemesis's log, for whoever asks what was near.
+fn fault_json(fault: &Fault) -> Value {
+    json!({
+        "what": shown((fault.kind, fault.target)), "name": fault.name, "from_ms": fault.from_ms,
+        "to_ms": fault.to_ms, "evidence": fault.evidence,
+    })
+}
+
+/// Who owned which shard from when, likewise.
+fn epochs(history: &History) -> Vec<Value> {
+    let entries = history.logs.iter().flat_map(|(shard, log)| log.iter().map(move |logged| (shard, logged)));
+    let opened = entries.filter_map(|(shard, logged)| match &logged.entry {
+        Ok(Entry::EpochOpened { epoch, owner, .. }) => {
+            Some(json!({"shard": shard, "at_ms": logged.at_ms, "epoch": epoch, "owner": owner}))
+        }
+        _ => None,
+    });
+    opened.collect()
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/chaos")
+}
+
+fn file(settings: &Settings) -> PathBuf {
+    let weather = if settings.faults { "" } else { "-peace" };
+    folder().join(format!("{}-{}{weather}.json", settings.seed, settings.nodes))
+}
+
+/// Keeps the logs of a campaign that went wrong, and of no other: they are large.
+fn copy_logs(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

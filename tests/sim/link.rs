@@ -310,7 +310,14 @@ impl Broker for Connection {
     }
 
     async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
-        self.call("kv_changes", self.broker.kv_changes(bucket)).await
+        let changes = self.call("kv_changes", self.broker.kv_changes(bucket)).await?;
+        let watcher = (Arc::clone(&self.0), changes);
+        Ok(stream::unfold(watcher, |(link, mut changes)| async move {
+            let change = changes.next().await?;
+            link.lag().await;
+            Some((change, (link, changes)))
+        })
+        .boxed())
     }
 
     async fn object_touch(&self, bucket: &str, name: &str) -> Result<bool, Error> {
@@ -327,6 +334,7 @@ impl Broker for Connection {
     async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
         self.call("object_delete", self.broker.object_delete(bucket, name, revision)).await
     }
+
     async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
         self.call("object_leftovers", self.broker.object_leftovers(bucket, before_ms, remove)).await
     }

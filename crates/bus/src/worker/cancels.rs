@@ -21,7 +21,8 @@ use crate::broker::{self, Broker, KvChange};
 /// after the order came. Older ones only cost a wasted attempt.
 const CANCELLED_REMEMBERED_MAX: usize = 10_000;
 
-/// Wait before a bucket that was lost is followed anew: somebody has to make it again.
+/// Wait before the bucket is asked for again: the broker is out of reach, or the bucket is
+/// lost and somebody has to make it.
 const FOLLOW_RETRY: Duration = Duration::from_secs(1);
 
 /// Every cancelled run by its id, then each as it is cancelled.
@@ -40,21 +41,33 @@ struct CancelState {
 }
 
 impl Cancels {
-    /// Hears of cancels for as long as it is polled.
-    pub(super) async fn follow(&self, broker: Arc<dyn Broker>, mut changes: Changes) {
-        loop {
-            self.hear(changes).await;
-            changes = loop {
-                sleep(FOLLOW_RETRY).await;
-                match broker.kv_changes(subjects::CANCELS).await {
-                    Ok(anew) => break anew,
-                    Err(error) => tracing::warn!(%error, "cancels cannot be followed; trying again"),
-                }
-            };
+    /// Begins to follow the cancels; `None` while the broker is out of reach.
+    pub(super) async fn open(broker: &dyn Broker) -> Result<Option<Changes>, broker::Error> {
+        match broker.kv_changes(subjects::CANCELS).await {
+            Ok(changes) => Ok(Some(changes)),
+            Err(error @ broker::Error::Unreachable(_)) => {
+                tracing::warn!(%error, "cancels cannot be followed; trying again");
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 
-    /// Until the stream breaks, which only a bucket does that was lost.
+    /// Hears of cancels for as long as it is polled.
+    pub(super) async fn follow(&self, broker: Arc<dyn Broker>, mut changes: Option<Changes>) {
+        loop {
+            if let Some(changes) = changes {
+                self.hear(changes).await;
+            }
+            sleep(FOLLOW_RETRY).await;
+            changes = Self::open(&*broker).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "cancels cannot be followed; trying again");
+                None
+            });
+        }
+    }
+
+    /// Until the stream breaks, as that of a bucket does that was lost.
     async fn hear(&self, mut changes: Changes) {
         while let Some(change) = changes.next().await {
             match change {
@@ -105,23 +118,29 @@ impl Cancels {
     }
 }
 
-/// The run in `pf.steps.<pool>.<priority>.<tenant>.<run>.<step>.<attempt>`.
+/// The run that work is for, as its subject says.
 fn run_of(subject: &str) -> Option<&str> {
     subject.split('.').nth(5)
 }
 
 #[cfg(test)]
 mod tests {
+    use planfleet_core::{
+        id::{RunId, StepId},
+        task::Priority,
+    };
+
     use super::*;
 
     #[test]
     fn a_worker_remembers_the_newest_cancels_only() {
         let cancels = Cancels::default();
-        let subject = |n: usize| format!("pf.steps.default.1.t.00-{n}.1.1");
+        let run = |n: usize| RunId::new(0, &n.to_string()).unwrap();
+        let subject = |n| subjects::step("p", Priority::Normal, "t", &run(n), StepId::plain(1), 1);
         for n in 0..=CANCELLED_REMEMBERED_MAX {
-            cancels.cancel(format!("00-{n}"));
+            cancels.cancel(run(n).to_string());
             // A cancel that comes again takes no room.
-            cancels.cancel(format!("00-{n}"));
+            cancels.cancel(run(n).to_string());
         }
         assert!(!cancels.token(&subject(0)).is_cancelled());
         assert!(cancels.token(&subject(1)).is_cancelled());

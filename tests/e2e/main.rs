@@ -13,6 +13,8 @@
 )]
 
 mod bad_input;
+mod blobs;
+mod cancelling;
 mod commands;
 mod crashes;
 mod dead_letters;

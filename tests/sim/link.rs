@@ -18,8 +18,8 @@ use futures::{
     stream::{self, BoxStream},
 };
 use planfleet_bus::broker::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvEntry,
-    LiveMessage, LogEntry, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
+    LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
 };
 use planfleet_proto::subjects;
 use tokio::time::sleep;
@@ -276,7 +276,11 @@ impl Broker for Connection {
     }
 
     async fn trim(&self, stream: &str, below_seq: u64) -> Result<(), Error> {
-        self.call("trim", self.broker.trim(stream, below_seq)).await
+        let trimmed = async {
+            self.witness.trimmed(stream, below_seq).await?;
+            self.broker.trim(stream, below_seq).await
+        };
+        self.call("trim", trimmed).await
     }
 
     async fn remove(&self, stream: &str, seq: u64) -> Result<bool, Error> {
@@ -284,11 +288,47 @@ impl Broker for Connection {
     }
 
     async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
+        if bucket == subjects::SNAPSHOTS {
+            self.witness.counter.count("snapshot objects");
+        }
         self.call("object_put", self.broker.object_put(bucket, name, body)).await
     }
 
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
+        if bucket == subjects::SNAPSHOTS {
+            self.witness.counter.count("snapshot objects read");
+        }
         self.call("object_get", self.broker.object_get(bucket, name)).await
+    }
+
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.call("read_headers", self.broker.read_headers(stream, from_seq)).await
+    }
+
+    async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
+        self.call("kv_changes", self.broker.kv_changes(bucket)).await
+    }
+
+    async fn object_touch(&self, bucket: &str, name: &str) -> Result<bool, Error> {
+        self.call("object_touch", self.broker.object_touch(bucket, name)).await
+    }
+
+    async fn object_list(
+        &self,
+        bucket: &str,
+    ) -> Result<BoxStream<'static, Result<ObjectInfo, Error>>, Error> {
+        self.call("object_list", self.broker.object_list(bucket)).await
+    }
+
+    async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
+        self.call("object_delete", self.broker.object_delete(bucket, name, revision)).await
+    }
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
+        self.call("object_leftovers", self.broker.object_leftovers(bucket, before_ms, remove)).await
     }
 
     async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {

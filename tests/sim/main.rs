@@ -9,7 +9,8 @@
 //! end. The same seed gives the same transcript, to the byte.
 //!
 //! `PLANFLEET_SIM_SEEDS` says how many seeds, `PLANFLEET_SIM_SEED` names one,
-//! whose transcript is printed.
+//! whose transcript is printed and whose logs are written to the folder
+//! `PLANFLEET_SIM_LOGS`.
 
 #![expect(
     clippy::expect_used,
@@ -36,14 +37,17 @@ mod witness;
 mod world;
 
 use std::{
-    env,
+    env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
     thread,
 };
+
+use planfleet_bus::broker::LogEntry;
 
 use self::{
     tally::Tally,
@@ -57,7 +61,7 @@ const SEEDS: u64 = 2_000;
 const TWICE_EVERY: u64 = 10;
 
 /// What must have gone wrong at least once in so many seeds on average.
-const OFTEN: [(&str, u64); 20] = [
+const OFTEN: [(&str, u64); 23] = [
     ("runs", 1),
     ("succeeded", 1),
     ("failed", 3),
@@ -78,6 +82,9 @@ const OFTEN: [(&str, u64); 20] = [
     ("publishes unanswered", 4),
     ("submits repeated", 2),
     ("pauses of runs", 4),
+    ("snapshot objects", 1),
+    ("snapshot objects read", 1),
+    ("entries trimmed", 1),
 ];
 
 fn setting(name: &str) -> Option<u64> {
@@ -90,6 +97,9 @@ fn fleets_survive_whatever_befalls_them() {
     if let Some(seed) = setting("PLANFLEET_SIM_SEED") {
         let report = lived(seed, true);
         println!("{}\n{}", report.transcript, report.tally);
+        if let Some(folder) = env::var_os("PLANFLEET_SIM_LOGS") {
+            write_logs(Path::new(&folder), seed, &report);
+        }
         assert!(report.violations.is_empty(), "seed {seed}:\n{}", report.violations.join("\n"));
         return;
     }
@@ -100,6 +110,21 @@ fn fleets_survive_whatever_befalls_them() {
     for (what, every) in OFTEN {
         let (count, least) = (tally.get(what), seeds / every);
         assert!(count >= least, "only {count} {what} in {seeds} seeds, and there should be {least}");
+    }
+}
+
+/// Writes the logs down as `tests/histories.rs` reads them. Relative folders are
+/// the project's.
+fn write_logs(folder: &Path, seed: u64, report: &Report) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    for (shard, log) in &report.logs {
+        let line = |entry: &LogEntry| {
+            let payload: String = entry.payload.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{} {} {} {payload}\n", entry.seq, entry.at_ms, entry.subject)
+        };
+        let text: String = log.iter().map(line).collect();
+        fs::write(folder.join(format!("seed-{seed}-{shard}.log")), text).expect("a file");
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use futures::FutureExt as _;
 use planfleet_bus::{Bus, Pool};
-use planfleet_coordinator::Coordinator;
+use planfleet_coordinator::{Coordinator, Upkeep};
 use planfleet_executor::{Executor, Models};
 use planfleet_planner::Planner;
 use planfleet_runtime::tasks::Tasks;
@@ -102,8 +102,7 @@ impl Place {
         let stopped = stop.clone();
         match self.service {
             Service::Coordinator => {
-                let config =
-                    planfleet_coordinator::Config { now_ms, ..planfleet_coordinator::Config::named(name) };
+                let config = coordinator(name, &dice, now_ms);
                 let (coordinator, set) = (Coordinator::build(bus, config), tasks.clone());
                 tasks.spawn("coordinator", async move { coordinator.run(&set, stopped).await });
             }
@@ -127,6 +126,20 @@ impl Place {
             }
         }
         Process { link, stop, tasks }
+    }
+}
+
+/// One whose log is kept so short that a short life is full of snapshots.
+fn coordinator(name: &str, dice: &Dice, now_ms: fn() -> u64) -> planfleet_coordinator::Config {
+    planfleet_coordinator::Config {
+        standby: dice.chance(600),
+        upkeep: Upkeep {
+            snapshot_entries: dice.number(4, 60),
+            log_entries: dice.number(0, 80),
+            trim_entries: dice.number(1, 30),
+        },
+        now_ms,
+        ..planfleet_coordinator::Config::named(name)
     }
 }
 

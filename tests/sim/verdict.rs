@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use futures::StreamExt as _;
 use planfleet_bus::broker::LogEntry;
 use planfleet_core::id::RunId;
 use planfleet_proto::{decode, encode, subjects};
@@ -62,13 +61,13 @@ async fn replayed(world: &World) -> BTreeMap<RunId, Vec<u8>> {
     made
 }
 
-/// Everything in a stream.
+/// Everything that was ever in a stream.
 async fn entries(world: &World, stream: &str) -> Vec<LogEntry> {
-    let broker = world.witness.bus().broker();
-    let (Ok(state), Ok(reader)) = (broker.stream_state(stream).await, broker.read_log(stream, 1).await)
-    else {
-        return Vec::new();
-    };
-    let count = usize::try_from(state.messages).unwrap_or(usize::MAX);
-    reader.take(count).filter_map(|entry| async { entry.ok() }).collect().await
+    match world.witness.all_entries(stream).await {
+        Ok(entries) => entries,
+        Err(error) => {
+            world.witness.violation(format!("{stream} cannot be read: {error}"));
+            Vec::new()
+        }
+    }
 }

@@ -10,10 +10,10 @@ use std::{
     },
 };
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use planfleet_bus::{
     Bus,
-    broker::{Outgoing, Published},
+    broker::{self, LogEntry, Outgoing, Published},
 };
 use planfleet_core::id::ShardId;
 use planfleet_proto::{
@@ -47,6 +47,8 @@ struct Seen {
     /// Work that somebody has asked the broker to queue.
     asked: BTreeSet<String>,
     processes: BTreeMap<String, Emitted>,
+    /// What logs no longer have.
+    trimmed: BTreeMap<String, Vec<LogEntry>>,
     violations: Vec<String>,
 }
 
@@ -102,6 +104,31 @@ impl Witness {
     /// What the uninterrupted fold of a shard's log has come to.
     pub(crate) fn look<T>(&self, shard: ShardId, look: impl FnOnce(&Reference) -> T) -> T {
         look(self.seen().logs.entry(shard).or_default())
+    }
+
+    /// Everything below a position is about to go from a log; it is kept for the verdict.
+    pub(crate) async fn trimmed(&self, stream: &str, below_seq: u64) -> Result<(), broker::Error> {
+        let gone = self.entries(stream).await?;
+        let below = |entry: &LogEntry| entry.seq < below_seq;
+        self.counter.add("entries trimmed", gone.iter().filter(|entry| below(entry)).count() as u64);
+        let mut seen = self.seen();
+        seen.trimmed.entry(stream.to_owned()).or_default().extend(gone.into_iter().filter(below));
+        Ok(())
+    }
+
+    /// Everything that has ever been in a log.
+    pub(crate) async fn all_entries(&self, stream: &str) -> Result<Vec<LogEntry>, broker::Error> {
+        let left = self.entries(stream).await?;
+        let trimmed = self.seen().trimmed.get(stream).cloned().unwrap_or_default();
+        Ok([trimmed, left].concat())
+    }
+
+    /// Everything in a stream.
+    async fn entries(&self, stream: &str) -> Result<Vec<LogEntry>, broker::Error> {
+        let count = self.bus.broker().stream_state(stream).await?.messages;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let entries = self.bus.broker().read_log(stream, 1).await?;
+        entries.take(count).try_collect().await
     }
 
     /// A process begins to publish.

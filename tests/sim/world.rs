@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt as _, join_all};
-use planfleet_bus::{Bus, Manage, Topology, broker::memory::MemoryBroker};
+use planfleet_bus::{
+    Bus, Manage, Topology,
+    broker::{LogEntry, memory::MemoryBroker},
+};
 use planfleet_core::id::{RunId, ShardId};
 use planfleet_proto::subjects;
 use serde_json::Value;
@@ -49,6 +52,8 @@ pub(crate) struct World {
 
 /// What became of a world.
 pub(crate) struct Report {
+    /// Every log, as it was.
+    pub(crate) logs: BTreeMap<ShardId, Vec<LogEntry>>,
     pub(crate) transcript: String,
     pub(crate) tally: Tally,
     pub(crate) violations: Vec<String>,
@@ -69,7 +74,7 @@ pub(crate) fn simulate(seed: u64) -> std::io::Result<Report> {
             }
             Err(_) => world.witness.violation(format!("it hangs: {}", world.standing())),
         }
-        world.report()
+        world.report().await
     });
     Ok(report)
 }
@@ -172,8 +177,13 @@ impl World {
         format!("active runs {active:?}, {} told", self.all_told().len())
     }
 
-    fn report(&self) -> Report {
+    async fn report(&self) -> Report {
+        let mut logs = BTreeMap::new();
+        for shard in 0..self.shards {
+            logs.insert(shard, self.witness.all_entries(&subjects::log(shard)).await.unwrap_or_default());
+        }
         Report {
+            logs,
             transcript: self.witness.transcript.text(),
             tally: self.witness.counter.tally(),
             violations: self.witness.violations(),

@@ -1,5 +1,7 @@
 //! Claim check: a body above the inline limit is stored once under its SHA-256,
-//! and the message carries the digest.
+//! and the message carries the digest. [`sweep`] removes what nothing refers to.
+
+pub mod sweep;
 
 use bytes::Bytes;
 use planfleet_proto::{BLOB_BYTES_MAX, INLINE_BYTES_MAX, subjects};
@@ -28,6 +30,20 @@ pub(crate) async fn check_in(
     broker.object_put(subjects::BLOBS, &digest, body).await?;
     headers.insert(HEADER.to_owned(), digest);
     Ok(Bytes::new())
+}
+
+/// The SHA-256 in hexadecimal of the body that a message's headers refer to.
+pub(crate) fn referred_to(headers: &Headers) -> Option<&String> {
+    headers.get(HEADER)
+}
+
+/// Keeps the body of a message that moves to another stream from being swept on the way.
+pub(crate) async fn renew(broker: &dyn Broker, headers: &Headers) -> Result<(), Error> {
+    if let Some(digest) = referred_to(headers) {
+        // Where it is gone already, whoever reads the message will say so.
+        broker.object_touch(subjects::BLOBS, digest).await?;
+    }
+    Ok(())
 }
 
 /// The body of a message that was sent by [`check_in`].

@@ -5,16 +5,18 @@
 //! has, and nothing here knows what a run or a step is: subjects and payloads
 //! are opaque. The typed layer on top is [`crate::Bus`].
 
+mod description;
 pub mod memory;
 pub mod nats;
 pub mod trouble;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+pub use self::description::{Description, Server};
 use self::trouble::Trouble;
 
 /// The largest object: a body by reference is one.
@@ -159,6 +161,28 @@ pub struct KvEntry {
     pub revision: u64,
 }
 
+/// A key of a bucket and what has become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvChange {
+    /// The key.
+    pub key: String,
+    /// What it holds now; `None` when it was removed.
+    pub entry: Option<KvEntry>,
+}
+
+/// An object as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its name.
+    pub name: String,
+    /// The size of its body.
+    pub bytes: u64,
+    /// When it was last put or touched by the broker's clock, in milliseconds since the Unix epoch.
+    pub modified_ms: u64,
+    /// Another one after each time that it was put or touched.
+    pub revision: u64,
+}
+
 /// The outcome of a compare-and-set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CasOutcome {
@@ -179,63 +203,6 @@ pub struct LiveMessage {
     pub headers: Headers,
     /// Its body.
     pub payload: Bytes,
-}
-
-/// What a broker is. Shown as people read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Description {
-    /// The one in memory.
-    Memory,
-    /// A server.
-    Server(Server),
-}
-
-/// What a server tells everybody who connects.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Server {
-    /// Its id, another one after each start.
-    pub id: String,
-    /// Such as `2.15.1`.
-    pub version: String,
-    /// Whether it keeps streams.
-    pub jetstream: bool,
-    /// Its cluster's name; `None` for a server alone.
-    pub cluster: Option<String>,
-    /// How many servers it knows that clients may connect to.
-    pub servers: usize,
-    /// The largest message, in bytes.
-    pub payload_bytes_max: usize,
-}
-
-impl fmt::Display for Description {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Memory => f.write_str("in-memory broker"),
-            Self::Server(server) => server.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let jetstream = if self.jetstream { "jetstream" } else { "no jetstream" };
-        write!(f, "nats-server {}, {jetstream}, ", self.version)?;
-        match (&self.cluster, self.servers) {
-            (Some(cluster), n @ 2..) => write!(f, "{n} servers of cluster {cluster}"),
-            (Some(cluster), _) => write!(f, "1 server of cluster {cluster}"),
-            (None, _) => f.write_str("1 server"),
-        }?;
-        write!(f, ", max_payload {}", readable_bytes(self.payload_bytes_max))
-    }
-}
-
-fn readable_bytes(bytes: usize) -> String {
-    const MIB: usize = 1 << 20;
-    if bytes >= MIB && bytes.is_multiple_of(MIB) {
-        format!("{} MiB", bytes / MIB)
-    } else {
-        format!("{bytes} bytes")
-    }
 }
 
 /// What went wrong with the broker.
@@ -323,6 +290,16 @@ pub trait Broker: Send + Sync {
         stream: &str,
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error>;
+    /// Reads what a log or a queue holds now from `from_seq` on, in order and without
+    /// the bodies, then ends: all that was stored before the call and is not removed
+    /// while it is read, and perhaps some of what comes meanwhile. Takes nothing from a
+    /// queue's workers. Does not recover: after an error the caller knows that it has
+    /// not seen all.
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error>;
     /// A stream's edges.
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error>;
     /// The first message at or behind `from_seq` on a subject (wildcards allowed).
@@ -348,11 +325,28 @@ pub trait Broker: Send + Sync {
     async fn kv_delete(&self, bucket: &str, key: &str) -> Result<(), Error>;
     /// Every key of a bucket with its value. For small buckets only.
     async fn kv_all(&self, bucket: &str) -> Result<BTreeMap<String, KvEntry>, Error>;
+    /// Every key there is now, then every change, without end. Recovers by itself
+    /// from reconnects and elections without a gap: of a key that changed several times
+    /// meanwhile, the last change comes. Keys that the bucket drops for their age are
+    /// dropped in silence.
+    async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error>;
 
-    /// Stores an object under a name; the same name twice is one object.
+    /// Stores an object under a name; the same name twice is one object. One that holds
+    /// this body already is touched, and whoever reads it is not disturbed.
     async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error>;
     /// An object's body.
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error>;
+    /// Makes an object as young as if it had been put now; says whether it is there.
+    async fn object_touch(&self, bucket: &str, name: &str) -> Result<bool, Error>;
+    /// Every object there is now, in no order. Ends by itself.
+    async fn object_list(&self, bucket: &str)
+    -> Result<BoxStream<'static, Result<ObjectInfo, Error>>, Error>;
+    /// Removes an object unless it was put or touched after `revision`; says whether
+    /// this call has removed it.
+    async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error>;
+    /// Counts what puts have left that died on their way before `before_ms` by the
+    /// broker's clock, in milliseconds since the Unix epoch; with `remove`, removes it.
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error>;
 
     /// Sends to whoever listens just now.
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error>;

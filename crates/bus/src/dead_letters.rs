@@ -22,7 +22,7 @@ use planfleet_proto::{
 };
 
 use crate::{
-    Bus, Error,
+    Bus, Error, blobs,
     broker::{Headers, LogEntry, Outgoing, Published},
     journal::{MESSAGE_ID, RUN},
 };
@@ -107,6 +107,7 @@ impl Bus {
     /// # Errors
     /// When the broker cannot be reached.
     pub async fn set_aside(&self, letter: DeadLetter) -> Result<(), Error> {
+        blobs::renew(&**self.broker(), &letter.headers).await?;
         let wire = wire::DeadLetter {
             version: VERSION,
             stream: letter.stream,
@@ -190,6 +191,7 @@ impl Bus {
         }
         // Without its body it would only become another dead letter.
         self.dead_body(letter).await?;
+        blobs::renew(&**self.broker(), &letter.headers).await?;
         let mut headers = letter.headers.clone();
         headers.retain(|name, _| !name.starts_with(BROKER_S_OWN));
         // With the time, as the stream may have been made anew.

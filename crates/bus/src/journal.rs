@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use planfleet_core::{
     id::{RunId, ShardId},
     record::Fact,
@@ -103,21 +103,43 @@ impl Bus {
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<JournalEntry, Error>>, Error> {
         let entries = self.broker().read_log(&subjects::log(shard), from_seq).await?;
-        let bus = self.clone();
-        Ok(entries
-            .then(move |entry| {
-                let bus = bus.clone();
-                async move {
-                    match entry {
-                        Ok(entry) => Ok(bus.open(entry).await),
-                        Err(error) => Err(error.into()),
-                    }
-                }
-            })
-            .boxed())
+        Ok(self.opened(entries.map_err(Error::from)))
     }
 
-    async fn open(&self, entry: LogEntry) -> JournalEntry {
+    /// The same entries, read.
+    pub(crate) fn opened(
+        &self,
+        entries: impl Stream<Item = Result<LogEntry, Error>> + Send + 'static,
+    ) -> BoxStream<'static, Result<JournalEntry, Error>> {
+        let bus = self.clone();
+        let opened = entries.and_then(move |entry| {
+            let bus = bus.clone();
+            async move { Ok(bus.open(entry).await) }
+        });
+        opened.boxed()
+    }
+
+    /// A shard's log as it is, likewise.
+    ///
+    /// # Errors
+    /// When the log is not there or the broker cannot be reached.
+    pub async fn read_log(
+        &self,
+        shard: ShardId,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        let entries = self.broker().read_log(&subjects::log(shard), from_seq).await?;
+        Ok(entries.map_err(Error::from).boxed())
+    }
+
+    /// The run that an entry is about, where that can be told without reading it whole.
+    #[must_use]
+    pub fn run_of(entry: &LogEntry) -> Option<RunId> {
+        run_of(&entry.headers, &entry.payload)
+    }
+
+    /// Reads what an entry says, wherever its body is.
+    pub(crate) async fn open(&self, entry: LogEntry) -> JournalEntry {
         let LogEntry { seq, at_ms, subject, headers, payload } = entry;
         let content = loop {
             match self.read_entry(&subject, &headers, payload.clone(), at_ms).await {
@@ -129,7 +151,7 @@ impl Bus {
                 content => break content,
             }
         };
-        let run = headers.get(RUN).and_then(|run| run.parse().ok()).or_else(|| decode::run_of(&payload));
+        let run = run_of(&headers, &payload);
         JournalEntry { seq, at_ms, subject, run, content, headers, payload }
     }
 
@@ -142,6 +164,14 @@ impl Bus {
     ) -> Result<decode::Entry, Error> {
         let body = self.body(subject, headers, payload).await?;
         decode::entry(&body, at_ms).map_err(|source| Error::Decode { subject: subject.to_owned(), source })
+    }
+
+    /// The first position that a shard's log still has; one behind its last when it is empty.
+    ///
+    /// # Errors
+    /// When the log is not there or the broker cannot be reached.
+    pub async fn journal_head(&self, shard: ShardId) -> Result<u64, Error> {
+        Ok(self.broker().stream_state(&subjects::log(shard)).await?.first_seq)
     }
 
     /// The last position of a shard's log.
@@ -159,4 +189,8 @@ impl Bus {
     pub async fn trim_journal(&self, shard: ShardId, seq: u64) -> Result<(), Error> {
         Ok(self.broker().trim(&subjects::log(shard), seq).await?)
     }
+}
+
+fn run_of(headers: &Headers, payload: &Bytes) -> Option<RunId> {
+    headers.get(RUN).and_then(|run| run.parse().ok()).or_else(|| decode::run_of(payload))
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Bus, Error,
     broker::{CasOutcome, KvEntry},
+    snapshots::SnapshotRef,
 };
 
 /// Who owns a shard, and how far its log has to be read again.
@@ -25,6 +26,9 @@ pub struct Lease {
     pub kept_to: u64,
     /// Everything up to this position had been folded at the last renewal.
     pub folded_to: u64,
+    /// The newest snapshots, the newest first: one to begin with, and one for the
+    /// case that it is damaged.
+    pub snapshots: Vec<SnapshotRef>,
     /// The version of the owner's decisions.
     pub logic_version: u32,
     /// Grows with every renewal, so that each is a write.

@@ -5,18 +5,19 @@
 //! by reference; it decides nothing. Start with [`topology`], which makes all
 //! assets, and [`worker`], which every service that takes work runs.
 
+pub mod blobs;
 pub mod broker;
 pub mod client;
 pub mod dead_letters;
 pub mod journal;
 pub mod lease;
 pub mod live;
+pub mod snapshots;
 pub mod topology;
 pub mod trace;
 pub mod work;
 pub mod worker;
 
-mod blobs;
 mod done;
 
 use std::sync::Arc;
@@ -52,6 +53,14 @@ pub enum Error {
         /// `missing` or `corrupt`.
         problem: &'static str,
     },
+    /// A snapshot that cannot be used.
+    #[error("snapshot {name} {problem}")]
+    Snapshot {
+        /// Its name, or that of the segment.
+        name: String,
+        /// Such as `is missing`.
+        problem: String,
+    },
     /// A message that cannot be read.
     #[error("unreadable message on {subject}: {source}")]
     Decode {
@@ -85,7 +94,11 @@ impl Error {
     pub const fn is_permanent(&self) -> bool {
         match self {
             Self::Broker(error) => error.is_permanent(),
-            Self::Blob { .. } | Self::Decode { .. } | Self::KeyReused { .. } | Self::Answer(_) => true,
+            Self::Blob { .. }
+            | Self::Snapshot { .. }
+            | Self::Decode { .. }
+            | Self::KeyReused { .. }
+            | Self::Answer(_) => true,
             Self::NoOwner(_) => false,
         }
     }
@@ -140,17 +153,15 @@ impl Bus {
         blobs::check_out(&*self.broker, subject, headers, payload).await
     }
 
-    /// Orders whoever works for a run to stop, and news of it.
+    /// Orders whoever works for a run to stop, those too who are away just now. May be
+    /// repeated.
     ///
     /// # Errors
     /// When the broker cannot be reached.
     pub async fn broadcast_cancel(&self, run: &RunId) -> Result<(), Error> {
-        let told = self.broker.publish_live(subjects::cancel(run), Headers::new(), Bytes::new()).await;
-        // Kept for workers that are away just now; who is there has been told already.
-        if let Err(error) = self.broker.kv_cas(subjects::CANCELS, run.as_str(), Bytes::new(), 0).await {
-            tracing::warn!(%run, %error, "a cancel is not kept for workers that are away");
-        }
-        Ok(told?)
+        // A conflict means that the order stands already.
+        self.broker.kv_cas(subjects::CANCELS, run.as_str(), Bytes::new(), 0).await?;
+        Ok(())
     }
 
     /// Appends the record of a takeover.

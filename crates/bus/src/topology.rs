@@ -97,7 +97,9 @@ impl Bus {
         for spec in topology.buckets() {
             broker.ensure_bucket(&spec).await?;
         }
-        broker.ensure_objects(subjects::BLOBS, topology.replicas).await?;
+        for bucket in [subjects::BLOBS, subjects::SNAPSHOTS] {
+            broker.ensure_objects(bucket, topology.replicas).await?;
+        }
         self.fix_shard_count(topology.shards).await
     }
 

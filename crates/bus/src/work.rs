@@ -3,7 +3,35 @@
 use planfleet_core::command::{PlanOrder, StepOrder};
 use planfleet_proto::{encode, subjects};
 
-use crate::{Bus, Error, broker::Published};
+use crate::{
+    Bus, Error,
+    broker::{Headers, Published},
+};
+
+/// The header that says under which epoch work was ordered.
+pub const EPOCH: &str = "Pf-Epoch";
+
+/// The header that says how much of its log the owner had folded when it ordered work.
+pub const LOG_SEQ: &str = "Pf-Log-Seq";
+
+/// Who ordered work, and on what grounds. Nobody acts on it; whoever looks into
+/// what has happened finds the record that work followed from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The owner's epoch.
+    pub epoch: u64,
+    /// The log position up to which it had folded.
+    pub log_seq: u64,
+}
+
+impl Origin {
+    fn headers(self) -> Headers {
+        Headers::from([
+            (EPOCH.to_owned(), self.epoch.to_string()),
+            (LOG_SEQ.to_owned(), self.log_seq.to_string()),
+        ])
+    }
+}
 
 impl Bus {
     /// Queues an attempt of a step. [`Published::Present`] means that it is
@@ -11,21 +39,21 @@ impl Bus {
     ///
     /// # Errors
     /// When the broker has not answered within its time limit.
-    pub async fn dispatch_step(&self, order: &StepOrder) -> Result<Published, Error> {
+    pub async fn dispatch_step(&self, order: &StepOrder, origin: Origin) -> Result<Published, Error> {
         let StepOrder { pool, priority, tenant, run, step, attempt, .. } = order;
         let subject = subjects::step(pool, *priority, tenant, run, *step, *attempt);
-        self.publish(subject, encode::step_order(order)).await
+        self.publish_with(subject, encode::step_order(order), origin.headers()).await
     }
 
     /// Queues planning work, likewise.
     ///
     /// # Errors
     /// When the broker has not answered within its time limit.
-    pub async fn dispatch_plan(&self, order: &PlanOrder) -> Result<Published, Error> {
+    pub async fn dispatch_plan(&self, order: &PlanOrder, origin: Origin) -> Result<Published, Error> {
         let task = &order.submission.task;
         let draft = order.draft;
         let subject =
             subjects::planning(task.priority, task.tenant(), &order.run, draft.revision, draft.attempt);
-        self.publish(subject, encode::plan_order(order)).await
+        self.publish_with(subject, encode::plan_order(order), origin.headers()).await
     }
 }

@@ -113,18 +113,9 @@ impl Worker {
     {
         let in_flight = InFlight::default();
         let mut jobs = JoinSet::new();
-        let cancels = self.cancels.clone();
-        let listened = self.bus.broker().subscribe(subjects::CANCEL_FILTER).await?;
-        match self.bus.broker().kv_all(subjects::CANCELS).await {
-            Ok(kept) => {
-                let mut kept: Vec<_> = kept.into_iter().collect();
-                // Oldest first: those are forgotten first.
-                kept.sort_by_key(|(_, entry)| entry.revision);
-                kept.iter().for_each(|(run, _)| cancels.cancel(run));
-            }
-            Err(error) => tracing::warn!(%error, "cancels from before this start are not known"),
-        }
-        jobs.spawn(async move { cancels.listen(listened).await });
+        let (cancels, broker) = (self.cancels.clone(), Arc::clone(self.bus.broker()));
+        let cancelled = broker.kv_changes(subjects::CANCELS).await?;
+        jobs.spawn(async move { cancels.follow(broker, cancelled).await });
         self.take_work(&stop, &mut jobs, &in_flight, handler).await;
         drain(jobs, &in_flight, grace).await;
         Ok(())

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use planfleet_bus::{
-    Bus, DeadLetter, Error,
+    Bus, DeadLetter, Error, broker,
     live::{APPROVAL_ASKED, News, RUN_FINISHED},
+    work::Origin,
     worker,
 };
 use planfleet_core::{
@@ -17,7 +18,7 @@ use planfleet_core::{
     reason::{End, EndCode},
     record::{Fact, Gate, Timer},
 };
-use planfleet_proto::subjects::WorkKind;
+use planfleet_proto::{BLOB_BYTES_MAX, subjects::WorkKind};
 use tokio::time::sleep;
 
 /// Wait before a command is carried out again. The publish underneath has
@@ -32,12 +33,14 @@ pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
 /// Commands in flight.
 pub(crate) struct Emitter {
     bus: Bus,
+    /// Under which commands are given.
+    epoch: u64,
     in_flight: FuturesUnordered<BoxFuture<'static, Option<RunId>>>,
 }
 
 impl Emitter {
-    pub(crate) fn new(bus: Bus) -> Self {
-        Self { bus, in_flight: FuturesUnordered::new() }
+    pub(crate) fn new(bus: Bus, epoch: u64) -> Self {
+        Self { bus, epoch, in_flight: FuturesUnordered::new() }
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -48,10 +51,11 @@ impl Emitter {
         self.in_flight.is_empty()
     }
 
-    /// Starts carrying a command out. Timers are the owner's own business.
-    pub(crate) fn emit(&self, command: Command) {
-        let bus = self.bus.clone();
-        self.in_flight.push(async move { carry_out(&bus, &command).await }.boxed());
+    /// Starts carrying a command out that followed from the log up to `log_seq`.
+    /// Timers are the owner's own business.
+    pub(crate) fn emit(&self, command: Command, log_seq: u64) {
+        let (bus, origin) = (self.bus.clone(), Origin { epoch: self.epoch, log_seq });
+        self.in_flight.push(async move { carry_out(&bus, &command, origin).await }.boxed());
     }
 
     /// Sets a message aside.
@@ -100,10 +104,10 @@ impl Emitter {
     }
 }
 
-async fn carry_out(bus: &Bus, command: &Command) -> Option<RunId> {
-    match persist(bus, command).await {
+async fn carry_out(bus: &Bus, command: &Command, origin: Origin) -> Option<RunId> {
+    match persist(bus, command, origin).await {
         Ok(finished) => finished,
-        Err(error) => instead(bus, command, &error).await,
+        Err(error) => instead(bus, command, origin, &error).await,
     }
 }
 
@@ -111,9 +115,9 @@ async fn carry_out(bus: &Bus, command: &Command) -> Option<RunId> {
 ///
 /// # Errors
 /// When trying again cannot help.
-async fn persist(bus: &Bus, command: &Command) -> Result<Option<RunId>, Error> {
+async fn persist(bus: &Bus, command: &Command, origin: Origin) -> Result<Option<RunId>, Error> {
     loop {
-        match try_once(bus, command).await {
+        match try_once(bus, command, origin).await {
             Err(error) if !error.is_permanent() => {
                 tracing::warn!(command = name(command), %error, "command not carried out; trying again");
                 sleep(RETRY).await;
@@ -125,9 +129,16 @@ async fn persist(bus: &Bus, command: &Command) -> Result<Option<RunId>, Error> {
 
 /// What is done for a command that can never be carried out, so that its run
 /// does not wait for it.
-async fn instead(bus: &Bus, command: &Command, error: &Error) -> Option<RunId> {
+async fn instead(bus: &Bus, command: &Command, origin: Origin, error: &Error) -> Option<RunId> {
     tracing::error!(command = name(command), %error, "command cannot be carried out");
-    let failure = Failure::new(FailureClass::ToolError, format!("it cannot be dispatched: {error}"));
+    let message = match error {
+        Error::Broker(broker::Error::TooLarge { bytes, max }) => format!(
+            "it cannot be dispatched: with its inputs it has {bytes} bytes, and a message at most {max}; \
+             refer to parts of outputs, or split the work"
+        ),
+        other => format!("it cannot be dispatched: {other}"),
+    };
+    let failure = Failure::new(FailureClass::ToolError, message);
     let (run, fact) = match command {
         Command::DispatchStep(order) => {
             (&order.run, worker::failed(WorkKind::Step(order.step), order.attempt, failure))
@@ -136,7 +147,7 @@ async fn instead(bus: &Bus, command: &Command, error: &Error) -> Option<RunId> {
             let what = WorkKind::Planning(order.draft.revision);
             (&order.run, worker::failed(what, order.draft.attempt, failure))
         }
-        Command::FinishRun(document) => return keep_less(bus, document).await,
+        Command::FinishRun(document) => return keep_less(bus, document, origin).await,
         Command::BroadcastCancel { .. } | Command::AskApproval { .. } | Command::ArmTimer { .. } => {
             return None;
         }
@@ -148,12 +159,14 @@ async fn instead(bus: &Bus, command: &Command, error: &Error) -> Option<RunId> {
     None
 }
 
-/// A document that is larger than a message can be is kept without what a rerun
-/// needs and, where that does not help, without outputs as well.
-async fn keep_less(bus: &Bus, document: &RunDocument) -> Option<RunId> {
-    let without_rerun = document.rerun.is_some().then(|| without_rerun(document));
-    for less in [without_rerun, Some(without_outputs(document))].into_iter().flatten() {
-        match persist(bus, &Command::FinishRun(Arc::new(less))).await {
+/// A document that is larger than a message can be is kept with less: without what a
+/// rerun needs, without outputs as well, or at the worst without steps.
+async fn keep_less(bus: &Bus, document: &RunDocument, origin: Origin) -> Option<RunId> {
+    let has_rerun = document.rerun.is_some();
+    let lesser =
+        [has_rerun.then_some(without_rerun as fn(_) -> _), Some(without_outputs), Some(without_steps)];
+    for less in lesser.into_iter().flatten() {
+        match persist(bus, &Command::FinishRun(Arc::new(less(document))), origin).await {
             Ok(finished) => return finished,
             Err(error) => tracing::error!(run = %document.run_id, %error, "document still not kept"),
         }
@@ -164,13 +177,30 @@ async fn keep_less(bus: &Bus, document: &RunDocument) -> Option<RunId> {
 
 fn without_rerun(document: &RunDocument) -> RunDocument {
     let less = RunDocument { rerun: None, ..document.clone() };
-    noted(less, "a rerun cannot go on from here: what it needs is larger than a document may be")
+    noted(less, &format!("a rerun cannot go on from here: what it needs is {}", too_large()))
 }
 
 fn without_outputs(document: &RunDocument) -> RunDocument {
     let mut less = RunDocument { rerun: None, partial: true, answer: None, ..document.clone() };
     less.steps.iter_mut().for_each(|step| step.output = None);
-    noted(less, "its outputs are larger than a document may be, and are not kept")
+    noted(less, &format!("its outputs are {}, and are not kept", too_large()))
+}
+
+fn without_steps(document: &RunDocument) -> RunDocument {
+    let less = RunDocument {
+        rerun: None,
+        partial: true,
+        answer: None,
+        steps: Vec::new(),
+        revisions: Vec::new(),
+        ..document.clone()
+    };
+    noted(less, &format!("its steps are {}, and are not kept", too_large()))
+}
+
+/// Why something is not kept, as people are told.
+fn too_large() -> String {
+    format!("larger than the {} MiB that a document may have", BLOB_BYTES_MAX >> 20)
 }
 
 /// Says in a document what it lacks.
@@ -180,10 +210,10 @@ fn noted(mut document: RunDocument, note: &str) -> RunDocument {
     document
 }
 
-async fn try_once(bus: &Bus, command: &Command) -> Result<Option<RunId>, Error> {
+async fn try_once(bus: &Bus, command: &Command, origin: Origin) -> Result<Option<RunId>, Error> {
     match command {
-        Command::DispatchPlan(order) => bus.dispatch_plan(order).await.map(|_| None),
-        Command::DispatchStep(order) => bus.dispatch_step(order).await.map(|_| None),
+        Command::DispatchPlan(order) => bus.dispatch_plan(order, origin).await.map(|_| None),
+        Command::DispatchStep(order) => bus.dispatch_step(order, origin).await.map(|_| None),
         Command::BroadcastCancel { run } => bus.broadcast_cancel(run).await.map(|()| None),
         Command::FinishRun(document) => {
             bus.finish(document).await?;

@@ -15,6 +15,20 @@ pub struct Instruments {
     active_runs: UpDownCounter<i64>,
     runs_ended: Counter<u64>,
     dead_letters: Counter<u64>,
+    snapshots: Counter<u64>,
+}
+
+/// What can become of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SnapshotEvent {
+    /// It was written, and a lease names it.
+    Written,
+    /// It could not be written.
+    Failed,
+    /// It could not be used: it is missing, damaged or of another version.
+    Unusable,
+    /// None could be used, and the log begins behind what is needed.
+    Lost,
 }
 
 impl Instruments {
@@ -34,7 +48,7 @@ impl Instruments {
             takeovers: meter.u64_counter("planfleet.takeovers").with_description("Shards taken over").build(),
             active_runs: meter
                 .i64_up_down_counter("planfleet.active_runs")
-                .with_description("Runs in the memory of this process")
+                .with_description("Runs in the memory of this process, as their owner or as a standby")
                 .build(),
             runs_ended: meter
                 .u64_counter("planfleet.runs_ended")
@@ -43,6 +57,10 @@ impl Instruments {
             dead_letters: meter
                 .u64_counter("planfleet.dead_letters")
                 .with_description("Messages set aside because nobody could read them")
+                .build(),
+            snapshots: meter
+                .u64_counter("planfleet.snapshots")
+                .with_description("Snapshots of shards, by what became of them")
                 .build(),
         }
     }
@@ -73,6 +91,16 @@ impl Instruments {
 
     pub(crate) fn run_ended(&self, state: &'static str) {
         self.runs_ended.add(1, &[KeyValue::new("state", state)]);
+    }
+
+    pub(crate) fn snapshot(&self, event: SnapshotEvent) {
+        let outcome = match event {
+            SnapshotEvent::Written => "written",
+            SnapshotEvent::Failed => "failed",
+            SnapshotEvent::Unusable => "unusable",
+            SnapshotEvent::Lost => "lost",
+        };
+        self.snapshots.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
     pub(crate) fn dead_letter(&self) {

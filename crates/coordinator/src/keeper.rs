@@ -1,10 +1,12 @@
 //! Keeps one shard owned: takes it when nobody has it, drives it, gives it up
-//! when another coordinator should have it or when this one stops.
+//! when another coordinator should have it or when this one stops. Whoever is
+//! next to own it follows it meanwhile.
 
 use std::sync::Arc;
 
 use planfleet_bus::{Bus, Lease, lease::Held};
 use planfleet_core::id::ShardId;
+use planfleet_runtime::tasks::Tasks;
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +14,8 @@ use crate::{
     Config, LOGIC_VERSION,
     instruments::Instruments,
     membership::Membership,
-    owner::{Ending, Owner},
+    owner::{self, Ending, Means},
+    standby::Standby,
 };
 
 /// Between two looks at a lease that somebody else holds.
@@ -24,6 +27,7 @@ pub(crate) struct Keeper {
     pub(crate) bus: Bus,
     pub(crate) config: Arc<Config>,
     pub(crate) membership: Membership,
+    pub(crate) tasks: Tasks,
     pub(crate) instruments: Arc<Instruments>,
 }
 
@@ -37,9 +41,10 @@ impl Keeper {
     /// Until `stop`.
     pub(crate) async fn keep(self, stop: CancellationToken) {
         let mut watch = Watch { revision: u64::MAX, since: Instant::now() };
+        let mut standby = Standby::default();
         while !stop.is_cancelled() {
-            match self.contend(&mut watch).await {
-                Ok(Some(held)) => self.own(held, &stop).await,
+            match self.contend(&mut watch, &mut standby).await {
+                Ok(Some(held)) => self.own(held, &mut standby, &stop).await,
                 Ok(None) => {}
                 Err(error) => tracing::warn!(shard = self.shard, %error, "cannot look at the lease"),
             }
@@ -47,22 +52,39 @@ impl Keeper {
                 biased;
                 () = stop.cancelled() => {}
                 () = sleep(LOOK_EVERY) => {}
+                () = standby.follow() => {}
             }
         }
     }
 
     /// Takes the lease if it is free or stale, and this process should or must.
-    async fn contend(&self, watch: &mut Watch) -> Result<Option<Held>, planfleet_bus::Error> {
+    async fn contend(
+        &self,
+        watch: &mut Watch,
+        standby: &mut Standby,
+    ) -> Result<Option<Held>, planfleet_bus::Error> {
         let held = self.bus.lease(self.shard).await?;
         let revision = held.as_ref().map_or(0, |held| held.revision);
         if revision != watch.revision {
             *watch = Watch { revision, since: Instant::now() };
         }
         let lease = held.map(|held| held.lease).unwrap_or_default();
+        self.stand_by(standby, &lease);
         if watch.since.elapsed() < self.patience(&lease).await? {
             return Ok(None);
         }
         self.take(lease, revision).await
+    }
+
+    /// Follows the shard if this process is next, and lets go of it if it is not.
+    fn stand_by(&self, standby: &mut Standby, lease: &Lease) {
+        let owned = !lease.owner.is_empty();
+        if owned && !(self.config.standby && self.membership.succeeds(self.shard, &lease.owner)) {
+            *standby = Standby::Cold;
+        } else if owned {
+            standby.warm_up(&self.bus, self.shard, lease, &self.instruments);
+        }
+        standby.note(lease);
     }
 
     /// How long a lease is to stay as it is before this process takes it.
@@ -105,13 +127,16 @@ impl Keeper {
         Ok(written.map(|revision| Held { lease, revision }))
     }
 
-    async fn own(&self, held: Held, stop: &CancellationToken) {
+    async fn own(&self, held: Held, standby: &mut Standby, stop: &CancellationToken) {
         tracing::info!(shard = self.shard, epoch = held.lease.epoch, "shard taken");
         self.instruments.takeover();
-        let owner =
-            Owner::new(self.shard, self.bus.clone(), self.config.clone(), held, self.instruments.clone());
-        let ending = owner.drive(&self.membership, stop).await;
-        match ending {
+        let means = Means {
+            bus: self.bus.clone(),
+            config: self.config.clone(),
+            tasks: self.tasks.clone(),
+            instruments: self.instruments.clone(),
+        };
+        match owner::drive(self.shard, means, held, standby.take(), &self.membership, stop).await {
             Ending::HandedOver => tracing::info!(shard = self.shard, "shard handed over"),
             Ending::Lost(why) => tracing::warn!(shard = self.shard, why, "shard lost"),
         }

@@ -2,17 +2,21 @@
 //!
 //! It decides nothing itself; [`planfleet_core::shard::Shard`] does. Any number
 //! of coordinators may run: [`membership`] says who is there, [`spread`] who
-//! should own what, [`keeper`] takes and gives up shards, [`owner`] drives one
-//! that is owned, [`emitter`] carries out commands.
+//! should own what, [`keeper`] takes and gives up shards, [`follower`] is a shard
+//! as it follows from its log, [`owner`] speaks for it, [`standby`] keeps silent,
+//! [`emitter`] carries out commands, [`sweeper`] clears up.
 
 pub mod instruments;
 pub mod membership;
 pub mod spread;
 
 mod emitter;
+mod follower;
 mod keeper;
 mod owner;
 mod reads;
+mod standby;
+mod sweeper;
 mod timers;
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +25,7 @@ use planfleet_bus::Bus;
 use planfleet_runtime::{clock, tasks::Tasks};
 use tokio_util::sync::CancellationToken;
 
+pub use self::sweeper::Sweeping;
 use self::{instruments::Instruments, membership::Membership};
 
 /// The version of this program's decisions. It grows whenever the fold could
@@ -39,6 +44,13 @@ pub struct Config {
     pub lease_stale: Duration,
     /// Between two signs of life.
     pub member_beat: Duration,
+    /// Whether this process follows the shards that it is next to own. It costs the
+    /// reading of a log and the memory of a shard, and saves the replay.
+    pub standby: bool,
+    /// What keeps a log short.
+    pub upkeep: Upkeep,
+    /// When stored bodies are swept that nothing refers to any more.
+    pub sweeping: Sweeping,
     /// Milliseconds since the Unix epoch, for timers and for documents of active
     /// runs. The fold never sees it. An argument, so that tests can move it.
     pub now_ms: fn() -> u64,
@@ -53,7 +65,34 @@ impl Config {
             lease_renew: Duration::from_millis(400),
             lease_stale: Duration::from_secs(3),
             member_beat: Duration::from_secs(1),
+            standby: true,
+            upkeep: Upkeep::default(),
+            sweeping: Sweeping::default(),
             now_ms: clock::unix_ms,
+        }
+    }
+}
+
+/// When a log is cut short.
+#[derive(Debug, Clone)]
+pub struct Upkeep {
+    /// A snapshot is written when a next owner would have to read so many entries.
+    pub snapshot_entries: u64,
+    /// A log that is not longer is enough by itself: snapshots only save time.
+    pub log_entries: u64,
+    /// The log is trimmed when so many entries can go: each purge costs the broker
+    /// a pass over its index.
+    pub trim_entries: u64,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self {
+            // Two to three seconds of reading.
+            snapshot_entries: 300_000,
+            // Half a gigabyte of entries of the usual size.
+            log_entries: 2_000_000,
+            trim_entries: 50_000,
         }
     }
 }
@@ -85,11 +124,14 @@ impl Coordinator {
                 bus: self.bus.clone(),
                 config: self.config.clone(),
                 membership: membership.clone(),
+                tasks: set.clone(),
                 instruments: self.instruments.clone(),
             };
             let stop = stop.clone();
             set.spawn("shard", async move { keeper.keep(stop).await });
         }
+        let (bus, config, sweep_stop) = (self.bus.clone(), self.config.clone(), stop.clone());
+        set.spawn("sweeper", async move { sweeper::keep_swept(bus, config, sweep_stop).await });
         stop.cancelled().await;
         // Before the hand-over, so that others see at once whose turn it is, and
         // after it, for a last sign of life may have been under way.

@@ -113,6 +113,11 @@ impl Membership {
         self.preferred_among(shard, |name| name != owner)
     }
 
+    /// Whether no other coordinator is there.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.live(Instant::now()).iter().all(|name| *name == self.config.name)
+    }
+
     fn preferred_among(&self, shard: ShardId, counts: impl Fn(&str) -> bool) -> bool {
         let live = self.live(Instant::now());
         let own = self.config.name.as_str();

@@ -6,38 +6,35 @@
 //! most of its staleness: another may own the shard by then.
 
 mod checkpoint;
-mod ended;
 mod replay;
+mod snapshots;
+mod tenure;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
-use planfleet_bus::{Bus, DeadLetter, Error, JournalEntry, broker::LiveMessage, lease::Held, live::News};
+use planfleet_bus::{Bus, Error, JournalEntry, broker::LiveMessage, lease::Held, live::News};
 use planfleet_core::{
     command::Command,
-    document::RunDocument,
     id::{RunId, ShardId, StepId},
-    record::{Fact, Record, Timer},
-    run::{Ignored, Why},
-    shard::Shard,
+    record::{Fact, Timer},
 };
 use planfleet_proto::{decode::Entry, subjects};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use planfleet_runtime::tasks::Tasks;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::ended::LatelyEnded;
+use self::{snapshots::Snapshots, tenure::Tenure};
 use crate::{
     Config,
     emitter::{self, Emitter},
+    follower::{FOLD_BATCH, Follower, Journal, Unreadable},
     instruments::Instruments,
     membership::Membership,
     reads,
+    standby::Begun,
     timers::Timers,
 };
-
-/// Entries folded before anything else gets its turn: large enough to amortise,
-/// small enough that renewals come in time.
-const FOLD_BATCH: usize = 512;
 
 /// The wait for a timer that is due when it is armed.
 const TIMER_AGAIN_MS: u64 = 1_000;
@@ -51,82 +48,89 @@ pub(crate) enum Ending {
     Lost(&'static str),
 }
 
+/// What owning a shard takes, besides the lease.
+pub(crate) struct Means {
+    pub(crate) bus: Bus,
+    pub(crate) config: Arc<Config>,
+    /// Where what is done beside the owner's work runs.
+    pub(crate) tasks: Tasks,
+    pub(crate) instruments: Arc<Instruments>,
+}
+
+/// Owns a shard until its lease is lost or handed over; begins with what a standby has.
+pub(crate) async fn drive(
+    id: ShardId,
+    means: Means,
+    held: Held,
+    standby: Option<Begun>,
+    membership: &Membership,
+    stop: &CancellationToken,
+) -> Ending {
+    let mut tenure = Tenure::new(id, means.bus.clone(), means.config.clone(), held);
+    let replayed = replay::replay(&mut tenure, standby, &means.instruments, stop).await;
+    let ended = match replayed {
+        Ok(progress) => {
+            return Owner::new(id, means, tenure, progress.follower)
+                .serve(progress.journal, membership, stop)
+                .await;
+        }
+        Err(ended) => ended,
+    };
+    match ended {
+        Stop::Asked => {
+            let lease = tenure.held.lease.clone();
+            tenure.hand_back(lease).await
+        }
+        Stop::Lost(why) => Ending::Lost(why),
+        Stop::Broker(error) => {
+            tracing::warn!(shard = id, %error, "cannot read the log");
+            Ending::Lost("the broker is out of reach")
+        }
+    }
+}
+
 /// One owned shard.
-pub(crate) struct Owner {
+struct Owner {
     id: ShardId,
     bus: Bus,
     config: Arc<Config>,
-    held: Held,
-    renewed_at: Instant,
     instruments: Arc<Instruments>,
-    shard: Shard,
+    tenure: Tenure,
+    follower: Follower,
     timers: Timers,
     emitter: Emitter,
-    /// Runs whose documents are not kept yet.
-    finishing: BTreeMap<RunId, Finishing>,
-    /// Runs that have ended lately.
-    ended: LatelyEnded,
-    folded_to: u64,
+    snapshots: Snapshots,
     trimmed_to: u64,
 }
 
-/// A run that has ended and whose document is not kept yet.
-#[derive(Debug, Clone)]
-struct Finishing {
-    /// Where its records begin in the log.
-    first_seq: u64,
-    /// Where they end.
-    last_seq: u64,
-    document: Arc<RunDocument>,
-}
-
-type Journal = BoxStream<'static, Result<JournalEntry, Error>>;
-
 impl Owner {
-    pub(crate) fn new(
-        id: ShardId,
-        bus: Bus,
-        config: Arc<Config>,
-        held: Held,
-        instruments: Arc<Instruments>,
-    ) -> Self {
+    fn new(id: ShardId, means: Means, tenure: Tenure, follower: Follower) -> Self {
+        let Means { bus, config, tasks, instruments } = means;
+        let lease = &tenure.held.lease;
+        let known = lease.snapshots.clone();
         Self {
             id,
-            config,
-            renewed_at: Instant::now(),
-            instruments,
-            shard: Shard::default(),
             timers: Timers::default(),
-            emitter: Emitter::new(bus.clone()),
-            finishing: BTreeMap::new(),
-            ended: LatelyEnded::default(),
-            folded_to: held.lease.replay_from.saturating_sub(1),
+            emitter: Emitter::new(bus.clone(), lease.epoch),
+            snapshots: Snapshots::new(id, lease.epoch, bus.clone(), known, tasks, instruments.clone()),
             trimmed_to: 0,
-            held,
+            tenure,
+            follower,
             bus,
+            config,
+            instruments,
         }
     }
 
-    pub(crate) async fn drive(mut self, membership: &Membership, stop: &CancellationToken) -> Ending {
-        let ending = match self.replay(stop).await {
-            Ok(journal) => self.serve(journal, membership, stop).await,
-            Err(Stop::Asked) => self.hand_over().await,
-            Err(Stop::Lost(why)) => Ending::Lost(why),
-            Err(Stop::Broker(error)) => {
-                tracing::warn!(shard = self.id, %error, "cannot read the log");
-                Ending::Lost("the broker is out of reach")
-            }
-        };
-        self.instruments.active_runs(-i64::try_from(self.shard.len()).unwrap_or(i64::MAX));
-        ending
-    }
-
     async fn serve(
-        &mut self,
+        mut self,
         mut journal: Journal,
         membership: &Membership,
         stop: &CancellationToken,
     ) -> Ending {
+        if let Err(Stop::Lost(why)) = self.settle_debts() {
+            return Ending::Lost(why);
+        }
         let Ok(mut asked) = self.bus.broker().subscribe(&subjects::reads(self.id)).await else {
             return Ending::Lost("the broker is out of reach");
         };
@@ -137,7 +141,7 @@ impl Owner {
             match turn {
                 Ok(Turn::Go) => {}
                 Ok(Turn::Renewed) if membership.prefers_self(self.id) => {}
-                Ok(Turn::Renewed | Turn::Stop) | Err(Stop::Asked) => return self.hand_over().await,
+                Ok(Turn::Renewed | Turn::Stop) | Err(Stop::Asked) => return self.hand_over(membership).await,
                 Err(Stop::Lost(why)) => return Ending::Lost(why),
                 Err(Stop::Broker(error)) => {
                     tracing::warn!(shard = self.id, %error, "broker trouble; going on");
@@ -155,7 +159,7 @@ impl Owner {
         stop: &CancellationToken,
     ) -> Result<Turn, Stop> {
         // A process that was held up must not emit on the strength of an old renewal.
-        if self.emission_left().is_zero() {
+        if self.tenure.emission_left().is_zero() {
             self.renew().await?;
         }
         let timer_wait = self.timers.wait(self.now_ms());
@@ -170,9 +174,10 @@ impl Owner {
             }
             finished = self.emitter.next(), if !self.emitter.is_idle() => {
                 if let Some(run) = finished {
-                    self.finishing.remove(&run);
+                    self.follower.kept(&run);
                 }
             }
+            () = self.snapshots.built() => {}
             () = sleep(timer_wait), if !self.emitter.is_full() => self.fire_due(),
             Some(question) = asked.next() => self.answer(question).await,
             entry = journal.next(), if !self.emitter.is_full() => {
@@ -189,7 +194,9 @@ impl Owner {
         let mut folded = 0;
         while let Some(entry) = next {
             let news = news(&entry);
-            let commands = self.fold(entry).await?;
+            let mut commands = Vec::new();
+            self.follower.fold(entry, &mut commands);
+            self.see_to_what_is_folded()?;
             self.emit(commands);
             if let Some((run, news)) = news {
                 self.bus.tell(&run, &news).await?;
@@ -201,85 +208,27 @@ impl Owner {
         Ok(())
     }
 
-    /// Folds one entry. What cannot be read is set aside and stops nobody.
-    async fn fold(&mut self, entry: JournalEntry) -> Result<Vec<Command>, Stop> {
-        let JournalEntry { seq, subject, run, content, headers, payload, .. } = entry;
-        let mut commands = Vec::new();
-        match content {
-            Ok(Entry::Run(record)) => self.fold_record(seq, *record, &mut commands),
-            Ok(Entry::EpochOpened { epoch, owner, .. }) => {
-                if epoch > self.held.lease.epoch {
-                    tracing::warn!(
-                        shard = self.id,
-                        epoch,
-                        owner,
-                        "another coordinator has opened a newer epoch"
-                    );
-                    return Err(Stop::Lost("another coordinator has opened a newer epoch"));
-                }
-            }
-            Err(error) => {
-                let (to, stream, reason) =
-                    (subjects::dead_record(self.id), subjects::log(self.id), error.to_string());
-                self.set_aside(run, DeadLetter { to, stream, seq, subject, reason, headers, payload });
-            }
+    /// Stops at a newer epoch; sets aside what nobody can read.
+    fn see_to_what_is_folded(&mut self) -> Result<(), Stop> {
+        let (epoch, owner) = &self.follower.epoch;
+        if *epoch > self.tenure.held.lease.epoch {
+            tracing::warn!(shard = self.id, epoch, owner, "another coordinator has opened a newer epoch");
+            return Err(Stop::Lost("another coordinator has opened a newer epoch"));
         }
-        self.folded_to = self.folded_to.max(seq);
-        Ok(commands)
+        for unreadable in self.follower.take_unreadable() {
+            self.set_aside(unreadable);
+        }
+        Ok(())
     }
 
-    fn fold_record(&mut self, seq: u64, record: Record, commands: &mut Vec<Command>) {
-        let (run, at_ms) = (record.run.clone(), record.at_ms);
-        self.ended.forget(at_ms);
-        let first_seq = self.shard.first_seq(&run).unwrap_or(seq);
-        let before = self.shard.len();
-        match self.shard.apply(seq, record, commands) {
-            Ok(()) if self.is_counted(seq) => {}
-            Ok(()) => self.instruments.record(Ok(())),
-            Err(ignored) => self.note_ignored(seq, &run, ignored),
-        }
-        self.instruments.active_runs(difference(before, self.shard.len()));
-        for command in commands.iter() {
-            if let Command::FinishRun(document) = command {
-                let document = Arc::clone(document);
-                if !self.is_counted(seq) {
-                    self.instruments.run_ended(document.state.as_str());
-                }
-                self.ended.note(at_ms, first_seq);
-                self.finishing.insert(run.clone(), Finishing { first_seq, last_seq: seq, document });
-            }
-        }
-    }
-
-    /// Whether the owner before has folded a record, and has counted it.
-    const fn is_counted(&self, seq: u64) -> bool {
-        seq <= self.held.lease.folded_to
-    }
-
-    /// Late and repeated records are how the system recovers. One that can follow
-    /// from nothing says that whoever wrote it is wrong: it stops nobody, and is
-    /// told once, by the first who folds it, as everything is counted once.
-    fn note_ignored(&self, seq: u64, run: &RunId, ignored: Ignored) {
-        let Ignored { record, state, why } = ignored;
-        if self.is_counted(seq) {
-            return;
-        }
-        if why != Why::Illegal {
-            tracing::debug!(%run, seq, %ignored, "record ignored");
-        } else {
-            tracing::warn!(shard = self.id, %run, seq, record, state, "illegal record ignored: {why}");
-        }
-        self.instruments.record(Err(why));
-    }
-
-    fn set_aside(&mut self, run: Option<RunId>, letter: DeadLetter) {
-        let DeadLetter { seq, subject, reason, .. } = &letter;
+    fn set_aside(&mut self, Unreadable { run, letter }: Unreadable) {
+        let (seq, subject, reason) = (letter.seq, &letter.subject, &letter.reason);
         // A run must not wait for what nobody can read; asking again for its end changes nothing.
-        if let Some(run) = run.filter(|run| self.shard.first_seq(run).is_some()) {
+        if let Some(run) = run.filter(|run| self.follower.shard.first_seq(run).is_some()) {
             self.emitter.give_up(run, format!("record {seq} of it cannot be read: {reason}"));
         }
         // The owner before has set aside what is unreadable of all that it has folded.
-        if self.is_counted(*seq) {
+        if self.follower.is_counted(seq) {
             return;
         }
         tracing::error!(
@@ -302,7 +251,7 @@ impl Owner {
                     if let Command::FinishRun(document) = &command {
                         self.timers.forget(&document.run_id);
                     }
-                    self.emitter.emit(command);
+                    self.emitter.emit(command, self.follower.folded_to);
                 }
             }
         }
@@ -311,23 +260,23 @@ impl Owner {
     /// A timer that is due by this process's clock and not by the broker's is
     /// armed again by the fold: fired at once, it would come around without end.
     fn arm(&mut self, run: RunId, at_ms: u64, timer: Timer) {
-        if !self.finishing.contains_key(&run) {
+        if self.follower.finishing(&run).is_none() {
             let now_ms = self.now_ms();
             let at_ms = if at_ms > now_ms { at_ms } else { now_ms.saturating_add(TIMER_AGAIN_MS) };
             self.timers.arm(run, at_ms, timer);
-            self.timers.sweep(|run, timer| self.shard.awaits(run, timer));
+            self.timers.sweep(|run, timer| self.follower.shard.awaits(run, timer));
         }
     }
 
     /// Answers from memory; a run whose document is on its way is answered with that.
     async fn answer(&mut self, question: LiveMessage) {
         let now_ms = self.now_ms();
-        let (shard, finishing) = (&self.shard, &self.finishing);
-        let document = |run: &RunId| match finishing.get(run) {
+        let follower = &self.follower;
+        let document = |run: &RunId| match follower.finishing(run) {
             Some(ended) => Some(ended.document.as_ref().clone()),
-            None => shard.document(run, now_ms),
+            None => follower.shard.document(run, now_ms),
         };
-        if let Some((reply, answer)) = reads::answer(shard, document, question) {
+        if let Some((reply, answer)) = reads::answer(&follower.shard, document, question) {
             reads::send(&self.bus, reply, &answer).await;
         }
     }
@@ -338,7 +287,7 @@ impl Owner {
         let now_ms = self.now_ms();
         while !self.emitter.is_full() {
             let Some((run, timer)) = self.timers.next_due(now_ms) else { break };
-            if self.shard.awaits(&run, timer) {
+            if self.follower.shard.awaits(&run, timer) {
                 self.emitter.fire(run, timer);
             }
         }
@@ -374,11 +323,6 @@ impl From<planfleet_bus::broker::Error> for Stop {
     fn from(error: planfleet_bus::broker::Error) -> Self {
         Self::Broker(error.into())
     }
-}
-
-fn difference(before: usize, after: usize) -> i64 {
-    let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
-    signed(after) - signed(before)
 }
 
 /// What those who watch a run are told of an entry.

@@ -30,15 +30,26 @@ const ENDED_REMEMBERED_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Shard {
     runs: BTreeMap<RunId, Entry>,
-    /// The sequences of the active runs' first records: the oldest is what a
-    /// replay has to start from.
+    /// The sequences of the first records of runs that are active or have ended
+    /// lately: the oldest is what a replay has to start from.
     by_seq: BTreeSet<u64>,
     /// Runs that have ended lately, which a repeated submit must not start again.
     ended: BTreeSet<RunId>,
     /// The same by when they ended.
-    ended_at: VecDeque<(u64, RunId)>,
+    ended_at: VecDeque<EndedRun>,
     plans: Recent<Plan>,
     envelopes: Recent<Envelope>,
+}
+
+/// A run that has ended lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedRun {
+    /// The run.
+    pub run: RunId,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The log position of its first record.
+    pub first_seq: u64,
 }
 
 #[derive(Debug)]
@@ -74,10 +85,10 @@ impl Shard {
                     self.plans.share(plan);
                 }
                 let run = Run::start(id.clone(), Arc::from(submission), at_ms, out);
+                self.by_seq.insert(seq);
                 if run.ended() {
-                    self.remember(id, at_ms);
+                    self.remember(EndedRun { run: id, at_ms, first_seq: seq });
                 } else {
-                    self.by_seq.insert(seq);
                     self.runs.insert(id, Entry { run: Box::new(run), first_seq: seq });
                 }
                 Ok(())
@@ -87,27 +98,44 @@ impl Shard {
     }
 
     fn forget(&mut self, id: &RunId, at_ms: u64) {
-        if let Some(entry) = self.runs.remove(id) {
-            self.by_seq.remove(&entry.first_seq);
+        if let Some(Entry { first_seq, .. }) = self.runs.remove(id) {
+            self.remember(EndedRun { run: id.clone(), at_ms, first_seq });
         }
-        self.remember(id.clone(), at_ms);
     }
 
-    fn remember(&mut self, id: RunId, at_ms: u64) {
-        if self.ended.insert(id.clone()) {
-            self.ended_at.push_back((at_ms, id));
-        }
+    fn remember(&mut self, ended: EndedRun) {
+        self.ended.insert(ended.run.clone());
+        self.ended_at.push_back(ended);
     }
 
     fn forget_ended(&mut self, now_ms: u64) {
         let too_many = |ended: &VecDeque<_>| ended.len() > ENDED_REMEMBERED_MAX;
-        while let Some((at_ms, _)) = self.ended_at.front() {
-            if at_ms.saturating_add(ENDED_REMEMBERED_MS) > now_ms && !too_many(&self.ended_at) {
+        while let Some(oldest) = self.ended_at.front() {
+            if oldest.at_ms.saturating_add(ENDED_REMEMBERED_MS) > now_ms && !too_many(&self.ended_at) {
                 break;
             }
-            if let Some((_, id)) = self.ended_at.pop_front() {
-                self.ended.remove(&id);
+            if let Some(oldest) = self.ended_at.pop_front() {
+                self.ended.remove(&oldest.run);
+                self.by_seq.remove(&oldest.first_seq);
             }
+        }
+    }
+
+    /// The runs that have ended lately, by when they did.
+    pub fn lately_ended(&self) -> impl Iterator<Item = &EndedRun> {
+        self.ended_at.iter()
+    }
+
+    /// Replaces what is known of runs that have ended lately: a shard that was
+    /// folded from the records of some runs only knows those alone.
+    pub fn recall_ended(&mut self, ended: impl IntoIterator<Item = EndedRun>) {
+        for forgotten in self.ended_at.drain(..) {
+            self.by_seq.remove(&forgotten.first_seq);
+        }
+        self.ended.clear();
+        for ended in ended {
+            self.by_seq.insert(ended.first_seq);
+            self.remember(ended);
         }
     }
 
@@ -135,6 +163,12 @@ impl Shard {
         self.runs.get(id).map(|entry| entry.run.document(at_ms))
     }
 
+    /// The log position from which on every active run has its records.
+    #[must_use]
+    pub fn oldest_active_seq(&self) -> Option<u64> {
+        self.runs.values().map(|entry| entry.first_seq).min()
+    }
+
     /// The active runs, by id.
     pub fn active(&self) -> impl Iterator<Item = &RunId> {
         self.runs.keys()
@@ -158,8 +192,8 @@ impl Shard {
         self.runs.get(id).map(|entry| entry.first_seq)
     }
 
-    /// The log position of the oldest active run's first record: everything
-    /// below it belongs to runs that have ended.
+    /// The log position of the first record of the oldest run that is active or
+    /// has ended lately: everything below it is over and forgotten.
     #[must_use]
     pub fn oldest_seq(&self) -> Option<u64> {
         self.by_seq.first().copied()

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use planfleet_bus::{
-    Job, Settled,
+    Error, Job, Settled, broker,
     live::{News, STEP_STARTED},
     trace,
 };
@@ -149,7 +149,14 @@ async fn record(
         return Settled::GiveBack;
     }
     // The same output would be refused again: the planner is told instead.
-    let failure = Failure::new(FailureClass::ToolError, format!("the output cannot be recorded: {error}"));
+    let message = match error {
+        Error::Broker(broker::Error::TooLarge { bytes, max }) => format!(
+            "the output is too large: its record has {bytes} bytes, and at most {max} are kept; \
+             ask for less, or in parts"
+        ),
+        other => format!("the output cannot be recorded: {other}"),
+    };
+    let failure = Failure::new(FailureClass::ToolError, message);
     match shared.bus.append_outcome(&order.run, &self::fact(Err(failure), attempt)).await {
         Ok(()) => Settled::Done,
         Err(_) => Settled::GiveBack,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use planfleet_bus::blobs::sweep::GRACE;
 use planfleet_runtime::config::LoadRequest;
 
 use crate::exit::Failure;
@@ -375,6 +376,24 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum AdminCommand {
     /// Check everything that a fleet needs, and say what to do.
     Doctor,
+    /// Remove stored bodies that nothing refers to any more.
+    ///
+    /// What is larger than 64 KiB is stored beside the message that carries it. A
+    /// coordinator removes what has outlived its messages every six hours; this does
+    /// it now. Whatever an active run, queued work, a document of an ended run, a dead
+    /// letter or a snapshot refers to stays.
+    Gc(GcArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Only say what would be removed.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Leave alone what was stored or used within so many seconds. Less than the
+    /// longest publish (some minutes) is safe only while nothing else runs.
+    #[arg(long, value_name = "SECONDS", default_value_t = GRACE.as_secs())]
+    pub(crate) grace: u64,
 }
 
 #[derive(Debug, Args)]

@@ -30,10 +30,15 @@ pub(crate) fn read(
 ) -> Result<Source, Failure> {
     let mut task = match (goal, file) {
         (Some(goal), _) => Value::Object(Map::from_iter([("goal".to_owned(), goal.into())])),
-        (None, Some(path)) => parse(&slurp(path, bytes_max)?, path)?,
+        (None, Some(path)) => parse(&slurp(path, bytes_max, TASK_LIMIT)?, path)?,
         (None, None) => return Err(Failure::usage("give a goal or a task file")),
     };
     merge_inputs(&mut task, inputs)?;
+    let bytes = task.to_string().len() as u64;
+    if bytes > bytes_max {
+        let inputs = format!("with its inputs, the task has {bytes} bytes, more than the {bytes_max} of");
+        return Err(Failure::usage(format!("{inputs} {TASK_LIMIT}")));
+    }
     let folder = file.filter(|path| path.as_os_str() != "-").and_then(Path::parent).map(Path::to_owned);
     Ok(Source { task, folder })
 }
@@ -80,23 +85,28 @@ fn parse(text: &str, path: &Path) -> Result<Value, Failure> {
         .map_err(|error| Failure::usage(format!("{}: not JSON: {error}", path.display())))
 }
 
-/// A file's text, with a limit; `-` is standard input.
-pub(crate) fn slurp(path: &Path, bytes_max: u64) -> Result<String, Failure> {
-    let unreadable = |error| Failure::usage(format!("cannot read {}: {error}", path.display()));
-    let mut text = String::new();
-    let limit = bytes_max + 1;
+/// Where a task's limit is set, and what else to do about a task above it.
+const TASK_LIMIT: &str =
+    "limits.task_bytes; leave large inputs in files that a step reads, or raise the limit";
+
+/// A file's text, if it has no more than `bytes_max`; `limit` says what they are. `-` is
+/// standard input.
+pub(crate) fn slurp(path: &Path, bytes_max: u64, limit: &str) -> Result<String, Failure> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| Failure::usage(format!("cannot read {shown}: {error}"));
+    let mut bytes = Vec::new();
+    let one_more = bytes_max + 1;
     let read = if path.as_os_str() == "-" {
-        std::io::stdin().lock().take(limit).read_to_string(&mut text)
+        std::io::stdin().lock().take(one_more).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
+        std::fs::File::open(path).and_then(|file| file.take(one_more).read_to_end(&mut bytes))
     };
-    match read.map_err(unreadable)? as u64 {
-        size if size > bytes_max => Err(Failure::usage(format!(
-            "{} is larger than the {bytes_max} bytes of limits.task_bytes",
-            path.display()
-        ))),
-        _ => Ok(text),
+    // Before the text is looked at, whose last character may have been cut in two.
+    if read.map_err(unreadable)? as u64 > bytes_max {
+        return Err(Failure::usage(format!("{shown} is larger than the {bytes_max} bytes of {limit}")));
     }
+    String::from_utf8(bytes)
+        .map_err(|error| Failure::usage(format!("cannot read {shown}: not UTF-8: {}", error.utf8_error())))
 }
 
 fn merge_inputs(task: &mut Value, inputs: &[String]) -> Result<(), Failure> {
@@ -135,7 +145,7 @@ fn template(name: &str, beside: Option<&Path>, bytes_max: u64) -> Result<String,
     let path = candidates.into_iter().flatten().find(|path| path.is_file()).ok_or_else(|| {
         format!("there is no file {name:?}; give its path, from the task's file or the working directory")
     })?;
-    slurp(&path, bytes_max).map_err(|failure| failure.to_string())
+    slurp(&path, bytes_max, TASK_LIMIT).map_err(|failure| failure.to_string())
 }
 
 /// All mistakes of something, as one failure.
@@ -174,6 +184,34 @@ mod tests {
         let task = json!({"goal": "g", "approval": 3});
         let guarded = Source { task: task.clone(), folder: None }.guarded(&GuardArgs::default());
         assert_eq!(guarded.task, task);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_told_from_one_that_is_no_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("task.json");
+        for (content, bytes_max, expected) in [
+            // Cut in the middle of a character.
+            ("ää".as_bytes(), 2, "is larger than the 2 bytes of limits.task_bytes; leave large inputs"),
+            ("ää".as_bytes(), 4, "ää"),
+            (b"\xff".as_slice(), 4, "not UTF-8"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let said = slurp(&path, bytes_max, TASK_LIMIT).unwrap_or_else(|failure| failure.to_string());
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn inputs_of_the_command_line_count_towards_the_limit() {
+        let inputs = ["x=12345".to_owned()];
+        assert!(
+            read(Some("g"), None, &inputs, 34).is_ok(),
+            "{}",
+            read(Some("g"), None, &inputs, 1).unwrap_err()
+        );
+        let said = read(Some("g"), None, &inputs, 33).unwrap_err().to_string();
+        assert!(said.contains("the task has ") && said.contains("limits.task_bytes"), "{said}");
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub use prost::Message;
 /// The version that every stored message carries and that readers understand.
 pub const VERSION: u32 = 1;
 
+/// The version that every snapshot carries: of its own shape, for what is in it
+/// are log entries with versions of their own.
+pub const SNAPSHOT_VERSION: u32 = 1;
+
 /// Bodies up to this size travel in the message itself; larger ones by
 /// reference, so that streams stay small to read and quick to replicate.
 pub const INLINE_BYTES_MAX: usize = 64 * 1024;

@@ -17,7 +17,7 @@ pub const DEAD_LETTERS: &str = "PF_DLQ";
 pub const SHARDS: &str = "pf_shards";
 /// Live coordinators.
 pub const MEMBERS: &str = "pf_members";
-/// Runs whose work is not wanted any more, for workers that were away when it was said.
+/// Runs whose work is not wanted any more, by their ids. Workers follow it.
 pub const CANCELS: &str = "pf_cancel";
 /// What idempotency keys stand for, by the run that each names.
 pub const KEYS: &str = "pf_keys";
@@ -25,6 +25,9 @@ pub const KEYS: &str = "pf_keys";
 pub const SHARD_COUNT: &str = "count";
 /// Bodies above [`crate::INLINE_BYTES_MAX`].
 pub const BLOBS: &str = "pf_blobs";
+
+/// Snapshots of shards.
+pub const SNAPSHOTS: &str = "pf_snapshots";
 
 /// The pool that plans.
 pub const PLAN_POOL: &str = "plan";
@@ -85,6 +88,32 @@ pub fn log_filter(shard: ShardId) -> String {
 #[must_use]
 pub fn record(shard: ShardId, kind: Kind) -> String {
     format!("pf.ev.{shard:02}.{}", kind.token())
+}
+
+/// Where the snapshots of a shard begin, among [`SNAPSHOTS`].
+#[must_use]
+pub fn snapshots_of(shard: ShardId) -> String {
+    format!("{shard:02}/")
+}
+
+/// A snapshot's name: how far it goes and under which epoch it was made, so that
+/// no two owners write the same.
+#[must_use]
+pub fn snapshot(shard: ShardId, folded_to: u64, epoch: u64) -> String {
+    format!("{shard:02}/{folded_to}.{epoch}")
+}
+
+/// One of a snapshot's segments.
+#[must_use]
+pub fn segment(snapshot: &str, number: usize) -> String {
+    format!("{snapshot}/{number}")
+}
+
+/// The epoch under which a snapshot or a segment of one was made.
+#[must_use]
+pub fn snapshot_epoch(name: &str) -> Option<u64> {
+    let (_, epoch) = name.split('/').nth(1)?.split_once('.')?;
+    epoch.parse().ok()
 }
 
 /// The subjects of the work queue.
@@ -199,15 +228,6 @@ pub fn live(run: &RunId) -> String {
     format!("pf.live.{run}")
 }
 
-/// Live orders to stop working for a run.
-#[must_use]
-pub fn cancel(run: &RunId) -> String {
-    format!("pf.cancel.{run}")
-}
-
-/// All of them.
-pub const CANCEL_FILTER: &str = "pf.cancel.*";
-
 /// Where the owner of a shard answers for its active runs.
 #[must_use]
 pub fn reads(shard: ShardId) -> String {
@@ -229,6 +249,14 @@ mod tests {
         for tail in ["x.1", "+7.1", "7.+1", "07.1", "7-02.1", "r+2.1", "r.1", "4294967296.1"] {
             assert_eq!(work(&format!("pf.steps.p.1.t.03-abc.{tail}")), None, "{tail}");
         }
+    }
+
+    #[test]
+    fn a_snapshot_s_name_says_who_made_it() {
+        let name = snapshot(3, 17, 9);
+        assert!(name.starts_with(&snapshots_of(3)));
+        assert_eq!((snapshot_epoch(&name), snapshot_epoch(&segment(&name, 2))), (Some(9), Some(9)));
+        assert_eq!(snapshot_epoch("03/17"), None);
     }
 
     #[test]

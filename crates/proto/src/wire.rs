@@ -629,6 +629,67 @@ impl Account {
         }
     }
 }
+/// What a snapshot is made of. Kept under the snapshot's own name.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SnapshotManifest {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(uint32, tag = "2")]
+    pub shard: u32,
+    /// The log position up to which entries were looked at.
+    #[prost(uint64, tag = "3")]
+    pub folded_to: u64,
+    /// The kept entries, in the log's order.
+    #[prost(message, repeated, tag = "4")]
+    pub segments: ::prost::alloc::vec::Vec<SnapshotSegment>,
+    /// Runs that have ended lately, by when they did.
+    #[prost(message, repeated, tag = "5")]
+    pub ended: ::prost::alloc::vec::Vec<EndedRun>,
+    /// SHA-256 of every body that a kept entry refers to.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub blobs: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// SHA-256 of this message as it is without this field.
+    #[prost(bytes = "vec", tag = "7")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+}
+/// One object: entries one after the other, each with its length before it,
+/// compressed by gzip.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotSegment {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// SHA-256 of the object.
+    #[prost(bytes = "vec", tag = "2")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    pub entries: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndedRun {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub at_unix_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub first_seq: u64,
+}
+/// An entry of the log as it was.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SnapshotEntry {
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    #[prost(uint64, tag = "2")]
+    pub at_unix_ms: u64,
+    #[prost(string, tag = "3")]
+    pub subject: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub headers: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(bytes = "vec", tag = "5")]
+    pub payload: ::prost::alloc::vec::Vec<u8>,
+}
 /// Planning work, for the pool "plan".
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanOrder {

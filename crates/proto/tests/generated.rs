@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-const FILES: [&str; 4] = ["plan", "record", "task", "work"];
+const FILES: [&str; 5] = ["plan", "record", "snapshot", "task", "work"];
 
 fn generate() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");

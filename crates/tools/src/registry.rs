@@ -153,8 +153,8 @@ impl Registry {
         let bytes = serialized_bytes(output);
         if bytes > self.output_bytes_max {
             return Err(ToolError::failed(format!(
-                "the output of `{name}` is {bytes} bytes, over the cap of {} \
-                 (tools.output_bytes_max); ask for less",
+                "the output of `{name}` is {bytes} bytes, and at most {} are taken of any tool; \
+                 ask for less, or in parts",
                 self.output_bytes_max
             )));
         }

@@ -63,7 +63,7 @@ impl Process {
         signal("TERM", self.pid());
     }
 
-    /// `kill -STOP`: it does nothing more, and whoever talks to it hears nothing.
+    /// `kill -STOP`: it stands still, its connections up.
     pub(crate) fn freeze(&self) {
         signal("STOP", self.pid());
     }

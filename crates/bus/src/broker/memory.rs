@@ -8,6 +8,7 @@
 
 mod bucket;
 mod live;
+mod objects;
 mod queue;
 mod reader;
 mod stream;
@@ -15,19 +16,22 @@ mod subject;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{StreamExt, stream::BoxStream};
 use tokio::{sync::Notify, time::Instant};
 
-use self::{bucket::Bucket, live::Live, stream::Stream};
+use self::{bucket::Bucket, live::Live, objects::Objects, stream::Stream};
 use super::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvEntry,
-    LiveMessage, LogEntry, OBJECT_BYTES_MAX, Outgoing, Published, StreamSpec, StreamState,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
+    LiveMessage, LogEntry, OBJECT_BYTES_MAX, ObjectInfo, Outgoing, Published, StreamSpec, StreamState,
 };
 
 /// The server's default `max_payload`, so that what fits here fits there.
@@ -46,6 +50,10 @@ struct Inner {
     /// looks for itself, and tests have few who wait. It wakes them in the order in
     /// which they came: the same actors on a paused clock do the same every time.
     bell: Notify,
+    /// Rung at every change of a key: not the other one, since leases are renewed all
+    /// the time, which does not concern who waits for work.
+    key_bell: Notify,
+    object_bytes_max: AtomicUsize,
     clock: Clock,
 }
 
@@ -53,7 +61,7 @@ struct Inner {
 struct State {
     streams: BTreeMap<String, Stream>,
     buckets: BTreeMap<String, Bucket>,
-    objects: BTreeMap<String, BTreeMap<String, Bytes>>,
+    objects: BTreeMap<String, Objects>,
 }
 
 /// Wall-clock time that moves with tokio's clock.
@@ -78,9 +86,19 @@ impl MemoryBroker {
                 state: Mutex::default(),
                 live: Live::default(),
                 bell: Notify::new(),
+                key_bell: Notify::new(),
+                object_bytes_max: AtomicUsize::new(OBJECT_BYTES_MAX),
                 clock: Clock { started: Instant::now(), started_ms },
             }),
         }
+    }
+}
+
+impl MemoryBroker {
+    /// Takes no larger objects from now on, so that a test shows without 64 MiB what
+    /// happens above them.
+    pub fn limit_objects(&self, bytes_max: usize) {
+        self.inner.object_bytes_max.store(bytes_max, Ordering::SeqCst);
     }
 }
 
@@ -106,6 +124,13 @@ impl Inner {
         changed
     }
 
+    /// Changes a key-value bucket and wakes whoever waits for that.
+    fn change_keys<T>(&self, bucket: &str, change: impl FnOnce(&mut Bucket) -> T) -> Result<T, Error> {
+        let changed = change(self.state().bucket(bucket)?);
+        self.key_bell.notify_waiters();
+        Ok(changed)
+    }
+
     /// Reads a stream.
     fn look<T>(&self, stream: &str, look: impl FnOnce(&Stream) -> T) -> Result<T, Error> {
         Ok(look(self.state().stream(stream)?))
@@ -122,7 +147,7 @@ impl State {
         self.buckets.get_mut(name).ok_or_else(missing)
     }
 
-    fn objects(&mut self, name: &str) -> Result<&mut BTreeMap<String, Bytes>, Error> {
+    fn objects(&mut self, name: &str) -> Result<&mut Objects, Error> {
         let missing = || Error::Missing(format!("object bucket {name}"));
         self.objects.get_mut(name).ok_or_else(missing)
     }
@@ -217,6 +242,15 @@ impl Broker for MemoryBroker {
         Ok(reader::read_log(self.inner.clone(), stream, from_seq))
     }
 
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        let last = self.inner.look(stream, Stream::state)?.last_seq;
+        Ok(reader::read_headers(self.inner.clone(), stream, from_seq, last))
+    }
+
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {
         self.inner.look(stream, Stream::state)
     }
@@ -257,26 +291,54 @@ impl Broker for MemoryBroker {
         expected: u64,
     ) -> Result<CasOutcome, Error> {
         check_size(&value, PAYLOAD_BYTES_MAX)?;
-        Ok(self.inner.state().bucket(bucket)?.compare_and_set(key, value, expected))
+        self.inner.change_keys(bucket, |bucket| bucket.compare_and_set(key, value, expected))
     }
 
     async fn kv_delete(&self, bucket: &str, key: &str) -> Result<(), Error> {
-        self.inner.state().bucket(bucket)?.delete(key);
-        Ok(())
+        self.inner.change_keys(bucket, |bucket| bucket.delete(key))
     }
 
     async fn kv_all(&self, bucket: &str) -> Result<BTreeMap<String, KvEntry>, Error> {
         Ok(self.inner.state().bucket(bucket)?.all())
     }
 
+    async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
+        self.inner.state().bucket(bucket)?;
+        Ok(reader::kv_changes(self.inner.clone(), bucket))
+    }
+
     async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
-        check_size(&body, OBJECT_BYTES_MAX)?;
-        self.inner.state().objects(bucket)?.insert(name.to_owned(), body);
+        check_size(&body, self.inner.object_bytes_max.load(Ordering::SeqCst))?;
+        let now_ms = self.inner.clock.now_ms();
+        self.inner.state().objects(bucket)?.put(name, body, now_ms);
         Ok(())
     }
 
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
-        Ok(self.inner.state().objects(bucket)?.get(name).cloned())
+        Ok(self.inner.state().objects(bucket)?.get(name))
+    }
+
+    async fn object_touch(&self, bucket: &str, name: &str) -> Result<bool, Error> {
+        let now_ms = self.inner.clock.now_ms();
+        Ok(self.inner.state().objects(bucket)?.touch(name, now_ms))
+    }
+
+    async fn object_list(
+        &self,
+        bucket: &str,
+    ) -> Result<BoxStream<'static, Result<ObjectInfo, Error>>, Error> {
+        let listed = self.inner.state().objects(bucket)?.list();
+        Ok(futures::stream::iter(listed).map(Ok).boxed())
+    }
+
+    async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
+        Ok(self.inner.state().objects(bucket)?.delete(name, revision))
+    }
+
+    async fn object_leftovers(&self, bucket: &str, _before_ms: u64, _remove: bool) -> Result<u64, Error> {
+        // Nothing here dies on its way.
+        self.inner.state().objects(bucket)?;
+        Ok(0)
     }
 
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {

@@ -12,12 +12,14 @@
 mod api;
 mod connection;
 mod fetch;
+mod headers;
 mod kv;
 mod live;
 mod log;
 mod objects;
 mod publish;
 mod pull;
+mod scan;
 mod streams;
 mod watch;
 
@@ -29,8 +31,8 @@ use futures::stream::BoxStream;
 
 use self::{connection::Link, objects::Objects};
 use super::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvEntry,
-    LiveMessage, LogEntry, Outgoing, Published, StreamSpec, StreamState, trouble::Trouble,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
+    LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState, trouble::Trouble,
 };
 
 /// How to reach a NATS server.
@@ -145,6 +147,14 @@ impl Broker for NatsBroker {
         log::read(self.consuming.clone(), stream, from_seq).await
     }
 
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        headers::read(self.consuming.clone(), stream, from_seq).await
+    }
+
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {
         streams::state(&self.sending, stream).await
     }
@@ -192,12 +202,35 @@ impl Broker for NatsBroker {
         kv::all(&self.control, bucket).await
     }
 
+    async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
+        kv::changes(self.consuming.clone(), bucket).await
+    }
+
     async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
         self.objects.put(bucket, name, body).await
     }
 
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
         self.objects.get(bucket, name).await
+    }
+
+    async fn object_touch(&self, bucket: &str, name: &str) -> Result<bool, Error> {
+        self.objects.touch(bucket, name).await
+    }
+
+    async fn object_list(
+        &self,
+        bucket: &str,
+    ) -> Result<BoxStream<'static, Result<ObjectInfo, Error>>, Error> {
+        self.objects.list(bucket).await
+    }
+
+    async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
+        self.objects.delete(bucket, name, revision).await
+    }
+
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
+        self.objects.leftovers(bucket, before_ms, remove).await
     }
 
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {

@@ -1,9 +1,10 @@
 //! Key-value buckets.
 
 use bytes::Bytes;
-use planfleet_bus::broker::{CasOutcome, Error};
+use futures::{FutureExt, StreamExt, stream::BoxStream};
+use planfleet_bus::broker::{CasOutcome, Error, KvChange};
 
-use crate::{AnyBroker, bucket_spec};
+use crate::{AnyBroker, bucket_spec, soon};
 
 crate::conformance! {
     a_key_is_created_once,
@@ -13,6 +14,9 @@ crate::conformance! {
     all_keys_are_listed_with_their_values,
     an_empty_bucket_lists_nothing,
     a_missing_bucket_is_named,
+    a_watcher_sees_every_key_and_every_change,
+    a_watcher_of_many_keys_misses_none,
+    a_watcher_who_comes_later_sees_what_is_left,
 }
 
 async fn bucket(broker: &AnyBroker) {
@@ -100,4 +104,62 @@ async fn a_missing_bucket_is_named(broker: AnyBroker) {
     assert!(missing(broker.kv_get("b", "k").await.expect_err("no bucket")));
     assert!(missing(broker.kv_cas("b", "k", Bytes::new(), 0).await.expect_err("no bucket")));
     assert!(missing(broker.kv_all("b").await.expect_err("no bucket")));
+    assert!(missing(broker.kv_changes("b").await.err().expect("no bucket")));
+}
+
+type Changes = BoxStream<'static, Result<KvChange, Error>>;
+
+async fn watch(broker: &AnyBroker) -> Changes {
+    broker.kv_changes("b").await.expect("a watcher")
+}
+
+/// The next change: the key and its value.
+async fn next(changes: &mut Changes) -> (String, Option<Bytes>) {
+    let change = soon("a change", changes.next()).await.expect("no end").expect("no error");
+    (change.key, change.entry.map(|entry| entry.value))
+}
+
+fn holds(key: &str, value: &'static str) -> (String, Option<Bytes>) {
+    (key.to_owned(), Some(Bytes::from_static(value.as_bytes())))
+}
+
+async fn a_watcher_sees_every_key_and_every_change(broker: AnyBroker) {
+    bucket(&broker).await;
+    written(&broker, "one", "1", 0).await;
+    let mut changes = watch(&broker).await;
+    assert_eq!(next(&mut changes).await, holds("one", "1"));
+    assert!(changes.next().now_or_never().is_none());
+    let two = written(&broker, "two", "2", 0).await;
+    let change = soon("a change", changes.next()).await.expect("no end").expect("no error");
+    assert_eq!((change.key.as_str(), change.entry.map(|entry| entry.revision)), ("two", Some(two)));
+    written(&broker, "two", "2b", two).await;
+    assert_eq!(next(&mut changes).await, holds("two", "2b"));
+    broker.kv_delete("b", "one").await.expect("a deletion");
+    assert_eq!(next(&mut changes).await, ("one".to_owned(), None));
+    written(&broker, "one", "1b", 0).await;
+    assert_eq!(next(&mut changes).await, holds("one", "1b"));
+}
+
+/// More than several requests of a watcher bring.
+async fn a_watcher_of_many_keys_misses_none(broker: AnyBroker) {
+    bucket(&broker).await;
+    let mut changes = watch(&broker).await;
+    for n in 0..600 {
+        written(&broker, &format!("k.{n}"), "v", 0).await;
+    }
+    for n in 0..600 {
+        assert_eq!(next(&mut changes).await, holds(&format!("k.{n}"), "v"));
+    }
+}
+
+async fn a_watcher_who_comes_later_sees_what_is_left(broker: AnyBroker) {
+    bucket(&broker).await;
+    let first = written(&broker, "k", "1", 0).await;
+    written(&broker, "gone", "1", 0).await;
+    written(&broker, "k", "2", first).await;
+    broker.kv_delete("b", "gone").await.expect("a deletion");
+    let mut changes = watch(&broker).await;
+    assert_eq!(next(&mut changes).await, holds("k", "2"));
+    assert_eq!(next(&mut changes).await, ("gone".to_owned(), None));
+    assert!(changes.next().now_or_never().is_none());
 }

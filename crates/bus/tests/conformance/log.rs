@@ -1,9 +1,11 @@
 //! Logs and write-once streams.
 
+use std::time::Duration;
+
 use futures::{FutureExt, StreamExt};
 use planfleet_bus::broker::{Error, Headers, LogEntry, Outgoing, Published, StreamKind, StreamState};
 
-use crate::{AnyBroker, message, new_log, publish, soon, stream};
+use crate::{AnyBroker, PATIENCE, message, new_log, publish, soon, stream, take_one, work_queue};
 
 crate::conformance! {
     a_message_is_stored_at_the_next_sequence,
@@ -20,6 +22,9 @@ crate::conformance! {
     a_write_once_subject_is_written_once,
     a_missing_log_is_named,
     nobody_reads_from_beyond_the_end,
+    headers_are_read_to_the_end,
+    headers_are_read_over_gaps,
+    headers_of_a_queue_are_read_beside_its_workers,
 }
 
 async fn read(broker: &AnyBroker, from: u64, count: usize) -> Vec<LogEntry> {
@@ -193,4 +198,75 @@ async fn nobody_reads_from_beyond_the_end(broker: AnyBroker) {
     assert!(broker.read_log("LOG", 2).await.is_ok());
     let refused = broker.read_log("LOG", 3).await.err();
     assert!(matches!(&refused, Some(Error::Refused { .. })), "{refused:?}");
+}
+
+async fn headers(broker: &AnyBroker, stream: &str, from: u64) -> Vec<LogEntry> {
+    let entries = broker.read_headers(stream, from).await.expect("a reader");
+    let entries = entries.map(|entry| entry.expect("no error"));
+    soon("the end of the headers", entries.collect()).await
+}
+
+/// More than one request brings.
+async fn headers_are_read_to_the_end(broker: AnyBroker) {
+    new_log(&broker).await;
+    assert!(headers(&broker, "LOG", 1).await.is_empty());
+    for n in 0..600 {
+        let headers = Headers::from([("Pf-N".to_owned(), n.to_string())]);
+        broker.publish(Outgoing { headers, ..message("log.a", "body") }).await.expect("an answer");
+    }
+    let read = headers(&broker, "LOG", 1).await;
+    assert_eq!(read.len(), 600);
+    for (n, entry) in read.iter().enumerate() {
+        assert_eq!((entry.seq, entry.subject.as_str()), (n as u64 + 1, "log.a"));
+        assert_eq!(entry.headers, Headers::from([("Pf-N".to_owned(), n.to_string())]));
+        assert!(entry.payload.is_empty());
+    }
+    let missing = broker.read_headers("NONE", 1).await.err();
+    assert!(matches!(&missing, Some(Error::Missing(name)) if name == "NONE"), "{missing:?}");
+}
+
+async fn headers_are_read_over_gaps(broker: AnyBroker) {
+    new_log(&broker).await;
+    for payload in ["1", "2", "3", "4"] {
+        publish(&broker, "log.a", payload).await;
+    }
+    for removed in [2, 4] {
+        assert!(broker.remove("LOG", removed).await.expect("an answer"));
+    }
+    let seqs: Vec<_> = headers(&broker, "LOG", 1).await.iter().map(|entry| entry.seq).collect();
+    assert_eq!(seqs, [1, 3]);
+    for (from, first) in [(0, Some(1)), (2, Some(3)), (3, Some(3)), (4, None), (9, None)] {
+        let read = headers(&broker, "LOG", from).await;
+        assert_eq!(read.first().map(|entry| entry.seq), first, "from {from}");
+    }
+    broker.trim("LOG", 100).await.expect("a trim");
+    assert!(headers(&broker, "LOG", 1).await.is_empty());
+}
+
+async fn headers_of_a_queue_are_read_beside_its_workers(broker: AnyBroker) {
+    work_queue(&broker, PATIENCE).await;
+    for n in 0..4 {
+        let headers = Headers::from([("Pf-N".to_owned(), n.to_string())]);
+        let sent = Outgoing { headers, ..message(&format!("work.{n}"), "body") };
+        broker.publish(sent).await.expect("an answer");
+    }
+    take_one(&broker).await.settle.ack().await.expect("an ack");
+    let in_flight = take_one(&broker).await;
+    let acked = |seqs: Vec<u64>| seqs == [2, 3, 4];
+    // The server removes what was acked a moment later.
+    let read = soon("the ack's effect", async {
+        loop {
+            let read = headers(&broker, "WORK", 1).await;
+            if acked(read.iter().map(|entry| entry.seq).collect()) {
+                return read;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(read[0].headers, Headers::from([("Pf-N".to_owned(), "1".to_owned())]));
+    assert!(read.iter().all(|entry| entry.payload.is_empty()));
+    assert_eq!(headers(&broker, "WORK", 4).await.len(), 1);
+    assert_eq!(in_flight.payload, "body");
+    assert_eq!(take_one(&broker).await.subject, "work.2", "workers are not disturbed");
 }

@@ -15,6 +15,7 @@
 mod support;
 
 mod assets;
+mod blobs;
 mod dead_letters;
 mod kv;
 mod live;

@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::StreamExt;
 use planfleet_bus::broker::{
-    Broker, Error, Published, StreamKind,
+    Broker, CasOutcome, Error, Headers, Outgoing, Published, StreamKind,
     nats::{ConnectOptions, NatsBroker},
 };
 
 use crate::{
-    AnyBroker, PATIENCE, message, new_log, publish, pull, soon, stream, support::NatsServer, take_one,
-    work_queue,
+    AnyBroker, PATIENCE, bucket_spec, message, new_log, publish, pull, soon, stream, support::NatsServer,
+    take_one, work_queue,
 };
 
 /// Long enough that an ack comes in time, short enough to wait for.
@@ -77,6 +78,93 @@ async fn a_log_reader_goes_on_after_a_crash_without_gap_or_repeat() {
         server.kill().await;
         server.revive().await;
     }
+}
+
+#[tokio::test]
+async fn a_watcher_of_keys_goes_on_after_a_crash_without_a_gap() {
+    let (mut server, broker) = server_and_broker().await;
+    broker.ensure_bucket(&bucket_spec("b")).await.expect("a bucket");
+    let mut changes = broker.kv_changes("b").await.expect("a watcher");
+    for round in 0..3 {
+        server.kill().await;
+        server.revive().await;
+        // By somebody else: the watcher's own connection may still be down.
+        let other = server.connect().await;
+        let key = format!("k.{round}");
+        let written = async {
+            while !matches!(other.kv_cas("b", &key, Bytes::new(), 0).await, Ok(CasOutcome::Written(_))) {}
+        };
+        soon("the write", written).await;
+        let change = soon("a change", changes.next()).await.expect("no end").expect("no error");
+        assert_eq!(change.key, key);
+    }
+}
+
+#[tokio::test]
+async fn a_removal_that_was_cut_short_is_listed_and_can_be_ended() {
+    let server = NatsServer::start().await;
+    let broker = server.connect().await;
+    broker.ensure_objects("o", 1).await.expect("a bucket");
+    let body = Bytes::from(vec![7; 300_000]);
+    broker.object_put("o", "x", body.clone()).await.expect("room");
+    // What a removal has written when it dies behind its first step.
+    let meta = broker.last_on_subject("OBJ_o", "$O.o.M.>").await.expect("an answer").expect("a meta message");
+    let mut said: serde_json::Value = serde_json::from_slice(&meta.payload).expect("JSON");
+    (said["deleted"], said["size"], said["chunks"]) = (true.into(), 0.into(), 0.into());
+    let marked = Outgoing {
+        subject: meta.subject,
+        headers: Headers::from([("Nats-Rollup".to_owned(), "sub".to_owned())]),
+        payload: said.to_string().into(),
+    };
+    broker.publish(marked).await.expect("an answer");
+    assert_eq!(broker.object_get("o", "x").await.expect("an answer"), None);
+    let listed: Vec<_> = broker.object_list("o").await.expect("a list").collect().await;
+    let [Ok(left)] = &listed[..] else { panic!("{listed:?}") };
+    assert_eq!((left.name.as_str(), left.bytes), ("x", 0));
+    assert!(broker.object_delete("o", "x", Some(left.revision)).await.expect("an answer"));
+    let state = broker.stream_state("OBJ_o").await.expect("a state");
+    assert_eq!(state.messages, 0, "neither chunks nor meta messages are left");
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_objects_that_were_put_at_once_and_removed() {
+    let server = NatsServer::start().await;
+    let broker = server.connect().await;
+    broker.ensure_objects("o", 1).await.expect("a bucket");
+    let bodies = [7, 8].map(|byte| Bytes::from(vec![byte; 300_000]));
+    let puts = (0..10).map(|n| broker.object_put("o", "x", bodies[n % 2].clone()));
+    for put in futures::future::join_all(puts).await {
+        put.expect("room");
+    }
+    // Three chunks and the meta message of the last who put.
+    assert_eq!(broker.stream_state("OBJ_o").await.expect("a state").messages, 4);
+    assert!(broker.object_delete("o", "x", None).await.expect("an answer"));
+    assert_eq!(broker.stream_state("OBJ_o").await.expect("a state").messages, 0);
+}
+
+#[tokio::test]
+async fn what_a_put_has_left_that_died_is_cleared() {
+    let server = NatsServer::start().await;
+    let broker = server.connect().await;
+    broker.ensure_objects("o", 1).await.expect("a bucket");
+    let body = Bytes::from(vec![7; 300_000]);
+    for name in ["x", "y"] {
+        broker.object_put("o", name, body.clone()).await.expect("room");
+    }
+    for _ in 0..2 {
+        broker.publish(message("$O.o.C.died", "a chunk")).await.expect("an answer");
+    }
+    let messages = async || broker.stream_state("OBJ_o").await.expect("a state").messages;
+    let whole = messages().await;
+    let leftovers =
+        async |before_ms, remove| broker.object_leftovers("o", before_ms, remove).await.expect("an answer");
+    assert_eq!(leftovers(1_700_000_000_000, true).await, 0, "it may be under way");
+    assert_eq!(leftovers(u64::MAX, false).await, 1);
+    assert_eq!(messages().await, whole);
+    assert_eq!(leftovers(u64::MAX, true).await, 1);
+    assert_eq!(messages().await, whole - 2);
+    assert_eq!(leftovers(u64::MAX, true).await, 0);
+    assert!(broker.object_get("o", "x").await.expect("an answer") == Some(body));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use futures::StreamExt as _;
 use planfleet_bus::{
     Bus, DeadLetter, Error, JournalEntry,
     broker::{self, Headers, Outgoing, Published},
+    work::Origin,
 };
 use planfleet_core::record::Fact;
 use planfleet_proto::{BLOB_BYTES_MAX, INLINE_BYTES_MAX, decode::Entry, subjects};
@@ -143,11 +144,15 @@ async fn bytes_that_are_no_record_are_an_error_of_their_entry() {
 async fn an_attempt_is_queued_once_for_as_long_as_it_is_there() {
     let bus = new_bus().await;
     let order = order(&run_id("00-a"), 1);
-    assert_eq!(bus.dispatch_step(&order).await.unwrap(), Published::Stored(1));
-    assert_eq!(bus.dispatch_step(&order).await.unwrap(), Published::Present);
+    assert_eq!(bus.dispatch_step(&order, Origin::default()).await.unwrap(), Published::Stored(1));
+    assert_eq!(bus.dispatch_step(&order, Origin::default()).await.unwrap(), Published::Present);
     let mut again = order.clone();
     again.attempt = 2;
-    assert_eq!(bus.dispatch_step(&again).await.unwrap(), Published::Stored(2), "another name");
+    assert_eq!(
+        bus.dispatch_step(&again, Origin::default()).await.unwrap(),
+        Published::Stored(2),
+        "another name"
+    );
     assert_eq!(bus.broker().backlog(subjects::STEPS, "pool_default").await.unwrap(), 2);
 }
 

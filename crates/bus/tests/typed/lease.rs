@@ -11,6 +11,7 @@ fn lease(epoch: u64, owner: &str) -> Lease {
         replay_from: 5,
         kept_to: 7,
         folded_to: 9,
+        snapshots: Vec::new(),
         logic_version: 1,
         beat: 0,
     }

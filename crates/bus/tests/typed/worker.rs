@@ -14,6 +14,7 @@ use bytes::Bytes;
 use planfleet_bus::{
     Bus, Job, Pool, Settled, Worker,
     broker::{Headers, Outgoing},
+    work::Origin,
 };
 use planfleet_core::command::StepOrder;
 use planfleet_proto::{INLINE_BYTES_MAX, decode, subjects};
@@ -88,7 +89,7 @@ impl Log {
 
 async fn dispatch(bus: &Bus, steps: std::ops::RangeInclusive<u32>) {
     for step in steps {
-        bus.dispatch_step(&order(&run_id("00-a"), step)).await.expect("queued");
+        bus.dispatch_step(&order(&run_id("00-a"), step), Origin::default()).await.expect("queued");
     }
 }
 
@@ -116,14 +117,14 @@ async fn a_job_carries_the_order_and_leaves_the_queue_when_done() {
     });
     let mut large = order(&run_id("00-a"), 1);
     large.traceparent = Some("x".repeat(2 * INLINE_BYTES_MAX));
-    bus.dispatch_step(&large).await.unwrap();
+    bus.dispatch_step(&large, Origin::default()).await.unwrap();
     let job = soon("a job", jobs.recv()).await.unwrap();
     // The pool is in the subject alone. No `assert_eq`: nobody wants to see the difference.
     let carried = StepOrder { pool: large.pool.clone(), ..decode::step_order(&job.payload).unwrap() };
     assert!(carried == large, "also by reference");
     assert_eq!((job.subject.as_str(), job.deliveries), ("pf.steps.default.1.acme.00-a.1.1", 1));
     emptied(&bus).await;
-    bus.dispatch_step(&large).await.unwrap();
+    bus.dispatch_step(&large, Origin::default()).await.unwrap();
     assert_eq!(soon("a job", jobs.recv()).await.unwrap().deliveries, 1, "its name was free again");
     worker.stop().await;
 }
@@ -288,7 +289,7 @@ async fn a_cancel_reaches_the_jobs_of_its_run_within_a_second() {
     let bus = new_bus().await;
     let (mine, other) = (run_id("00-a"), run_id("00-b"));
     for run in [&mine, &other] {
-        bus.dispatch_step(&order(run, 1)).await.unwrap();
+        bus.dispatch_step(&order(run, 1), Origin::default()).await.unwrap();
     }
     let (handler, mut jobs) = desk();
     let worker = Running::start(&bus, 4, handler);
@@ -299,9 +300,27 @@ async fn a_cancel_reaches_the_jobs_of_its_run_within_a_second() {
     soon("the cancel", taken[0].cancelled.cancelled()).await;
     assert!(began.elapsed() < Duration::from_secs(1));
     assert!(!taken[1].cancelled.is_cancelled(), "another run goes on");
-    bus.dispatch_step(&order(&mine, 2)).await.unwrap();
+    bus.dispatch_step(&order(&mine, 2), Origin::default()).await.unwrap();
     let late = soon("a job", jobs.recv()).await.unwrap();
     assert!(late.cancelled.is_cancelled(), "a step that was pulled after the order");
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_from_before_a_worker_s_start_reaches_it() {
+    let bus = new_bus().await;
+    let (mine, other) = (run_id("00-a"), run_id("00-b"));
+    bus.broadcast_cancel(&mine).await.unwrap();
+    bus.broadcast_cancel(&mine).await.expect("an order that stands already");
+    for run in [&mine, &other] {
+        bus.dispatch_step(&order(run, 1), Origin::default()).await.unwrap();
+    }
+    let (handler, mut jobs) = desk();
+    let worker = Running::start(&bus, 4, handler);
+    let mut taken = [soon("a job", jobs.recv()).await.unwrap(), soon("a job", jobs.recv()).await.unwrap()];
+    taken.sort_by(|a, b| a.subject.cmp(&b.subject));
+    soon("the cancel", taken[0].cancelled.cancelled()).await;
+    assert!(!taken[1].cancelled.is_cancelled(), "another run goes on");
     worker.stop().await;
 }
 

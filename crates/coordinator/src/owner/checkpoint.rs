@@ -1,112 +1,94 @@
-//! The lease and, written with it, the checkpoint: how far a next owner has to
-//! read the log again.
+//! What the lease says besides who holds it: how far a next owner has to read the
+//! log again, and what it may begin with.
 
 use std::time::Duration;
 
-use planfleet_bus::{Lease, lease::Held};
-use tokio::time::{Instant, timeout};
+use planfleet_bus::Lease;
+use tokio::time::timeout;
 
 use super::{Ending, Owner, Stop};
+use crate::membership::Membership;
 
-/// A log is trimmed when this many entries can go: each purge costs the broker
-/// a pass over its index.
-const TRIM_ENTRIES_MIN: u64 = 50_000;
+/// A snapshot of the last owner that is there is begun while it stops, if it saves
+/// a next one so many entries: about a tenth of a second.
+const STOP_UNREAD_MIN: u64 = 10_000;
 
 impl Owner {
-    /// How long commands may be carried out on the last renewal.
-    pub(super) fn emission_left(&self) -> Duration {
-        (self.config.lease_stale * 2 / 3).saturating_sub(self.renewed_at.elapsed())
-    }
-
-    /// Renews the lease and, with it, the checkpoint.
+    /// Renews the lease and, with it, the checkpoint; then sees to what grows with time.
     pub(super) async fn renew(&mut self) -> Result<(), Stop> {
-        // Others count from when it was written, which may be long before its answer is here.
-        let began = Instant::now();
         let lease = self.checkpoint();
-        match self.bus.write_lease(self.id, &lease, self.held.revision).await {
-            Ok(Some(revision)) => {
-                self.held = Held { lease, revision };
-                self.renewed_at = began;
-                self.trim().await;
-                Ok(())
-            }
-            Ok(None) => self.conflict(&lease).await,
-            Err(error) if !self.emission_left().is_zero() => {
-                tracing::warn!(shard = self.id, %error, "lease not renewed; trying again");
-                Ok(())
-            }
-            Err(_) => Err(Stop::Lost("the lease could not be renewed in time")),
+        let known = lease.snapshots.len();
+        let changed = lease.snapshots != self.tenure.held.lease.snapshots;
+        if !self.tenure.renew(lease).await? {
+            return Ok(());
         }
-    }
-
-    /// A renewal whose outcome was unknown may have been written after all.
-    async fn conflict(&mut self, wanted: &Lease) -> Result<(), Stop> {
-        match self.bus.lease(self.id).await? {
-            Some(held) if held.lease.epoch == wanted.epoch && held.lease.owner == wanted.owner => {
-                // When that was nobody can tell: the next renewal says that it is still ours.
-                self.held = held;
-                Ok(())
-            }
-            _ => Err(Stop::Lost("somebody else has written the lease")),
+        if changed && known > 0 {
+            self.snapshots.sweep();
         }
-    }
-
-    /// Where a replay has to start: at the first record of the oldest run that
-    /// is active, whose document is not kept yet, or that has just ended.
-    fn replay_from(&self) -> u64 {
-        let oldest = self
-            .shard
-            .oldest_seq()
-            .into_iter()
-            .chain(self.finishing.values().map(|ended| ended.first_seq))
-            .chain(self.ended.oldest_seq())
-            .min();
-        oldest.unwrap_or(self.folded_to + 1)
-    }
-
-    /// The documents of all runs that ended up to here are kept.
-    fn kept_to(&self) -> u64 {
-        let unkept = self.finishing.values().map(|ended| ended.last_seq).min();
-        unkept.map_or(self.folded_to, |seq| seq - 1).max(self.held.lease.kept_to)
+        self.trim().await;
+        if self.snapshots.unread(&self.follower) >= self.config.upkeep.snapshot_entries {
+            self.snapshots.begin(&self.follower);
+        }
+        Ok(())
     }
 
     /// The lease's next writing, which is the checkpoint as well.
     fn checkpoint(&self) -> Lease {
-        let mut lease = self.held.lease.clone();
-        lease.beat += 1;
-        lease.replay_from = self.replay_from();
-        lease.kept_to = self.kept_to();
-        lease.folded_to = self.folded_to.max(lease.folded_to);
+        let mut lease = self.tenure.held.lease.clone();
+        lease.replay_from = self.follower.replay_from();
+        lease.kept_to = self.follower.kept_to().max(lease.kept_to);
+        lease.folded_to = self.follower.folded_to.max(lease.folded_to);
+        lease.snapshots = self.snapshots.known();
         lease
     }
 
+    /// Drops what no replay needs. As long as the log is not too long, it alone is
+    /// enough, and snapshots only save time; one that an old run keeps from being
+    /// trimmed is cut where the older of two snapshots ends.
     async fn trim(&mut self) {
-        let from = self.held.lease.replay_from;
-        if from.saturating_sub(self.trimmed_to) < TRIM_ENTRIES_MIN {
+        let upkeep = &self.config.upkeep;
+        let lease = &self.tenure.held.lease;
+        let covered = lease.snapshots.get(1).map_or(0, |older| older.folded_to + 1);
+        let too_long = lease.folded_to.saturating_sub(upkeep.log_entries);
+        let below = lease.replay_from.max(covered.min(too_long));
+        if below.saturating_sub(self.trimmed_to) < upkeep.trim_entries {
             return;
         }
-        match self.bus.trim_journal(self.id, from).await {
-            Ok(()) => self.trimmed_to = from,
+        match self.bus.trim_journal(self.id, below).await {
+            Ok(()) => self.trimmed_to = below,
             Err(error) => tracing::warn!(shard = self.id, %error, "log not trimmed"),
         }
     }
 
     /// Finishes what is in flight and gives the lease back, so that another takes it at once.
-    pub(super) async fn hand_over(&mut self) -> Ending {
-        let left = self.emission_left().min(self.config.lease_stale / 2);
+    pub(super) async fn hand_over(&mut self, membership: &Membership) -> Ending {
+        if membership.is_alone() {
+            self.snapshot_at_the_tail().await;
+        }
+        let left = self.stop_left();
         let flushed = async {
             while !self.emitter.is_idle() {
                 if let Some(run) = self.emitter.next().await {
-                    self.finishing.remove(&run);
+                    self.follower.kept(&run);
                 }
             }
         };
         let _ = timeout(left, flushed).await;
-        let lease = Lease { owner: String::new(), ..self.checkpoint() };
-        match self.bus.write_lease(self.id, &lease, self.held.revision).await {
-            Ok(Some(_)) => Ending::HandedOver,
-            Ok(None) => Ending::Lost("somebody else has written the lease"),
-            Err(_) => Ending::Lost("the lease could not be handed back; it will run out"),
+        self.tenure.hand_back(self.checkpoint()).await
+    }
+
+    /// Whoever follows has a standby, or the time that it takes; where nobody does,
+    /// the next one begins where this one ends.
+    async fn snapshot_at_the_tail(&mut self) {
+        if self.snapshots.unread(&self.follower) < STOP_UNREAD_MIN.min(self.config.upkeep.snapshot_entries) {
+            return;
         }
+        self.snapshots.begin(&self.follower);
+        let left = self.stop_left();
+        let _ = timeout(left, self.snapshots.built()).await;
+    }
+
+    fn stop_left(&self) -> Duration {
+        self.tenure.emission_left().min(self.config.lease_stale / 2)
     }
 }

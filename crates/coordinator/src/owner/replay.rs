@@ -1,91 +1,63 @@
 //! The beginning of a tenure: everything in the log is folded without a word,
 //! then what the state still owes is emitted.
 
-use futures::StreamExt as _;
-use planfleet_core::command::Command;
-use tokio::time::{Instant, Interval, interval_at};
+use futures::FutureExt as _;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Journal, Owner, Stop};
+use super::{Owner, Stop, Tenure};
+use crate::{follower::Progress, instruments::Instruments, standby::Begun};
 
 /// Looks at the tail before commands are emitted. Each round is shorter than the
 /// one before, as only what came meanwhile is left.
 const ROUNDS_MAX: u32 = 4;
 
+/// Opens the epoch and folds everything there is in silence.
+pub(super) async fn replay(
+    tenure: &mut Tenure,
+    standby: Option<Begun>,
+    instruments: &std::sync::Arc<Instruments>,
+    stop: &CancellationToken,
+) -> Result<Progress, Stop> {
+    let (bus, shard, lease) = (tenure.bus.clone(), tenure.shard, tenure.held.lease.clone());
+    bus.open_epoch(shard, &lease).await?;
+    let started = Instant::now();
+    let warm = standby.is_some();
+    let begun = standby
+        .unwrap_or_else(|| Progress::begin(bus.clone(), shard, lease.clone(), instruments.clone()).boxed());
+    let mut progress = tenure.during(stop, begun).await??;
+    let from = progress.follower.folded_to + 1;
+    progress.follower.count_from(&lease);
+    // What was finished while the log was read must not be dispatched again, so
+    // the tail is looked at anew; a log that keeps growing is caught up with later.
+    let mut tail = bus.journal_tail(shard).await?;
+    for _ in 0..ROUNDS_MAX {
+        if progress.follower.folded_to >= tail {
+            break;
+        }
+        tenure.during(stop, progress.catch_up(tail)).await??;
+        tail = bus.journal_tail(shard).await?;
+    }
+    progress.follower.forget_kept(&lease);
+    tracing::info!(
+        shard,
+        warm,
+        from,
+        tail,
+        active = progress.follower.shard.len(),
+        took_ms = started.elapsed().as_millis(),
+        "log replayed"
+    );
+    Ok(progress)
+}
+
 impl Owner {
-    /// Opens the epoch and folds everything there is in silence, then emits what is owed.
-    pub(super) async fn replay(&mut self, stop: &CancellationToken) -> Result<Journal, Stop> {
-        self.bus.open_epoch(self.id, &self.held.lease).await?;
-        let from = self.held.lease.replay_from.max(1);
-        let mut journal = self.bus.read_journal(self.id, from).await?;
-        let mut owed = Vec::new();
-        let started = Instant::now();
-        let mut renewals = interval_at(Instant::now() + self.config.lease_renew, self.config.lease_renew);
-        let mut tail = self.bus.journal_tail(self.id).await?;
-        // What was finished while the log was read must not be dispatched again, so
-        // the tail is looked at anew; a log that keeps growing is caught up with later.
-        for _ in 0..ROUNDS_MAX {
-            if self.folded_to >= tail {
-                break;
-            }
-            self.replay_to(tail, &mut journal, &mut owed, &mut renewals, stop).await?;
-            tail = self.bus.journal_tail(self.id).await?;
-        }
-        owed.extend(self.shard.owed());
-        tracing::info!(
-            shard = self.id,
-            from,
-            tail,
-            active = self.shard.len(),
-            owed = owed.len(),
-            took_ms = started.elapsed().as_millis(),
-            "log replayed"
-        );
+    /// Says what nobody may have said before.
+    pub(super) fn settle_debts(&mut self) -> Result<(), Stop> {
+        self.see_to_what_is_folded()?;
+        let owed = self.follower.owed();
+        tracing::debug!(shard = self.id, owed = owed.len(), "emitting what is owed");
         self.emit(owed);
-        Ok(journal)
-    }
-
-    /// Folds up to `tail`, keeping the ends of runs whose documents may not be kept yet.
-    async fn replay_to(
-        &mut self,
-        tail: u64,
-        journal: &mut Journal,
-        owed: &mut Vec<Command>,
-        renewals: &mut Interval,
-        stop: &CancellationToken,
-    ) -> Result<(), Stop> {
-        while self.folded_to < tail {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(Stop::Asked),
-                _ = renewals.tick() => {
-                    self.renew().await?;
-                    renewals.reset();
-                }
-                entry = journal.next() => {
-                    let Some(entry) = entry else { return Err(Stop::Lost("the log ended")) };
-                    let entry = entry?;
-                    let kept = entry.seq <= self.held.lease.kept_to;
-                    let ends = self.fold(entry).await?.into_iter().filter(|command| {
-                        matches!(command, Command::FinishRun(_) | Command::BroadcastCancel { .. })
-                    });
-                    if kept {
-                        self.forget_kept(ends);
-                    } else {
-                        owed.extend(ends);
-                    }
-                }
-            }
-        }
         Ok(())
-    }
-
-    /// The owner before has seen these documents kept.
-    fn forget_kept(&mut self, ends: impl Iterator<Item = Command>) {
-        for end in ends {
-            if let Command::FinishRun(document) = end {
-                self.finishing.remove(&document.run_id);
-            }
-        }
     }
 }

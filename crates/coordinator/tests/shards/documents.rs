@@ -1,13 +1,17 @@
 //! Documents that are larger than a message can be.
 
+use std::sync::Arc;
+
 use planfleet_bus::Ended;
 use planfleet_core::{
     json::Json,
     record::{Fact, StepSucceeded},
+    task::Submission,
 };
+use planfleet_proto::INLINE_BYTES_MAX;
 use serde_json::{Value, json};
 
-use super::{Fleet, attempt, planned, step, succeeded};
+use super::{Fleet, attempt, enveloped, planned, step, succeeded};
 
 const OUTPUT_BYTES: usize = 200 * 1024;
 
@@ -94,4 +98,44 @@ async fn a_document_that_is_still_too_large_is_kept_without_outputs() {
     assert_eq!((ended.rerun.is_some(), output(&ended)), (false, &Value::Null));
     assert_eq!((&ended.document["partial"], &ended.document["answer"]), (&true.into(), &Value::Null));
     assert!(reason(&ended).starts_with("cancelled: enough\nits outputs are larger"), "{}", reason(&ended));
+}
+
+/// What a planner may write at length fills a document without any output.
+#[tokio::test(start_paused = true)]
+async fn a_document_of_too_many_words_is_kept_without_steps() {
+    let fleet = Fleet::with_shards(1).await;
+    let a = fleet.start_alone("a").await;
+    a.spy.limit_bodies(2 * INLINE_BYTES_MAX);
+    let long = "long ".repeat(INLINE_BYTES_MAX / 8);
+    let steps: Vec<_> = (1..=6).map(|id| json!({"id": id, "description": long})).collect();
+    let plan = serde_json::from_value(json!({"final": 6, "steps": steps})).expect("a plan");
+    let run = fleet.submit("run", Submission { plan: Some(Arc::new(plan)), ..planned() }).await;
+    fleet.append(&run, Fact::RunCancelRequested { reason: "enough".to_owned() }).await;
+    let document = fleet.ended(&run).await;
+    assert_eq!((&document["state"], &document["steps"]), (&json!("cancelled"), &json!([])));
+    let reason = document["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("cancelled: enough\nits steps are larger than the 64 MiB"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_whose_inputs_are_too_large_fails_and_says_so() {
+    let fleet = Fleet::with_shards(1).await;
+    let a = fleet.start_alone("a").await;
+    a.spy.limit_bodies(OUTPUT_BYTES);
+    let steps = json!([
+        {"id": 1, "description": "a"},
+        {"id": 2, "description": "b", "inputs": [{"name": "x", "from_step": 1, "path": ""}]}
+    ]);
+    let plan = serde_json::from_value(json!({"final": 2, "steps": steps})).expect("a plan");
+    let submission = enveloped(Submission { plan: Some(Arc::new(plan)), ..planned() }, |envelope| {
+        envelope.replans_max = 0;
+    });
+    let run = fleet.submit("run", submission).await;
+    let output = Json::from_value(&json!("x".repeat(OUTPUT_BYTES)));
+    fleet.append(&run, Fact::StepSucceeded(Box::new(StepSucceeded { attempt: attempt(1, 1), output }))).await;
+    let document = fleet.ended(&run).await;
+    assert_eq!(document["state"], "failed");
+    let told = document["steps"][1]["error"].to_string();
+    assert!(told.contains("it cannot be dispatched: with its inputs it has 20"), "{told}");
+    assert!(told.contains("and a message at most 204800; refer to parts of outputs"), "{told}");
 }

@@ -12,7 +12,10 @@ mod counted;
 mod documents;
 mod illegal;
 mod ownership;
+mod snapshots;
 mod spy;
+mod standby;
+mod sweeping;
 mod takeover;
 mod timers;
 mod zombie;
@@ -23,9 +26,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use futures::{StreamExt as _, stream::BoxStream};
 use planfleet_bus::{
-    Bus, Client, Lease, Manage, Pool, Topology, broker::memory::MemoryBroker, client::Found, live::News,
+    Bus, Client, Lease, Manage, Pool, Topology,
+    broker::{Broker as _, Outgoing, memory::MemoryBroker},
+    client::Found,
+    live::News,
 };
 use planfleet_coordinator::{Config, Coordinator};
 use planfleet_core::{
@@ -113,10 +120,21 @@ impl Fleet {
     }
 
     fn start(&self, name: &str) -> Node {
+        self.start_with(name, |_| {})
+    }
+
+    /// Starts one with settings of its own.
+    fn start_with(&self, name: &str, set: impl FnOnce(&mut Config)) -> Node {
+        let mut config = Config { now_ms, ..Config::named(name) };
+        set(&mut config);
+        self.start_as(config)
+    }
+
+    fn start_as(&self, config: Config) -> Node {
         let spy = Spy::on(&self.broker);
         let bus = Bus::new(spy.clone(), self.bus.shards());
         let (stop, tasks) = (CancellationToken::new(), Tasks::new("test"));
-        let coordinator = Coordinator::build(bus, Config { now_ms, ..Config::named(name) });
+        let coordinator = Coordinator::build(bus, config);
         let (set, stopped) = (tasks.clone(), stop.clone());
         tasks.spawn("coordinator", async move { coordinator.run(&set, stopped).await });
         Node { spy, stop, tasks }
@@ -160,6 +178,26 @@ impl Fleet {
 
     async fn append(&self, run: &RunId, fact: Fact) {
         self.bus.append(run, &fact).await.expect("a broker");
+    }
+
+    /// Appends what nobody can read.
+    async fn garbage(&self) {
+        let subject = "pf.ev.00.result".to_owned();
+        let payload = Bytes::from_static(b"\xff\xff");
+        let message = Outgoing { subject, payload, ..Outgoing::default() };
+        self.broker.publish(message).await.expect("stored");
+    }
+
+    async fn dead_letters(&self) -> u64 {
+        self.broker.stream_state(subjects::DEAD_LETTERS).await.expect("an answer").messages
+    }
+
+    /// The names of everything that belongs to snapshots.
+    async fn snapshot_objects(&self) -> Vec<String> {
+        let listed = self.broker.object_list(subjects::SNAPSHOTS).await.expect("a list");
+        let mut names: Vec<String> = listed.map(|object| object.expect("an object").name).collect().await;
+        names.sort();
+        names
     }
 
     async fn is_queued(&self, subject: &str) -> bool {

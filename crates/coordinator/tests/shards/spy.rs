@@ -14,15 +14,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use planfleet_bus::broker::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvEntry,
-    LiveMessage, LogEntry, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
+    LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
 };
 
 pub(crate) struct Spy {
     broker: MemoryBroker,
     published: Mutex<Vec<(String, Published)>>,
+    read: Mutex<Vec<(String, u64)>>,
     cut: AtomicBool,
     body_bytes_max: AtomicUsize,
+    swept: AtomicUsize,
 }
 
 impl Spy {
@@ -30,8 +32,10 @@ impl Spy {
         Arc::new(Self {
             broker: broker.clone(),
             published: Mutex::default(),
+            read: Mutex::default(),
             cut: AtomicBool::new(false),
             body_bytes_max: AtomicUsize::new(usize::MAX),
+            swept: AtomicUsize::new(0),
         })
     }
 
@@ -43,6 +47,17 @@ impl Spy {
     /// Bodies that are larger are refused from now on, as those above the true limit are.
     pub(crate) fn limit_bodies(&self, bytes_max: usize) {
         self.body_bytes_max.store(bytes_max, Ordering::SeqCst);
+    }
+
+    /// From which positions a log was read, in order.
+    pub(crate) fn read_from(&self, stream: &str) -> Vec<u64> {
+        let all = self.read.lock().expect("a list");
+        all.iter().filter(|(read, _)| read == stream).map(|(_, from)| *from).collect()
+    }
+
+    /// How often the stored bodies were listed, which is what a sweep begins with.
+    pub(crate) fn swept(&self) -> usize {
+        self.swept.load(Ordering::SeqCst)
     }
 
     /// What was published under subjects that start so, in order.
@@ -114,6 +129,7 @@ impl Broker for Spy {
         stream: &str,
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.read.lock().expect("a list").push((stream.to_owned(), from_seq));
         self.broker.read_log(stream, from_seq).await
     }
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {
@@ -147,6 +163,34 @@ impl Broker for Spy {
     }
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
         self.broker.object_get(bucket, name).await
+    }
+    async fn read_headers(
+        &self,
+        stream: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        self.broker.read_headers(stream, from_seq).await
+    }
+    async fn kv_changes(&self, bucket: &str) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
+        self.broker.kv_changes(bucket).await
+    }
+    async fn object_touch(&self, bucket: &str, name: &str) -> Result<bool, Error> {
+        self.broker.object_touch(bucket, name).await
+    }
+    async fn object_list(
+        &self,
+        bucket: &str,
+    ) -> Result<BoxStream<'static, Result<ObjectInfo, Error>>, Error> {
+        if bucket == planfleet_proto::subjects::BLOBS {
+            self.swept.fetch_add(1, Ordering::SeqCst);
+        }
+        self.broker.object_list(bucket).await
+    }
+    async fn object_delete(&self, bucket: &str, name: &str, revision: Option<u64>) -> Result<bool, Error> {
+        self.broker.object_delete(bucket, name, revision).await
+    }
+    async fn object_leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
+        self.broker.object_leftovers(bucket, before_ms, remove).await
     }
     async fn publish_live(&self, subject: String, headers: Headers, payload: Bytes) -> Result<(), Error> {
         self.broker.publish_live(subject, headers, payload).await

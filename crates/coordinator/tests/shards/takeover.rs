@@ -1,16 +1,11 @@
 //! What a new owner emits, and what it leaves alone.
 
-use bytes::Bytes;
 use futures::StreamExt as _;
-use planfleet_bus::broker::{Broker as _, Outgoing, Published};
+use planfleet_bus::broker::{Broker as _, Published};
 use planfleet_core::record::Fact;
 use planfleet_proto::subjects;
 
 use super::{Fleet, goal, planned, step, succeeded, until};
-
-async fn dead_letters(fleet: &Fleet) -> u64 {
-    fleet.bus.broker().stream_state(subjects::DEAD_LETTERS).await.expect("an answer").messages
-}
 
 #[tokio::test(start_paused = true)]
 async fn exactly_what_is_owed_is_emitted_again() {
@@ -114,18 +109,16 @@ async fn an_unreadable_record_is_set_aside_once_and_stops_nobody() {
     let fleet = Fleet::with_shards(1).await;
     let a = fleet.start_alone("a").await;
     let before = fleet.submit("before", goal()).await;
-    let subject = "pf.ev.00.result".to_owned();
-    let payload = Bytes::from_static(b"\xff\xff");
-    fleet.broker.publish(Outgoing { subject, payload, ..Outgoing::default() }).await.unwrap();
+    fleet.garbage().await;
     let run = fleet.submit("run", planned()).await;
     fleet.queued(&step(&run, 1, 1)).await;
-    assert_eq!(dead_letters(&fleet).await, 1);
+    assert_eq!(fleet.dead_letters().await, 1);
     fleet.checkpoint().await;
     assert_eq!(fleet.lease(0).await.replay_from, 2, "{before} keeps the record in the replay");
     a.crash().await;
 
     let b = fleet.start_alone("b").await;
     until("the replay", async || !b.work().is_empty()).await;
-    assert_eq!(dead_letters(&fleet).await, 1, "the owner before has done it");
+    assert_eq!(fleet.dead_letters().await, 1, "the owner before has done it");
     assert_eq!(b.spy.published("pf.dlq."), []);
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
-use planfleet_bus::broker::Outgoing;
+use planfleet_bus::{broker::Outgoing, work::Origin};
 use planfleet_core::{
     failure::{Failure, FailureClass},
     usage::{Account, Usage},
@@ -19,6 +19,7 @@ use super::{
     Bench, STEP_TIMEOUT, literal, model_step, order,
     script::{Script, Silent, calls, cost},
     soon, tool_step,
+    tools::MUCH_BYTES,
 };
 
 fn in_ms(from_now: i64) -> Option<u64> {
@@ -140,7 +141,7 @@ async fn a_step_whose_time_is_up_is_not_begun() {
 #[tokio::test(start_paused = true)]
 async fn a_step_that_loses_every_executor_is_reported_lost() {
     let mut bench = Bench::empty().await;
-    bench.bus.dispatch_step(&tool_step("echo", vec![literal("text", "x")])).await.unwrap();
+    bench.bus.dispatch_step(&tool_step("echo", vec![literal("text", "x")]), Origin::default()).await.unwrap();
     for _ in 0..3 {
         let pull = bench.bus.broker().pull(subjects::STEPS, "pool_default", 1, Duration::from_secs(1));
         let delivery = pull.await.unwrap().next().await.expect("work").unwrap();
@@ -159,7 +160,7 @@ async fn a_cancelled_step_stops_and_leaves_no_record() {
     let bench = Bench::with(Models::default()).await;
     let order = tool_step("hang", vec![literal("text", "x")]);
     let mut news = bench.bus.watch(&order.run).await.unwrap();
-    bench.bus.dispatch_step(&order).await.unwrap();
+    bench.bus.dispatch_step(&order, Origin::default()).await.unwrap();
     let started = soon("news", news.next()).await.expect("news");
     assert_eq!((started.event.as_str(), started.step), ("StepStarted", Some(order.step)));
     let began = Instant::now();
@@ -177,4 +178,20 @@ async fn an_order_that_nobody_can_read_is_set_aside() {
     bench.bus.broker().publish(Outgoing { subject, payload, ..Outgoing::default() }).await.unwrap();
     bench.emptied().await;
     assert_eq!(bench.bus.broker().stream_state(subjects::DEAD_LETTERS).await.unwrap().messages, 1);
+}
+
+/// As 64 MiB are in a real fleet.
+#[tokio::test(start_paused = true)]
+async fn an_output_that_is_too_large_to_be_kept_is_a_failure_that_says_so() {
+    let mut bench = Bench::with(Models::default()).await;
+    bench.broker.limit_objects(MUCH_BYTES);
+    let ended = bench.carry_out(tool_step("much", vec![literal("text", "x")])).await;
+    assert!(ended.report.started_ms > 0, "what it used is reported");
+    let failure = ended.failure();
+    assert_eq!(failure.class, FailureClass::ToolError);
+    let told = failure.message;
+    assert!(told.starts_with("the output is too large: its record has 200"), "{told}");
+    assert!(told.ends_with("bytes, and at most 200000 are kept; ask for less, or in parts"), "{told}");
+    // It has left the queue: nobody tries again what would be refused again.
+    bench.emptied().await;
 }

@@ -18,7 +18,7 @@ mod tools;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::BoxStream};
-use planfleet_bus::{Bus, JournalEntry, Manage, Pool, Topology, broker::memory::MemoryBroker};
+use planfleet_bus::{Bus, JournalEntry, Manage, Pool, Topology, broker::memory::MemoryBroker, work::Origin};
 use planfleet_core::{
     command::{ResolvedInput, ResolvedValue, StepOrder},
     failure::Failure,
@@ -52,6 +52,7 @@ const TURNS_MAX: u32 = 4;
 
 /// An executor at work, with the test in the place of the coordinator.
 struct Bench {
+    broker: MemoryBroker,
     bus: Bus,
     journal: BoxStream<'static, Result<JournalEntry, planfleet_bus::Error>>,
     stop: CancellationToken,
@@ -83,12 +84,13 @@ impl Ended {
 impl Bench {
     /// Nobody works yet.
     async fn empty() -> Self {
-        let bus = Bus::new(Arc::new(MemoryBroker::new()), 1);
+        let broker = MemoryBroker::new();
+        let bus = Bus::new(Arc::new(broker.clone()), 1);
         let topology = Topology { shards: 1, replicas: 1, pools: vec![pool()], manage: Manage::Create };
         bus.bootstrap(&topology).await.expect("assets");
         let journal = bus.read_journal(0, 1).await.expect("a log");
         let (stop, tasks, calls) = (CancellationToken::new(), Tasks::new("test"), Calls::default());
-        Self { bus, journal, stop, tasks, calls }
+        Self { broker, bus, journal, stop, tasks, calls }
     }
 
     async fn with(models: Models) -> Self {
@@ -119,7 +121,7 @@ impl Bench {
 
     /// Has an order carried out.
     async fn carry_out(&mut self, order: StepOrder) -> Ended {
-        self.bus.dispatch_step(&order).await.expect("queued");
+        self.bus.dispatch_step(&order, Origin::default()).await.expect("queued");
         self.ended().await
     }
 
@@ -156,7 +158,7 @@ fn pool() -> Pool {
 
 /// An attempt of that step, in an envelope with every tool but `shell`.
 fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
-    let allowed = ["echo", "busy", "hang", "value"].map(|name| (name.to_owned(), Effect::Read));
+    let allowed = ["echo", "busy", "hang", "much", "value"].map(|name| (name.to_owned(), Effect::Read));
     let envelope = Envelope {
         tools: allowed.into(),
         hosts: Vec::new(),

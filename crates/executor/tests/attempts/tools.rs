@@ -14,6 +14,9 @@ use planfleet_core::{
 use planfleet_tools::{CallContext, Registry, Settings, Tool, ToolError};
 use serde_json::{Map, Value, json};
 
+/// What `much` puts out, which no message carries inline.
+pub(crate) const MUCH_BYTES: usize = 200_000;
+
 /// Every call: the tool, its arguments, its idempotency key.
 #[derive(Clone, Default)]
 pub(crate) struct Calls(Arc<Mutex<Vec<(String, Value, String)>>>);
@@ -53,16 +56,17 @@ impl Tool for Noted {
                 ..ToolError::new(FailureClass::Transient, "come back later")
             }),
             "hang" => pending().await,
+            "much" => Ok("x".repeat(MUCH_BYTES).into()),
             "value" => Ok(args["text"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()),
             _ => Ok(json!({"text": args["text"], "times": args.get("times")})),
         }
     }
 }
 
-/// `echo`, `busy`, `hang`, `value`, which puts out the JSON that its text is, and `shell`, which no envelope here holds.
+/// `echo`, `busy`, `hang`, `much`, `value`, which puts out the JSON that its text is, and `shell`, which no envelope here holds.
 pub(crate) fn registry(calls: &Calls) -> Registry {
     let mut registry = Registry::builtin(Settings::default()).expect("built-in tools");
-    for name in ["echo", "busy", "hang", "value", "shell"] {
+    for name in ["echo", "busy", "hang", "much", "value", "shell"] {
         let spec = ToolSpec {
             name: name.to_owned(),
             description: String::new(),

@@ -1,5 +1,7 @@
 //! `admin`: look after the installation.
 
+mod gc;
+
 use std::process::ExitCode;
 
 use planfleet_bus::Bus;
@@ -28,6 +30,7 @@ pub(super) async fn admin(
 ) -> Result<ExitCode, Failure> {
     match command {
         AdminCommand::Doctor => doctor(cli, settings).await,
+        AdminCommand::Gc(args) => gc::gc(cli, args, settings).await,
     }
 }
 

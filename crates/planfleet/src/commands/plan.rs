@@ -34,7 +34,7 @@ pub(super) async fn plan(cli: &Cli, args: &PlanArgs, settings: Settings) -> Resu
 }
 
 fn lint_file(cli: &Cli, file: &Path, settings: &Settings) -> Result<ExitCode, Failure> {
-    let text = submit::slurp(file, PLAN_BYTES_MAX)?;
+    let text = submit::slurp(file, PLAN_BYTES_MAX, "a plan")?;
     let faults = match json::parse_strict(&text).map(parse::plan) {
         Ok(Ok(plan)) => faults(&plan, settings)?,
         Ok(Err(faults)) => faults,

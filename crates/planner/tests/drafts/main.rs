@@ -17,7 +17,7 @@ mod replan;
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::BoxStream};
-use planfleet_bus::{Bus, JournalEntry, Manage, Pool, Topology, broker::memory::MemoryBroker};
+use planfleet_bus::{Bus, JournalEntry, Manage, Pool, Topology, broker::memory::MemoryBroker, work::Origin};
 use planfleet_core::{
     command::{PlanOrder, Situation},
     failure::Failure,
@@ -86,7 +86,7 @@ impl Desk {
     }
 
     async fn order(&self, situation: Option<Situation>) {
-        self.bus.dispatch_plan(&order(situation)).await.expect("queued");
+        self.bus.dispatch_plan(&order(situation), Origin::default()).await.expect("queued");
     }
 
     /// The next fact in the log.

@@ -109,7 +109,7 @@ async fn misbehaving_tools_become_failures() {
         ("hang", FailureClass::Timeout, "20 ms"),
         ("panic", FailureClass::ToolError, "panicked"),
         ("number", FailureClass::ToolError, "own output schema"),
-        ("large", FailureClass::ToolError, "output_bytes_max"),
+        ("large", FailureClass::ToolError, "are taken of any tool"),
         ("busy", FailureClass::Transient, "busy"),
     ] {
         let failure = call(json!({"mode": mode})).await.unwrap_err();

@@ -1,8 +1,10 @@
-//! What waits on a stream: pulls of a work queue and readers of a log.
+//! What waits on a stream or bucket: pulls of a work queue, readers of a log, watchers
+//! of keys.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
@@ -13,7 +15,7 @@ use tokio::{
 };
 
 use super::Inner;
-use crate::broker::{Delivery, Error, LogEntry, Settle};
+use crate::broker::{Delivery, Error, KvChange, LogEntry, Settle};
 
 /// Takes up to `max` messages until `expires` is over.
 pub(super) fn pull(
@@ -52,6 +54,45 @@ pub(super) fn read_log(
         Some((entry, (broker, stream, next)))
     })
     .boxed()
+}
+
+/// Reads what is there from `from_seq` to `last`, without the bodies.
+pub(super) fn read_headers(
+    broker: Arc<Inner>,
+    stream: &str,
+    from_seq: u64,
+    last: u64,
+) -> BoxStream<'static, Result<LogEntry, Error>> {
+    let reader = (broker, stream.to_owned(), from_seq);
+    stream::try_unfold(reader, move |(broker, stream, from_seq)| async move {
+        let entry = broker.look(&stream, |stream| stream.entry_from(from_seq))?;
+        Ok(entry.filter(|entry| entry.seq <= last).map(|entry| {
+            let next = entry.seq + 1;
+            (LogEntry { payload: Bytes::new(), ..entry }, (broker, stream, next))
+        }))
+    })
+    .boxed()
+}
+
+/// Every key of a bucket, then every change, without end.
+pub(super) fn kv_changes(broker: Arc<Inner>, bucket: &str) -> BoxStream<'static, Result<KvChange, Error>> {
+    let watcher = (broker, bucket.to_owned(), 0);
+    stream::try_unfold(watcher, |(broker, bucket, seen)| async move {
+        let (revision, change) = next_change(&broker, &bucket, seen).await?;
+        Ok(Some((change, (broker, bucket, revision))))
+    })
+    .boxed()
+}
+
+async fn next_change(broker: &Inner, bucket: &str, seen: u64) -> Result<(u64, KvChange), Error> {
+    loop {
+        // Before looking, as below.
+        let rung = broker.key_bell.notified();
+        if let Some(change) = broker.state().bucket(bucket)?.change_behind(seen) {
+            return Ok(change);
+        }
+        rung.await;
+    }
 }
 
 async fn next_entry(broker: &Inner, stream: &str, from_seq: u64) -> Result<LogEntry, Error> {

@@ -55,6 +55,24 @@ pub(super) enum Arrival {
     Lost(Error),
 }
 
+/// What an ephemeral consumer shows of a stream.
+pub(super) struct View {
+    /// Where it starts.
+    pub(super) from: DeliverPolicy,
+    /// The subjects it shows. Spelt out also where it shows all, because "last per
+    /// subject" insists on a filter.
+    pub(super) filter: String,
+    /// Whether bodies are left out.
+    pub(super) headers_only: bool,
+}
+
+impl View {
+    /// Whole messages on all subjects.
+    pub(super) fn all(from: DeliverPolicy) -> Self {
+        Self { from, filter: ">".to_owned(), headers_only: false }
+    }
+}
+
 /// One subscription, over which one request at a time is answered.
 pub(super) struct Inbox {
     link: Arc<Link>,
@@ -90,12 +108,12 @@ impl Inbox {
     pub(super) async fn open_ephemeral(
         link: &Arc<Link>,
         stream: &str,
-        deliver_policy: DeliverPolicy,
+        view: View,
     ) -> Result<(Self, u64), Error> {
         let config = Config {
-            deliver_policy,
-            // Everything; spelt out, because "last per subject" insists on a filter.
-            filter_subject: ">".to_owned(),
+            deliver_policy: view.from,
+            filter_subject: view.filter,
+            headers_only: view.headers_only,
             ack_policy: AckPolicy::None,
             inactive_threshold: EPHEMERAL_KEPT,
             // It is rebuilt when it is lost, so it need not be replicated or stored.

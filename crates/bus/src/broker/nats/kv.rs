@@ -11,28 +11,28 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_nats::{
     HeaderMap,
     jetstream::{
-        consumer::{DeliverPolicy, pull::BatchConfig},
+        consumer::DeliverPolicy,
         context::{PublishError, PublishErrorKind},
         message::PublishMessage,
         stream::{Config, DiscardPolicy, StorageType},
     },
 };
 use bytes::Bytes;
+use futures::{StreamExt, future::ready, stream::BoxStream};
 
 use super::{
     api::{jetstream_error, refusal, refused},
-    connection::{CALL_LIMIT, Link},
-    fetch::{Arrival, Inbox, Stored},
-    publish::{store, too_large},
+    connection::Link,
+    fetch::View,
+    log,
+    publish::{is_conflict, store, too_large},
+    scan::Scan,
     streams,
 };
-use crate::broker::{BucketSpec, CasOutcome, Error, Headers, KvEntry, LogEntry};
+use crate::broker::{BucketSpec, CasOutcome, Error, Headers, KvChange, KvEntry, LogEntry};
 
 /// The header that makes a message a tombstone.
 const OPERATION: &str = "KV-Operation";
-
-/// Keys read per request of [`all`].
-const BATCH: usize = 256;
 
 /// Creates the bucket unless one of its name is there.
 pub(super) async fn ensure(link: &Link, spec: &BucketSpec) -> Result<(), Error> {
@@ -91,57 +91,45 @@ pub(super) async fn delete(link: &Link, bucket: &str, key: &str) -> Result<(), E
 
 /// Every key with its value.
 pub(super) async fn all(link: &Arc<Link>, bucket: &str) -> Result<BTreeMap<String, KvEntry>, Error> {
-    let stream = stream_of(bucket);
-    let policy = DeliverPolicy::LastPerSubject;
-    let (mut inbox, mut pending) =
-        Inbox::open_ephemeral(link, &stream, policy).await.map_err(|error| name_bucket(error, bucket))?;
-    let prefix = subject_of(bucket, "");
+    let view = View::all(DeliverPolicy::LastPerSubject);
+    let named = |error| name_bucket(error, bucket);
+    let mut scan = Scan::open(link, &stream_of(bucket), view).await.map_err(named)?;
     let mut entries = BTreeMap::new();
-    while pending > 0 {
-        let batch = read_batch(&mut inbox).await?;
-        pending = batch.last().map_or(0, |last| last.pending);
-        for stored in batch {
-            collect(&mut entries, &prefix, stored.entry);
+    // A key that is written while we read comes a second time, as what it is then.
+    while let Some(message) = scan.next().await? {
+        if let Some(KvChange { key, entry }) = change(bucket, message) {
+            match entry {
+                Some(entry) => entries.insert(key, entry),
+                None => entries.remove(&key),
+            };
         }
     }
     Ok(entries)
 }
 
-/// A key that is written while we read comes a second time, as what it is then.
-fn collect(entries: &mut BTreeMap<String, KvEntry>, prefix: &str, message: LogEntry) {
-    let Some(key) = message.subject.strip_prefix(prefix) else {
-        return;
-    };
-    if is_tombstone(&message.headers) {
-        entries.remove(key);
-    } else {
-        entries.insert(key.to_owned(), entry(message.payload, message.seq));
-    }
+/// Every key, then every change. The stream behind a bucket keeps the last message of
+/// each key, a tombstone being one: read from its start, it is just that.
+pub(super) async fn changes(
+    link: Arc<Link>,
+    bucket: &str,
+) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
+    let messages =
+        log::read(link, &stream_of(bucket), 1).await.map_err(|error| name_bucket(error, bucket))?;
+    let bucket = bucket.to_owned();
+    let changes = messages.filter_map(move |message| {
+        ready(match message {
+            Ok(message) => change(&bucket, message).map(Ok),
+            Err(error) => Some(Err(name_bucket(error, &bucket))),
+        })
+    });
+    Ok(changes.boxed())
 }
 
-/// Reads what is there now, at most [`BATCH`] messages.
-async fn read_batch(inbox: &mut Inbox) -> Result<Vec<Stored>, Error> {
-    inbox.request(&BatchConfig { batch: BATCH, no_wait: true, ..BatchConfig::default() }).await?;
-    let mut read = Vec::new();
-    while read.len() < BATCH {
-        match inbox.next(CALL_LIMIT).await {
-            Arrival::Message(message) => {
-                let stored = Stored::read(message)?;
-                let is_last = stored.pending == 0;
-                read.push(stored);
-                if is_last {
-                    break;
-                }
-            }
-            Arrival::Heartbeat => {}
-            Arrival::Ended => break,
-            Arrival::Silence => {
-                return Err(Error::Unreachable("the bucket's entries stopped coming".to_owned()));
-            }
-            Arrival::Lost(error) => return Err(error),
-        }
-    }
-    Ok(read)
+/// What a message of the bucket's stream says of its key.
+fn change(bucket: &str, message: LogEntry) -> Option<KvChange> {
+    let key = message.subject.strip_prefix(&subject_of(bucket, ""))?.to_owned();
+    let kept = !is_tombstone(&message.headers);
+    Some(KvChange { key, entry: kept.then(|| entry(message.payload, message.seq)) })
 }
 
 struct Newest {
@@ -185,15 +173,6 @@ async fn write(
     check_key(key)?;
     let subject = subject_of(bucket, key);
     store(link, &subject, &subject, message).await
-}
-
-/// The server has two codes for it: one names the sequence found, the other, used
-/// while a write to the key is under way, does not.
-fn is_conflict(error: &PublishError) -> bool {
-    use async_nats::jetstream::ErrorCode;
-    error.kind() == PublishErrorKind::WrongLastSequence
-        || jetstream_error(error)
-            .is_some_and(|said| said.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
 }
 
 async fn failed(link: &Link, bucket: &str, bytes: usize, error: &PublishError) -> Error {

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 use super::{
     connection::Link,
-    fetch::{Arrival, HEARTBEAT, Inbox, STALL, Stored},
+    fetch::{Arrival, HEARTBEAT, Inbox, STALL, Stored, View},
     streams,
 };
 use crate::broker::{Error, LogEntry};
@@ -130,7 +130,7 @@ impl Tail {
     async fn open(link: &Arc<Link>, stream: &str, next: u64) -> Result<Self, Error> {
         check_tail(link, stream, next).await?;
         let policy = DeliverPolicy::ByStartSequence { start_sequence: next };
-        let (inbox, _) = Inbox::open_ephemeral(link, stream, policy).await?;
+        let (inbox, _) = Inbox::open_ephemeral(link, stream, View::all(policy)).await?;
         Ok(Self { inbox, left: 0, delivered: 0 })
     }
 

@@ -1,38 +1,52 @@
-//! Object buckets, by the client's object store.
+//! Object buckets, in the layout that NATS's own tools use (ADR-20): an object is a
+//! meta message on the subject of its name and chunks on a subject of their own.
+//!
+//! Read by the client's object store. Written here, because the client's replaces a meta
+//! message whatever it holds by then: here every write of one is a compare-and-set, so
+//! that of a putting, a touching and a removal at once, one comes first.
+
+mod delete;
+mod leftovers;
+mod meta;
+mod put;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_nats::jetstream::{
+    consumer::DeliverPolicy,
     context::{ObjectStoreError, ObjectStoreErrorKind},
-    object_store::{GetErrorKind, InfoErrorKind, ObjectMetadata, ObjectStore},
+    object_store::{GetErrorKind, ObjectStore},
     stream::{Config, DiscardPolicy, StorageType},
 };
 use bytes::{Bytes, BytesMut};
-use sha2::{Digest, Sha256};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use tokio::{io::AsyncReadExt, time::timeout};
 
+use self::meta::Meta;
 use super::{
     api::{jetstream_error, refusal, refused},
     connection::Link,
+    fetch::View,
+    scan::Scan,
     streams,
 };
-use crate::broker::{Error, OBJECT_BYTES_MAX};
+use crate::broker::{Error, OBJECT_BYTES_MAX, ObjectInfo};
 
 /// The limit of one transfer: the largest object at 10 Mbit/s.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(60);
-
-/// Where an object says what is in it, so that an equal one is not sent again.
-const DIGEST: &str = "sha256";
 
 /// The object buckets of one broker.
 pub(super) struct Objects {
     link: Arc<Link>,
     /// Opened buckets: opening asks the server for the stream's info, which is too
-    /// dear per object. As many as the topology has buckets, which is two.
+    /// dear per object. As many as the topology has buckets, which are a few.
     opened: Mutex<BTreeMap<String, ObjectStore>>,
 }
 
@@ -46,7 +60,7 @@ impl Objects {
     /// another process has put it.
     pub(super) async fn ensure(&self, bucket: &str, replicas: usize) -> Result<(), Error> {
         let config = Config {
-            name: stream_of(bucket),
+            name: meta::stream_of(bucket),
             subjects: vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")],
             storage: StorageType::File,
             num_replicas: replicas,
@@ -59,28 +73,52 @@ impl Objects {
         Ok(())
     }
 
-    /// Stores an object. An equal one that is already there stays untouched:
+    /// Stores an object. An equal one that is already there is touched instead:
     /// replacing it would take its chunks away from under whoever reads it.
     pub(super) async fn put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error> {
         if body.len() > OBJECT_BYTES_MAX {
             return Err(Error::TooLarge { bytes: body.len(), max: OBJECT_BYTES_MAX });
         }
-        let store = self.open(bucket).await?;
         let what = format!("put {name} into {bucket}");
-        within(&what, async {
-            let digest = hex::encode(Sha256::digest(&body));
-            if holds(&store, name, &digest).await {
-                return Ok(());
-            }
-            let metadata = ObjectMetadata {
-                name: name.to_owned(),
-                metadata: HashMap::from([(DIGEST.to_owned(), digest)]),
-                ..ObjectMetadata::default()
-            };
-            let put = store.put(metadata, &mut body.as_ref()).await;
-            put.map(|_| ()).map_err(|error| unreachable(&what, bucket, &error))
+        within(&what, put::put(&self.link, bucket, name, &body)).await
+    }
+
+    /// Makes an object as young as if it had been put now.
+    pub(super) async fn touch(&self, bucket: &str, name: &str) -> Result<bool, Error> {
+        let what = format!("touch {name} in {bucket}");
+        within(&what, put::touch(&self.link, bucket, name)).await
+    }
+
+    /// Every object there is now; one whose removal was cut short, as an empty one.
+    pub(super) async fn list(
+        &self,
+        bucket: &str,
+    ) -> Result<BoxStream<'static, Result<ObjectInfo, Error>>, Error> {
+        let view = View { filter: meta::all(bucket), ..View::all(DeliverPolicy::LastPerSubject) };
+        let opened = Scan::open(&self.link, &meta::stream_of(bucket), view).await;
+        let scan = opened.map_err(|error| meta::name_bucket(error, bucket))?;
+        Ok(stream::try_unfold(scan, |mut scan| async move {
+            let Some(message) = scan.next().await? else { return Ok(None) };
+            let listed = Meta::read(message)?.listed();
+            Ok(Some((listed, scan)))
         })
-        .await
+        .boxed())
+    }
+
+    /// Removes an object unless it was put or touched after `revision`.
+    pub(super) async fn delete(
+        &self,
+        bucket: &str,
+        name: &str,
+        revision: Option<u64>,
+    ) -> Result<bool, Error> {
+        let what = format!("remove {name} from {bucket}");
+        within(&what, delete::delete(&self.link, bucket, name, revision)).await
+    }
+
+    /// Clears what interrupted puts have left, or counts it.
+    pub(super) async fn leftovers(&self, bucket: &str, before_ms: u64, remove: bool) -> Result<u64, Error> {
+        leftovers::clear(&self.link, bucket, before_ms, remove).await
     }
 
     /// An object's body.
@@ -123,7 +161,7 @@ impl Objects {
 
     /// The client does not hand on why a bucket cannot be opened.
     async fn explain(&self, bucket: &str, what: &str, error: &ObjectStoreError) -> Error {
-        match streams::info(&self.link, &stream_of(bucket)).await {
+        match streams::info(&self.link, &meta::stream_of(bucket)).await {
             Err(Error::Missing(_)) => Error::Missing(format!("object bucket {bucket}")),
             _ => unreachable(what, bucket, error),
         }
@@ -131,22 +169,6 @@ impl Objects {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, ObjectStore>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn stream_of(bucket: &str) -> String {
-    format!("OBJ_{bucket}")
-}
-
-async fn holds(store: &ObjectStore, name: &str, digest: &str) -> bool {
-    match store.info(name).await {
-        Ok(info) => !info.deleted && info.metadata.get(DIGEST).is_some_and(|held| held == digest),
-        Err(error) => {
-            if error.kind() != InfoErrorKind::NotFound {
-                tracing::debug!(name, %error, "cannot tell whether the object is there, putting it");
-            }
-            false
-        }
     }
 }
 

@@ -170,6 +170,14 @@ fn is_name_taken(refusal: &jetstream::Error) -> bool {
         && refusal.to_string().contains("maximum messages per subject exceeded")
 }
 
+/// Whether somebody else wrote to the subject first. The server has two codes for it: one names the sequence found, the other, used
+/// while a write to the subject is under way, does not.
+pub(super) fn is_conflict(error: &PublishError) -> bool {
+    error.kind() == PublishErrorKind::WrongLastSequence
+        || jetstream_error(error)
+            .is_some_and(|said| said.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+}
+
 pub(super) fn too_large(link: &Link, bytes: usize) -> Error {
     Error::TooLarge { bytes, max: link.client.max_payload() }
 }

@@ -75,8 +75,8 @@ fn limits(settings: &Settings) -> Limits {
     Limits { duplicates: Limits::UNDER_FAULTS.duplicates * denser, ..Limits::UNDER_FAULTS }
 }
 
-/// Targets that were missed: told, and no finding. A fault may meet another one, and
-/// machines have bad moments.
+/// Targets that were missed: told, and no finding, for a fault may meet another one. Where
+/// the broker is away, a takeover waits until there is one again.
 fn missed(figures: &Figures) -> Vec<String> {
     let late = |what: &str, kind: FaultKind, durations: &BTreeMap<FaultKind, Durations>, within: Duration| {
         let longest = durations.get(&kind).and_then(Durations::longest).map(Duration::from_millis)?;

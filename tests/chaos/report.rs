@@ -75,8 +75,7 @@ fn limits(settings: &Settings) -> Limits {
     Limits { duplicates: Limits::UNDER_FAULTS.duplicates * denser, ..Limits::UNDER_FAULTS }
 }
 
-/// Targets that were missed: told, and no finding, for a fault may meet another one. Where
-/// the broker is away, a takeover waits until there is one again.
+/// Targets that were missed: told, and no finding, for one fault may meet another.
 fn missed(figures: &Figures) -> Vec<String> {
     let late = |what: &str, kind: FaultKind, durations: &BTreeMap<FaultKind, Durations>, within: Duration| {
         let longest = durations.get(&kind).and_then(Durations::longest).map(Duration::from_millis)?;

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -32,6 +32,9 @@ use crate::{
 
 /// Every run has to end this long after the last fault.
 pub(crate) const END_WITHIN: Duration = Duration::from_secs(300);
+
+/// How long the last calls of clients that have given up may take.
+const LAST_CALLS: Duration = Duration::from_secs(30);
 
 /// How long a step may take to be at work after healing.
 const WORK_WITHIN: Duration = Duration::from_secs(20);
@@ -72,36 +75,24 @@ pub(crate) struct Fought {
     pub(crate) home: Arc<Home>,
 }
 
+/// Everything that takes part.
+struct Field {
+    home: Arc<Home>,
+    fleet: Arc<Fleet>,
+    ledger: Ledger,
+    clients: Arc<Clients>,
+    nemesis: Arc<Nemesis>,
+    witness: Witness,
+}
+
 /// Fights a campaign.
 pub(crate) async fn fight(settings: &Settings) -> Fought {
-    let home = Arc::new(Home::new());
-    let store = home.path("broker");
-    let disk = Disk::mount(&store);
-    let plan = faults(settings, &disk);
-    let servers = broker::start(&home, settings.nodes, &store).await;
-    let addresses: Vec<SocketAddr> = servers.iter().map(broker::Server::address).collect();
-    let ledger = Ledger::start().await;
-    let mut jobs = workload::jobs(settings.seed, settings.runs, &ledger.url());
-    let rules = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.rules)).collect();
-    let model = Model::start(rules).await;
-    let setup = Setup { home: Arc::clone(&home), servers: &addresses, model_url: model.url() };
-    let fleet = Arc::new(Fleet::start(setup).await);
-    let witness = Witness::start(&addresses).await;
-    let clients = Clients::new(Api::new(fleet.api_url()), jobs);
-    let nemesis = Arc::new(Nemesis {
-        home: Arc::clone(&home),
-        fleet: Arc::clone(&fleet),
-        servers: servers.into_iter().map(Mutex::new).collect(),
-        model: Mutex::new(model),
-        disk: disk.ok(),
-        faults: std::sync::Mutex::default(),
-        failed: std::sync::Mutex::default(),
-        findings: std::sync::Mutex::default(),
-    });
-
+    let (field, plan) = Field::set_up(settings).await;
+    let Field { fleet, clients, nemesis, .. } = &field;
     let mut calling = clients.start();
-    let supervised = Arc::clone(&fleet);
+    let supervised = Arc::clone(fleet);
     let supervising = tokio::spawn(async move { supervised.supervise().await });
+
     let began = Instant::now();
     sleep(WARM_UP).await;
     nemesis.carry_out(plan.clone()).await;
@@ -110,47 +101,85 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
     }
     fleet.serves().await;
     let healed_ms = now_ms();
-    let healing = at_healing(&clients, &ledger).await;
-    let give_up_ms = healed_ms + u64::try_from(END_WITHIN.as_millis()).unwrap_or(u64::MAX);
-    clients.close(give_up_ms);
+    let healing = at_healing(clients, &field.ledger).await;
     println!("healed after {:.1?}; {} runs go on", began.elapsed(), healing.active);
-    let ended =
-        timeout(END_WITHIN + Duration::from_secs(30), async { while calling.join_next().await.is_some() {} });
-    ended.await.expect("clients give up by themselves");
+
+    clients.close(healed_ms + u64::try_from(END_WITHIN.as_millis()).unwrap_or(u64::MAX));
+    let calls = async { while calling.join_next().await.is_some() {} };
+    timeout(END_WITHIN + LAST_CALLS, calls).await.expect("clients give up by themselves");
     println!("the last run ended {} ms later", now_ms() - healed_ms);
     sleep(SETTLE).await;
-    let testimony = witness.finish().await;
     fleet.stop();
-    fleet.keep_logs().await;
     supervising.await.expect("the supervisor ends by itself");
+    fleet.keep_logs().await;
+    field.leave(&plan, healing, healed_ms).await
+}
 
-    let injected = nemesis.faults.lock().expect("no panic holds it").clone();
-    let submitted = clients.submitted();
-    let tasks = workload::by_kind(submitted.iter().map(|job| &**job));
-    let mut findings = clients.refusals();
-    findings.extend(nemesis.findings.lock().expect("no panic holds it").clone());
-    findings.extend(fleet.deaths.lock().expect("no panic holds it").clone());
-    let mut invalid = gate::invalid(&plan, &injected, &tasks, healing);
-    if submitted.len() == settings.runs {
-        invalid.push(format!("all {} tasks were submitted: there were too few", settings.runs));
+impl Field {
+    /// Starts everything, and says what will go wrong.
+    async fn set_up(settings: &Settings) -> (Self, Vec<Planned>) {
+        let home = Arc::new(Home::new());
+        let store = home.path("broker");
+        let disk = Disk::mount(&store);
+        let plan = faults(settings, &disk);
+        let servers = broker::start(&home, settings.nodes, &store).await;
+        let addresses: Vec<SocketAddr> = servers.iter().map(broker::Server::address).collect();
+        let ledger = Ledger::start().await;
+        let mut jobs = workload::jobs(settings.seed, settings.runs, &ledger.url());
+        let rules = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.rules)).collect();
+        let model = Model::start(rules).await;
+        let setup = Setup { home: Arc::clone(&home), servers: &addresses, model_url: model.url() };
+        let fleet = Arc::new(Fleet::start(setup).await);
+        let witness = Witness::start(&addresses).await;
+        let clients = Clients::new(Api::new(fleet.api_url()), jobs);
+        let nemesis = Arc::new(Nemesis {
+            home: Arc::clone(&home),
+            fleet: Arc::clone(&fleet),
+            servers: servers.into_iter().map(Mutex::new).collect(),
+            model: Mutex::new(model),
+            disk: disk.ok(),
+            faults: std::sync::Mutex::default(),
+            failed: std::sync::Mutex::default(),
+            findings: std::sync::Mutex::default(),
+        });
+        (Self { home, fleet, ledger, clients, nemesis, witness }, plan)
     }
-    let history = History {
-        clients: clients.calls(),
-        logs: testimony.logs,
-        dispatches: testimony.dispatches,
-        documents: testimony.documents,
-        effects: ledger.effects(),
-        faults: injected,
-        expected: workload::expectations(submitted.iter().map(|job| &**job)),
-        healed_ms,
-    };
-    let in_vain = fleet.in_vain.load(Ordering::Relaxed);
-    let mut notes =
-        vec![format!("tasks: {tasks:?}"), format!("{in_vain} processes found no broker when they started")];
-    notes.extend(
-        nemesis.failed.lock().expect("no panic holds it").iter().map(|why| format!("not done: {why}")),
-    );
-    Fought { history, findings, invalid, notes, home }
+
+    /// What is left of it all.
+    async fn leave(self, plan: &[Planned], healing: AtHealing, healed_ms: u64) -> Fought {
+        let Self { home, fleet, ledger, clients, nemesis, witness } = self;
+        let testimony = witness.finish().await;
+        let injected = noted(&nemesis.faults);
+        let submitted = clients.submitted();
+        let tasks = workload::by_kind(submitted.iter().map(|job| &**job));
+        let found = [clients.refusals(), noted(&nemesis.findings), noted(&fleet.deaths)];
+        let mut findings = found.concat();
+        if !fleet.api_is_up() {
+            findings.push("the API ended by itself".to_owned());
+        }
+        let in_vain = fleet.in_vain.load(Ordering::Relaxed);
+        let mut notes = vec![
+            format!("tasks: {tasks:?}"),
+            format!("{in_vain} processes found no broker when they started"),
+        ];
+        notes.extend(noted(&nemesis.failed).iter().map(|why| format!("not done: {why}")));
+        let invalid = gate::invalid(plan, &injected, &tasks, healing);
+        let history = History {
+            clients: clients.calls(),
+            logs: testimony.logs,
+            dispatches: testimony.dispatches,
+            documents: testimony.documents,
+            effects: ledger.effects(),
+            faults: injected,
+            expected: workload::expectations(submitted.iter().map(|job| &**job)),
+            healed_ms,
+        };
+        Fought { history, findings, invalid, notes, home }
+    }
+}
+
+fn noted<T: Clone>(book: &std::sync::Mutex<Vec<T>>) -> Vec<T> {
+    book.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// The plan, printed.

@@ -30,6 +30,9 @@ const SUBMITTERS: u32 = 10;
 /// Clients that only look.
 const READERS: u32 = 2;
 
+/// A client that submits a task at the same time as another one has this number more.
+const TWIN: u32 = SUBMITTERS + READERS;
+
 /// Between two calls of one client, in milliseconds.
 const PAUSE_MS: std::ops::Range<u64> = 100..400;
 
@@ -128,12 +131,15 @@ impl Clients {
 
     /// One task from its submit to the end of its run.
     async fn carry_through(&self, client: u32, job: &Job) {
-        let Some(run) = self.submit(client, job).await else { return };
+        let submitted = match job.kind {
+            Kind::Twice => {
+                let both = tokio::join!(self.submit(client, job), self.submit(client + TWIN, job));
+                both.0.or(both.1)
+            }
+            _ => self.submit(client, job).await,
+        };
+        let Some(run) = submitted else { return };
         locked(&self.active).insert(job.tag.clone(), run.clone());
-        if job.kind == Kind::Twice {
-            pause().await;
-            self.submit(client, job).await;
-        }
         if let Some(after) = job.cancel_after {
             sleep(after).await;
             self.cancel(client, &run).await;

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     history::Target,
     proxy::Proxy,
-    support::{Home, Process},
+    support::{Home, Process, alive},
 };
 
 /// How long a process may take until it serves, on a broker that may be away: as long as
@@ -61,7 +61,7 @@ pub(crate) struct Member {
 /// All places, and the API through which clients call.
 pub(crate) struct Fleet {
     pub(crate) places: Vec<Arc<Place>>,
-    _api: Process,
+    api: Process,
     api_url: String,
     home: Arc<Home>,
     configuration: String,
@@ -112,7 +112,7 @@ impl Fleet {
         }
         let fleet = Self {
             places,
-            _api: api,
+            api,
             api_url: format!("http://127.0.0.1:{port}"),
             home,
             configuration,
@@ -126,6 +126,11 @@ impl Fleet {
 
     pub(crate) fn api_url(&self) -> &str {
         &self.api_url
+    }
+
+    /// Whether the API, which nobody does anything to, still runs.
+    pub(crate) fn api_is_up(&self) -> bool {
+        alive(self.api.pid())
     }
 
     pub(crate) fn of(&self, role: Target) -> Vec<&Arc<Place>> {
@@ -142,7 +147,7 @@ impl Fleet {
             let url = place.proxy.url();
             let process = launch(&self.home, &self.configuration, word(place.role), &name, &url, &[]);
             let last = std::mem::replace(member, Member { name, process });
-            self.keep_log(&last);
+            self.keep(&last.name, &last.process);
             let Err(why) = serves(&mut member.process).await else { return };
             assert!(Instant::now() < until, "{} does not start: {why}", member.name);
             self.in_vain.fetch_add(1, Ordering::Relaxed);
@@ -178,15 +183,17 @@ impl Fleet {
     }
 
     /// Puts a process's log beside the others, under its name.
-    fn keep_log(&self, member: &Member) {
-        let file = self.home.path(LOGS).join(format!("{}.log", member.name));
-        fs::write(&file, member.process.err()).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    fn keep(&self, name: &str, process: &Process) {
+        let file = self.home.path(LOGS).join(format!("{name}.log"));
+        fs::write(&file, process.err()).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
 
     /// Likewise of every process that is there.
     pub(crate) async fn keep_logs(&self) {
+        self.keep("api", &self.api);
         for place in &self.places {
-            self.keep_log(&*place.member.lock().await);
+            let member = place.member.lock().await;
+            self.keep(&member.name, &member.process);
         }
     }
 

@@ -75,8 +75,7 @@ fn limits(settings: &Settings) -> Limits {
     Limits { duplicates: Limits::UNDER_FAULTS.duplicates * denser, ..Limits::UNDER_FAULTS }
 }
 
-/// Targets that were missed: told, and no finding. A fault may meet another one, and
-/// machines have bad moments.
+/// Targets that were missed: told, and no finding, for one fault may meet another.
 fn missed(figures: &Figures) -> Vec<String> {
     let late = |what: &str, kind: FaultKind, durations: &BTreeMap<FaultKind, Durations>, within: Duration| {
         let longest = durations.get(&kind).and_then(Durations::longest).map(Duration::from_millis)?;

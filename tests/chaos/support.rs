@@ -19,7 +19,7 @@ use std::{
 pub(crate) use self::{
     home::Home,
     installed::nats_server,
-    process::{Outcome, Process},
+    process::{Outcome, Process, alive},
 };
 
 /// Longer than any process here takes to start or end, even beside a compile on two cores.

@@ -53,7 +53,7 @@ pub(crate) enum Kind {
     Cancelled,
     /// A step of it fails for good.
     Failing,
-    /// It is submitted twice under its key.
+    /// It is submitted twice under its key, at the same time.
     Twice,
     /// Its bodies travel by reference.
     Large,

@@ -5,7 +5,7 @@
 
 use std::{thread, time::Duration};
 
-use crate::support::{Cluster, Fleet, Process, Traffic};
+use crate::support::{Cluster, Fleet, Process, Traffic, free_port, http};
 
 /// Long enough before and behind a fault that there is work in flight all along.
 const BUSY: Duration = Duration::from_secs(2);
@@ -13,6 +13,9 @@ const BUSY: Duration = Duration::from_secs(2);
 /// A hung server is noticed after 6 s, an election takes up to 9 s, and the machine
 /// may be busy with something else.
 const GAP_MAX: Duration = Duration::from_secs(25);
+
+/// Long enough that it is noticed, that others are elected, and that it has missed much.
+const HUNG: Duration = Duration::from_secs(20);
 
 /// The streams whose leaders are hit: the log of the one shard, and the queue.
 const LOG: &str = "PF_EV_00";
@@ -24,6 +27,8 @@ struct Story {
     /// Before the fleet: what a failed test shows of them is in its home.
     _serving: [Process; 2],
     fleet: Fleet<Cluster>,
+    /// Where the first process tells of its readiness.
+    health: u16,
 }
 
 impl Story {
@@ -31,11 +36,20 @@ impl Story {
         let mut fleet = Fleet::of_three(Traffic::rules());
         // As by default: longer than an election, so that no election makes work late.
         fleet.rig.set("pools.default.ack_wait_s=30");
-        let serving = [fleet.serve("api,coordinator"), fleet.serve("executor")];
+        fleet.rig.set(format!("nats.monitoring_url={}", fleet.broker.monitoring_url()));
+        let health = free_port();
+        let listen = format!("health.listen=127.0.0.1:{health}");
+        let serving = [fleet.serve_with("api,coordinator", &listen), fleet.serve("executor")];
         fleet.broker.settle();
         let traffic = Traffic::start(&serving[0]);
         thread::sleep(BUSY);
-        Self { traffic, _serving: serving, fleet }
+        Self { traffic, _serving: serving, fleet, health }
+    }
+
+    /// Whether the first process is ready, and what it says of that.
+    fn readiness(&self) -> (bool, String) {
+        let answer = http::get(self.health, "/readyz").unwrap();
+        (answer.status == 200, answer.body)
     }
 
     /// All is well again: everything that was submitted has its one right end.
@@ -84,7 +98,10 @@ fn a_leader_hangs() {
     let mut story = Story::begin();
     let leader = story.fleet.broker.leader_of(QUEUE);
     story.fleet.broker.freeze(leader);
-    thread::sleep(Duration::from_secs(20));
+    thread::sleep(HUNG);
+    // The others do its work by now, and it is told that one is missing.
+    let (ready, why) = story.readiness();
+    assert!(ready && why.contains("healthy") && why.contains("unknown: "), "{why}");
     story.fleet.broker.thaw(leader);
     story.fleet.broker.settle();
     story.end("hung leader");

@@ -30,6 +30,7 @@ mod leftovers;
 mod load;
 mod local_model;
 mod provider_trouble;
+mod readiness;
 mod replanning;
 mod steering;
 mod support;

@@ -28,8 +28,11 @@ pub(crate) struct Figures {
     pub(crate) gap_in_peace_ms: u64,
     /// The same with a fault of that kind near.
     pub(crate) gaps_ms: BTreeMap<(FaultKind, Target), u64>,
-    /// From a coordinator's fault until each of its shards was opened again.
+    /// From a coordinator's fault until each of its shards was opened again, while the
+    /// broker was well.
     pub(crate) takeovers: BTreeMap<FaultKind, Durations>,
+    /// The same, of any fault, while it was not.
+    pub(crate) hampered: Durations,
     /// Shards that a coordinator lost and that were never opened again.
     pub(crate) orphaned: u64,
     /// From an executor's fault until the step that was in its hands began again.
@@ -72,6 +75,7 @@ impl Figures {
             "gap_in_peace_ms": self.gap_in_peace_ms,
             "gaps_ms": self.gaps_ms.iter().map(|(what, ms)| (named(what), ms)).collect::<BTreeMap<_, _>>(),
             "takeovers": of(&self.takeovers),
+            "hampered": self.hampered.json(),
             "orphaned": self.orphaned,
             "begun_again": of(&self.begun_again),
         })
@@ -91,6 +95,9 @@ impl fmt::Display for Figures {
         }
         for (kind, times) in &self.takeovers {
             writeln!(f, "  shards taken over after {kind:?}: {times}")?;
+        }
+        if self.hampered.count() > 0 {
+            writeln!(f, "  shards taken over around faults of the broker: {}", self.hampered)?;
         }
         if self.orphaned > 0 {
             writeln!(f, "  shards never taken over: {}", self.orphaned)?;

@@ -45,7 +45,27 @@ impl Broker {
 
     /// `kill -9`, then a new server on the same data.
     pub(crate) fn crash_and_restart(&mut self, home: &Home) {
+        self.kill();
+        self.start_again(home);
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// `kill -STOP`: it hangs, and its connections stay open.
+    pub(crate) fn freeze(&self) {
+        self.process.freeze();
+    }
+
+    /// `kill -CONT`.
+    pub(crate) fn thaw(&self) {
+        self.process.thaw();
+    }
+
+    /// A new server on the data of the one that was killed.
+    pub(crate) fn start_again(&mut self, home: &Home) {
         self.process = launch(home, &self.configuration);
         self.wait();
     }

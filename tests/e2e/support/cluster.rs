@@ -76,11 +76,6 @@ impl Cluster {
         self.nodes.len()
     }
 
-    /// The process of a node, for those who say in a history whom they hit.
-    pub(crate) fn pid(&self, node: usize) -> u32 {
-        self.nodes[node].process.pid()
-    }
-
     /// `kill -9`.
     pub(crate) fn kill(&mut self, node: usize) {
         let node = &mut self.nodes[node];

@@ -8,6 +8,10 @@ use crate::{
     history::{Effect, Fault, FaultKind, Target},
 };
 
+/// How long a cluster may be without leaders after a server has come or gone: an election
+/// begins after 4 to 9 s of silence.
+const ELECTION_MS: u64 = 10_000;
+
 /// Fills in how soon shards and steps were gone on with.
 pub(super) fn measure(index: &Index<'_>, figures: &mut Figures) {
     let by_work = effects_by_work(index);
@@ -37,13 +41,25 @@ fn takeovers(index: &Index<'_>, fault: &Fault, figures: &mut Figures) {
         match epochs.get(next) {
             Some(opened) => {
                 let keeps = fault.kind == FaultKind::Freeze && opened.at_ms > fault.to_ms;
+                let times = match broker_harmed(index, fault.from_ms, opened.at_ms) {
+                    true => &mut figures.hampered,
+                    false => figures.takeovers.entry(fault.kind).or_default(),
+                };
                 if !keeps {
-                    figures.takeovers.entry(fault.kind).or_default().add(opened.at_ms - fault.from_ms);
+                    times.add(opened.at_ms - fault.from_ms);
                 }
             }
             None => figures.orphaned += u64::from(fault.kind != FaultKind::Freeze),
         }
     }
+}
+
+/// Whether the broker was harmed between two moments, or had just been: nobody takes
+/// anything over before there is one, and a cluster has to elect first.
+fn broker_harmed(index: &Index<'_>, from_ms: u64, to_ms: u64) -> bool {
+    let of_broker = |fault: &&Fault| fault.target == Target::Broker;
+    let near = |fault: &Fault| fault.from_ms <= to_ms && from_ms <= fault.to_ms + ELECTION_MS;
+    index.history.faults.iter().filter(of_broker).any(near)
 }
 
 type Work<'h> = (&'h str, &'h str, Option<u32>);

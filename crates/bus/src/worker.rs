@@ -289,7 +289,7 @@ pub fn failed(what: subjects::WorkKind, attempt: u32, failure: Failure) -> Fact 
 /// Whether a delivery is of work that was not given back: the broker has counted an ack
 /// wait during which it could not be told that the work goes on.
 fn is_at_work(in_flight: &InFlight, delivery: &Delivery) -> bool {
-    lock(in_flight).values().any(|flight| flight.subject == delivery.subject)
+    delivery.deliveries > 1 && lock(in_flight).values().any(|flight| flight.subject == delivery.subject)
 }
 
 fn panicked(subject: &str) -> Settled {

@@ -218,15 +218,15 @@ mod tests {
         let watch = Watch::new("send");
         let began = Instant::now();
         tokio::time::advance(Duration::from_secs(5)).await;
-        watch.wrote("pf.ev.00.submit", began, Some("no answer"));
-        watch.wrote("pf.ev.01.result", began, Some("no stream takes it"));
-        watch.wrote("pf.done.t.1", Instant::now(), None);
+        watch.wrote("x.ev.00.submit", began, Some("no answer"));
+        watch.wrote("x.ev.01.result", began, Some("no stream takes it"));
+        watch.wrote("x.done.t.1", Instant::now(), None);
         assert_eq!(
             shown(&watch),
-            ["the broker has stored nothing on pf.ev.> for 5 s; it does not answer (2 attempts, the last: \
+            ["the broker has stored nothing on x.ev.> for 5 s; it does not answer (2 attempts, the last: \
               no stream takes it)"]
         );
-        watch.wrote("pf.ev.00.submit", Instant::now(), None);
+        watch.wrote("x.ev.00.submit", Instant::now(), None);
         assert!(shown(&watch).is_empty());
     }
 
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_beginning_of_a_subject_is_its_stream_s_or_bucket_s() {
-        assert_eq!(beginning("pf.steps.default.1.t.00-x.1.1"), "pf.steps");
+        assert_eq!(beginning("x.steps.default.1.t.00-x.1.1"), "x.steps");
         assert_eq!(beginning("$KV.pf_shards.03"), "$KV.pf_shards");
         assert_eq!(beginning("one"), "one");
         assert_eq!(beginning("one.two"), "one.two");

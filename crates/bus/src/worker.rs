@@ -105,7 +105,8 @@ impl Worker {
     /// hands the rest back.
     ///
     /// # Errors
-    /// When the broker is out of reach at the start; later it is waited for.
+    /// When the broker refuses at the start what trying again cannot mend; one that is out
+    /// of reach is waited for.
     pub async fn run<H, F>(self, stop: CancellationToken, grace: Duration, handler: H) -> Result<(), Error>
     where
         H: Fn(Job) -> F + Clone + Send + Sync + 'static,
@@ -114,7 +115,7 @@ impl Worker {
         let in_flight = InFlight::default();
         let mut jobs = JoinSet::new();
         let (cancels, broker) = (self.cancels.clone(), Arc::clone(self.bus.broker()));
-        let cancelled = broker.kv_changes(subjects::CANCELS).await?;
+        let Some(cancelled) = cancels::changes(&*broker, &stop).await? else { return Ok(()) };
         jobs.spawn(async move { cancels.follow(broker, cancelled).await });
         self.take_work(&stop, &mut jobs, &in_flight, handler).await;
         drain(jobs, &in_flight, grace).await;

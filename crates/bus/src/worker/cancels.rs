@@ -21,7 +21,8 @@ use crate::broker::{self, Broker, KvChange};
 /// after the order came. Older ones only cost a wasted attempt.
 const CANCELLED_REMEMBERED_MAX: usize = 10_000;
 
-/// Wait before a bucket that was lost is followed anew: somebody has to make it again.
+/// Wait before a bucket is followed anew that was lost, and that somebody has to make again,
+/// or that could not be followed at the start.
 const FOLLOW_RETRY: Duration = Duration::from_secs(1);
 
 /// Every cancelled run by its id, then each as it is cancelled.
@@ -37,6 +38,29 @@ struct CancelState {
     known: BTreeSet<String>,
     /// The known ones, those cancelled first in front.
     recent: VecDeque<String>,
+}
+
+/// Every cancel from the first one on, as soon as the broker can say: one that elects or
+/// restarts just then is waited for. `None` when the worker is stopped before.
+///
+/// # Errors
+/// When trying again cannot help.
+pub(super) async fn changes(
+    broker: &dyn Broker,
+    stop: &CancellationToken,
+) -> Result<Option<Changes>, broker::Error> {
+    loop {
+        match broker.kv_changes(subjects::CANCELS).await {
+            Ok(changes) => return Ok(Some(changes)),
+            Err(error) if error.is_permanent() => return Err(error),
+            Err(error) => tracing::warn!(%error, "cancels cannot be followed yet; trying again"),
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(None),
+            () = sleep(FOLLOW_RETRY) => {}
+        }
+    }
 }
 
 impl Cancels {

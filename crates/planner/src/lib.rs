@@ -67,7 +67,8 @@ impl Planner {
     /// Works until `stop`, then drains.
     ///
     /// # Errors
-    /// When the broker is out of reach at the start; later it is waited for.
+    /// When the broker refuses at the start what trying again cannot mend; one that is out
+    /// of reach is waited for.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let shared = self.shared;
         let worker = Worker::new(shared.bus.clone(), shared.config.pool.clone());

@@ -53,9 +53,13 @@ fn pool(slots: usize) -> Pool {
 async fn new_bus() -> Bus {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new());
     let bus = Bus::new(broker, 2);
+    make_assets(&bus).await;
+    bus
+}
+
+async fn make_assets(bus: &Bus) {
     let topology = Topology { shards: 2, replicas: 1, pools: vec![pool(4)], manage: Manage::Create };
     bus.bootstrap(&topology).await.expect("assets");
-    bus
 }
 
 fn run_id(text: &str) -> RunId {

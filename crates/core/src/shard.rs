@@ -150,6 +150,25 @@ impl Shard {
         out
     }
 
+    /// Whether what was owed still is: more may have been folded since.
+    #[must_use]
+    pub fn still_owes(&self, command: &Command) -> bool {
+        let of = |run: &RunId| self.runs.get(run).map(|entry| &entry.run);
+        match command {
+            Command::DispatchStep(order) => {
+                of(&order.run).is_some_and(|run| run.awaits_work(order.step, order.attempt))
+            }
+            Command::DispatchPlan(order) => {
+                let draft = order.draft;
+                of(&order.run).is_some_and(|run| run.awaits_planning(draft.revision, draft.attempt))
+            }
+            Command::ArmTimer { run, timer, .. } => self.awaits(run, *timer),
+            Command::AskApproval { run, .. } => of(run).is_some(),
+            // What ends a run is owed until it is done.
+            Command::BroadcastCancel { .. } | Command::FinishRun(_) => true,
+        }
+    }
+
     /// Whether the firing of a timer would still change anything. One that was
     /// answered, or whose run has ended, need not become a record.
     #[must_use]

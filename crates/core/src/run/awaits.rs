@@ -1,5 +1,5 @@
-//! Which timers a run still waits for. Most are overtaken: an attempt that was
-//! answered needs no time-out any more.
+//! Which timers a run still waits for, and which work. Most timers are overtaken:
+//! an attempt that was answered needs no time-out any more.
 
 use super::{
     Phase, Run,
@@ -34,6 +34,24 @@ impl Run {
                 }
                 Phase::Approving | Phase::Executing | Phase::Ended => false,
             },
+        }
+    }
+
+    /// Whether the run has ordered an attempt and has not heard of it: who orders it
+    /// again does not have done twice what is done.
+    pub(crate) fn awaits_work(&self, step: StepId, attempt: u32) -> bool {
+        let planned = self.steps.get(&step.step).or_else(|| self.abandoned_step(step.step));
+        let work = planned.and_then(|planned| active_work(planned, step));
+        work.is_some_and(|work| matches!(work.state, WorkState::Dispatched { .. }) && work.attempt == attempt)
+    }
+
+    /// The same of a revision's planning.
+    pub(crate) fn awaits_planning(&self, revision: u32, attempt: u32) -> bool {
+        match &self.phase {
+            Phase::Planning(drafting) | Phase::Replanning(drafting) => {
+                (drafting.draft.revision, drafting.draft.attempt) == (revision, attempt)
+            }
+            Phase::Approving | Phase::Executing | Phase::Ended => false,
         }
     }
 
@@ -163,6 +181,33 @@ mod tests {
         log.fold(ok("2-0", json!("X")));
         assert!(!log.awaits(timeout("2-0", 1)) && log.awaits(timeout("2-1", 1)));
         assert!(!log.shard.awaits(&RunId::new(0, "b").unwrap(), timeout("2-1", 1)), "another run's");
+    }
+
+    #[test]
+    fn what_is_owed_is_owed_until_it_is_answered() {
+        let mut log = two_steps();
+        let owed = log.shard.owed();
+        let still = |log: &Log| owed.iter().filter(|command| log.shard.still_owes(command)).count();
+        // The first step, its time, and the run's.
+        assert_eq!((owed.len(), still(&log)), (3, 3));
+        log.fold(ok("1", json!(["x"])));
+        assert_eq!(still(&log), 1, "the run's time alone");
+        log.fold(failed("2-0", FailureClass::Quota));
+        assert_eq!(still(&log), 0, "it has ended");
+    }
+
+    #[test]
+    fn a_planning_is_owed_until_it_is_over() {
+        let mut log = Log::with(None);
+        let owed = log.shard.owed();
+        let planning = |command: &&Command| matches!(command, Command::DispatchPlan(_));
+        let still = |log: &Log| owed.iter().filter(planning).any(|command| log.shard.still_owes(command));
+        assert!(still(&log));
+        let failure = Failure::new(FailureClass::Transient, "x");
+        let draft = Draft { revision: 1, attempt: 1, take: 1 };
+        log.fold(Fact::PlanFailed { draft, failure, usage: Usage::NONE });
+        log.fold(Fact::TimerFired(Timer::Replan { revision: 1, attempt: 2 }));
+        assert!(!still(&log), "another attempt is ordered");
     }
 
     #[test]

@@ -182,12 +182,21 @@ impl Reference {
 
     /// Whether the outcome of a work was in the log before an owner's epoch began.
     pub(crate) fn was_settled(&self, work: &subjects::Work, owner: &str) -> bool {
+        let settled = self.settled_at(work);
+        settled.is_some_and(|seq| self.epochs.get(owner).is_some_and(|epoch| seq < *epoch))
+    }
+
+    /// Whether the outcome of a work is in the log.
+    pub(crate) fn is_settled(&self, work: &subjects::Work) -> bool {
+        self.settled_at(work).is_some()
+    }
+
+    fn settled_at(&self, work: &subjects::Work) -> Option<u64> {
         let name = match work.what {
             WorkKind::Step(step) => WorkName::Step(step, work.attempt),
             WorkKind::Planning(revision) => WorkName::Plan(revision, work.attempt),
         };
-        let settled = self.settled.get(&(work.run.clone(), name));
-        settled.is_some_and(|seq| self.epochs.get(owner).is_some_and(|epoch| seq < epoch))
+        self.settled.get(&(work.run.clone(), name)).copied()
     }
 
     /// The runs that have not ended.

@@ -212,6 +212,10 @@ impl Witness {
             let early =
                 decode::step_order(&message.payload).ok().and_then(|order| seen.facts.too_early(&order));
             let log = seen.logs.entry(work.run.shard()).or_default();
+            if log.is_settled(&work) {
+                // Its name was free again: it will be done twice.
+                self.counter.count("settled work queued");
+            }
             (log.ordered(subject, &message.payload), early)
         };
         if ordered != Ordered::Alike {

@@ -6,11 +6,12 @@
 //! most of its staleness: another may own the shard by then.
 
 mod checkpoint;
+mod debts;
 mod replay;
 mod snapshots;
 mod tenure;
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use planfleet_bus::{Bus, Error, JournalEntry, broker::LiveMessage, lease::Held, live::News};
@@ -24,7 +25,7 @@ use planfleet_runtime::tasks::Tasks;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::{snapshots::Snapshots, tenure::Tenure};
+use self::{debts::Debts, snapshots::Snapshots, tenure::Tenure};
 use crate::{
     Config,
     emitter::{self, Emitter},
@@ -99,6 +100,7 @@ struct Owner {
     follower: Follower,
     timers: Timers,
     emitter: Emitter,
+    debts: Debts,
     snapshots: Snapshots,
     trimmed_to: u64,
 }
@@ -112,6 +114,7 @@ impl Owner {
             id,
             timers: Timers::default(),
             emitter: Emitter::new(bus.clone(), lease.epoch),
+            debts: Debts::default(),
             snapshots: Snapshots::new(id, lease.epoch, bus.clone(), known, tasks, instruments.clone()),
             trimmed_to: 0,
             tenure,
@@ -128,9 +131,10 @@ impl Owner {
         membership: &Membership,
         stop: &CancellationToken,
     ) -> Ending {
-        if let Err(Stop::Lost(why)) = self.settle_debts() {
+        if let Err(Stop::Lost(why)) = self.see_to_what_is_folded() {
             return Ending::Lost(why);
         }
+        self.debts = Debts::new(self.follower.owed());
         let Ok(mut asked) = self.bus.broker().subscribe(&subjects::reads(self.id)).await else {
             return Ending::Lost("the broker is out of reach");
         };
@@ -183,7 +187,10 @@ impl Owner {
             entry = journal.next(), if !self.emitter.is_full() => {
                 let Some(entry) = entry else { return Err(Stop::Lost("the log ended")) };
                 self.fold_batch(entry?, journal).await?;
+                // A busy log must not put off for ever what it waits for.
+                self.pay_debts();
             }
+            () = ready(()), if !self.debts.is_empty() && !self.emitter.is_full() => self.pay_debts(),
         }
         Ok(Turn::Go)
     }

@@ -1,11 +1,10 @@
-//! The beginning of a tenure: everything in the log is folded without a word,
-//! then what the state still owes is emitted.
+//! The beginning of a tenure: everything in the log is folded without a word.
 
 use futures::FutureExt as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Owner, Stop, Tenure};
+use super::{Stop, Tenure};
 use crate::{follower::Progress, instruments::Instruments, standby::Begun};
 
 /// Looks at the tail before commands are emitted. Each round is shorter than the
@@ -49,15 +48,4 @@ pub(super) async fn replay(
         "log replayed"
     );
     Ok(progress)
-}
-
-impl Owner {
-    /// Says what nobody may have said before.
-    pub(super) fn settle_debts(&mut self) -> Result<(), Stop> {
-        self.see_to_what_is_folded()?;
-        let owed = self.follower.owed();
-        tracing::debug!(shard = self.id, owed = owed.len(), "emitting what is owed");
-        self.emit(owed);
-        Ok(())
-    }
 }

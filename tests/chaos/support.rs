@@ -7,11 +7,12 @@
 mod home;
 #[path = "../e2e/support/installed.rs"]
 mod installed;
+#[path = "../e2e/support/port.rs"]
+mod port;
 #[path = "../e2e/support/process.rs"]
 mod process;
 
 use std::{
-    net::TcpListener,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -19,6 +20,7 @@ use std::{
 pub(crate) use self::{
     home::Home,
     installed::nats_server,
+    port::free_port,
     process::{Outcome, Process, alive},
 };
 
@@ -35,11 +37,6 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
         thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// The system hands out another port each time, so nobody else takes this one soon.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Milliseconds since the Unix epoch: the one clock of a campaign.

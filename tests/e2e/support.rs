@@ -7,6 +7,7 @@ mod fleet;
 mod home;
 pub(crate) mod http;
 mod installed;
+mod port;
 mod process;
 mod receiver;
 mod rig;
@@ -20,12 +21,13 @@ use std::{
 };
 
 pub(crate) use self::{
-    broker::{Broker, free_port},
+    broker::Broker,
     cluster::Cluster,
     disk::Disk,
     fleet::Fleet,
     home::Home,
     installed::{local_model, nats_server},
+    port::free_port,
     process::{Outcome, Process, alive, descendants, kill},
     receiver::{Receiver, Span},
     rig::Rig,

@@ -31,7 +31,7 @@ use planfleet_core::{
     json::Json,
     plan::Plan,
     record::{AttemptReport, Fact, StepSucceeded},
-    task::{Approval, Brief, Budget, Envelope, Review, Submission},
+    task::{Approval, Brief, Budget, Envelope, Priority, Review, Submission},
 };
 use planfleet_proto::subjects;
 use planfleet_runtime::tasks::Tasks;
@@ -189,7 +189,7 @@ async fn takeover(
     let node = next();
     let run = run(probe);
     bus.append(&run, &Fact::TaskSubmitted(Box::new(submission()))).await.expect("submitted");
-    let subject = format!("pf.steps.default.1.default.{run}.1.1");
+    let subject = subjects::step("default", Priority::Normal, "default", &run, StepId::plain(1), 1);
     until("step of the new run", async || {
         let queued = bus.broker().last_on_subject(subjects::STEPS, &subject).await;
         queued.is_ok_and(|found| found.is_some())

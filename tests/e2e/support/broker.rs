@@ -1,14 +1,14 @@
 //! A real nats-server that outlives the processes of a fleet, and whose data
 //! outlives the server.
 
-use std::{net::TcpListener, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use planfleet_bus::{
     Bus,
     broker::nats::{ConnectOptions, NatsBroker},
 };
 
-use super::{Home, Process, installed, until};
+use super::{Home, Process, installed, port::free_port, until};
 
 /// A running server.
 pub(crate) struct Broker {
@@ -108,11 +108,6 @@ impl Broker {
 
 pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
-/// The system hands out another port each time, so nobody else takes this one soon.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn configuration(home: &Home, port: u16, monitoring_port: u16, sync_interval: &str) -> String {

@@ -11,11 +11,7 @@ use async_nats::ServerAddr;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{
-    Home, Process,
-    broker::{free_port, runtime},
-    http, installed, until, within,
-};
+use super::{Home, Process, broker::runtime, http, installed, port::free_port, until, within};
 
 /// A leader that was just lost is followed by another within 4 s to 9 s, and a server
 /// that starts waits as long before it stands for election; beside a compile, twice.

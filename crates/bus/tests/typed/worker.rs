@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{ACK_WAIT, dead_letter, make_assets, new_bus, order, pool, run_id, soon};
+use super::{ACK_WAIT, dead_letter, new_bus, order, pool, run_id, soon};
 
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -325,24 +325,6 @@ async fn a_cancel_from_before_a_worker_s_start_reaches_it() {
 }
 
 /// A worker that comes while a broker elects finds nothing there at first.
-#[tokio::test(start_paused = true)]
-async fn a_worker_that_finds_no_broker_at_its_start_waits() {
-    let bus = Bus::new(Arc::new(MemoryBroker::new()), 2);
-    let (handler, mut jobs) = desk();
-    let worker = Running::start(&bus, 1, handler);
-    sleep(Duration::from_secs(30)).await;
-    make_assets(&bus).await;
-    bus.dispatch_step(&order(&run_id("00-a"), 1), Origin::default()).await.unwrap();
-    soon("a job", jobs.recv()).await.unwrap();
-    worker.stop().await;
-
-    let nothing = Bus::new(Arc::new(MemoryBroker::new()), 2);
-    let (handler, _jobs) = desk();
-    let waiting = Running::start(&nothing, 1, handler);
-    sleep(Duration::from_secs(1)).await;
-    waiting.stop().await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_unreadable_body_is_set_aside() {
     let bus = new_bus().await;

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use planfleet_bus::{
     Bus, Job, Pool, Settled, Worker,
-    broker::{Headers, Outgoing, memory::MemoryBroker},
+    broker::{Headers, Outgoing},
     work::Origin,
 };
 use planfleet_core::command::StepOrder;

@@ -11,6 +11,7 @@ use planfleet_core::{
     document::RunState,
     id::{RunId, ShardId},
     record::{ApprovalDecided, Fact},
+    seeded::{self, Bug},
     task::Submission,
 };
 use planfleet_proto::subjects;
@@ -115,7 +116,7 @@ impl Client {
 
     /// The run id of a key, or a new one. Its shard is drawn from the id itself.
     fn name(&self, tenant: &str, key: Option<&Key>) -> RunId {
-        let unique = match key {
+        let unique = match key.filter(|_| !seeded::is_on(Bug::KeyIgnored)) {
             Some(key) => key.unique(tenant),
             None => uuid::Uuid::now_v7().simple().to_string(),
         };

@@ -18,6 +18,7 @@ use planfleet_core::{
     command::Command,
     id::{RunId, ShardId, StepId},
     record::{Fact, Timer},
+    seeded::{self, Bug},
 };
 use planfleet_proto::{decode::Entry, subjects};
 use planfleet_runtime::tasks::Tasks;
@@ -211,7 +212,7 @@ impl Owner {
     /// Stops at a newer epoch; sets aside what nobody can read.
     fn see_to_what_is_folded(&mut self) -> Result<(), Stop> {
         let (epoch, owner) = &self.follower.epoch;
-        if *epoch > self.tenure.held.lease.epoch {
+        if *epoch > self.tenure.held.lease.epoch && !seeded::is_on(Bug::ZombieOwner) {
             tracing::warn!(shard = self.id, epoch, owner, "another coordinator has opened a newer epoch");
             return Err(Stop::Lost("another coordinator has opened a newer epoch"));
         }
@@ -273,8 +274,8 @@ impl Owner {
         let now_ms = self.now_ms();
         let follower = &self.follower;
         let document = |run: &RunId| match follower.finishing(run) {
-            Some(ended) => Some(ended.document.as_ref().clone()),
-            None => follower.shard.document(run, now_ms),
+            Some(ended) if !seeded::is_on(Bug::EndNotShown) => Some(ended.document.as_ref().clone()),
+            _ => follower.shard.document(run, now_ms),
         };
         if let Some((reply, answer)) = reads::answer(&follower.shard, document, question) {
             reads::send(&self.bus, reply, &answer).await;

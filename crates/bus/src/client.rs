@@ -138,8 +138,8 @@ impl Client {
             return self.stands(run, document).await;
         }
         match self.bus.ended(run).await? {
-            Some(ended) => Ok(Found::Ended(ended.document)),
-            None => asked.map(|_| Found::Unknown),
+            Some(ended) if !seeded::is_on(Bug::EndNotLookedUp) => Ok(Found::Ended(ended.document)),
+            _ => asked.map(|_| Found::Unknown),
         }
     }
 

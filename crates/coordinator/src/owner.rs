@@ -274,8 +274,8 @@ impl Owner {
         let now_ms = self.now_ms();
         let follower = &self.follower;
         let document = |run: &RunId| match follower.finishing(run) {
-            Some(ended) if !seeded::is_on(Bug::EndNotShown) => Some(ended.document.as_ref().clone()),
-            _ => follower.shard.document(run, now_ms),
+            Some(ended) => Some(ended.document.as_ref().clone()),
+            None => follower.shard.document(run, now_ms),
         };
         if let Some((reply, answer)) = reads::answer(&follower.shard, document, question) {
             reads::send(&self.bus, reply, &answer).await;

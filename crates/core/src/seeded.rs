@@ -33,8 +33,8 @@ pub enum Bug {
     ZombieOwner,
     /// A new owner goes on under the epoch of the one before.
     EpochKept,
-    /// A run whose document is on its way is not shown to anybody.
-    EndNotShown,
+    /// A run that its owner does not know any more is not looked for among those that have ended.
+    EndNotLookedUp,
     /// A message whose outcome nobody knows is taken for stored.
     UnknownIsStored,
     /// A run's document is kept under a second name as well.
@@ -65,7 +65,7 @@ impl Bug {
         Self::TakeoverBeforeTail,
         Self::ZombieOwner,
         Self::EpochKept,
-        Self::EndNotShown,
+        Self::EndNotLookedUp,
         Self::UnknownIsStored,
         Self::SecondDocument,
         Self::KeyIgnored,
@@ -88,7 +88,7 @@ impl Bug {
             Self::TakeoverBeforeTail => "takeover-before-tail",
             Self::ZombieOwner => "zombie-owner",
             Self::EpochKept => "epoch-kept",
-            Self::EndNotShown => "end-not-shown",
+            Self::EndNotLookedUp => "end-not-looked-up",
             Self::UnknownIsStored => "unknown-is-stored",
             Self::SecondDocument => "second-document",
             Self::KeyIgnored => "key-ignored",
@@ -102,7 +102,7 @@ impl Bug {
     }
 }
 
-/// The bug that is on, by its place in [`Bug::ALL`]; none at first.
+/// The number of the bug that is on; none at first.
 #[cfg(feature = "seeded-bugs")]
 static ON: AtomicUsize = AtomicUsize::new(usize::MAX);
 
@@ -132,4 +132,18 @@ pub fn switch_on(name: &str) -> Result<(), String> {
     };
     ON.store(bug as usize, Ordering::Relaxed);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_bug_has_a_name_of_its_own_and_is_off() {
+        let names: BTreeSet<_> = Bug::ALL.map(Bug::name).into();
+        assert_eq!(names.len(), Bug::ALL.len());
+        assert!(!Bug::ALL.into_iter().any(is_on));
+    }
 }

@@ -1,10 +1,10 @@
 # `make help` lists what there is. Nothing but `make fix` changes a file of the project.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help setup build run test sim chaos bench fuzz verify fix clean
+.PHONY: help setup build run test sim chaos chaos-bugs bench fuzz verify fix clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install nats-server and the small local model (outside the repository), checked by hash
 	@scripts/setup.sh
@@ -30,6 +30,11 @@ chaos: setup ## Fight the fleet: SEED=1 NODES=1|3 SECONDS=110 of faults, one EVE
 		cargo test --locked $(if $(RELEASE),--release) -p planfleet --test chaos -- \
 		--exact --nocapture campaign_on_$(or $(NODES),1)_server$(if $(filter 3,$(NODES)),s)
 
+chaos-bugs: setup ## Put bugs into the fleet and see the campaign catch each: BUG=name for one, none for the fleet as it is
+	PLANFLEET_CHAOS_SEED=$(SEED) PLANFLEET_CHAOS_BUG=$(BUG) \
+		cargo test --locked -p planfleet --features seeded-bugs --test chaos -- \
+		--exact --nocapture seeded::every_seeded_bug_is_caught
+
 bench: ## Measure the fold and the linter: tables in target/bench
 	cargo bench --locked -p planfleet-core --bench core --bench core_memory
 
@@ -45,6 +50,7 @@ verify: ## Check format, lints, docs, generated code and the rules of the house;
 	cargo fmt --all --check
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p planfleet --features seeded-bugs --bins --test chaos -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	cargo nextest run --locked -p planfleet-proto --test generated
 	cargo nextest run --locked -p planfleet --test tidy

@@ -57,19 +57,24 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     ])
 }
 
-#[test]
-fn crates_know_only_what_they_may() {
+/// The project's packages, as cargo sees them.
+fn packages() -> Vec<serde_json::Value> {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"])
         .current_dir(root())
         .output()
         .unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+#[test]
+fn crates_know_only_what_they_may() {
     let arrows = arrows();
     let short = |name: &str| name.strip_prefix("planfleet-").unwrap_or(name).to_owned();
-    let packages = metadata["packages"].as_array().unwrap();
+    let packages = packages();
     assert_eq!(packages.len(), arrows.len(), "a crate is missing from the arrows, or has gone");
-    for package in packages {
+    for package in &packages {
         let name = short(package["name"].as_str().unwrap());
         let allowed = &arrows[name.as_str()];
         for dependency in package["dependencies"].as_array().unwrap() {
@@ -78,6 +83,35 @@ fn crates_know_only_what_they_may() {
             if on.starts_with("planfleet") && dependency["kind"].is_null() {
                 assert!(allowed.contains(short(on).as_str()), "{name} must not depend on {on}");
             }
+        }
+    }
+}
+
+/// Bugs that are there on purpose are there for whoever asks by name, and for nobody else.
+#[test]
+fn nothing_is_built_with_seeded_bugs_unasked() {
+    let feature = "seeded-bugs";
+    let mut with_it = BTreeSet::new();
+    for package in packages() {
+        let name = package["name"].as_str().unwrap().to_owned();
+        for (by, switched) in package["features"].as_object().unwrap() {
+            if by == feature {
+                with_it.insert(name.clone());
+            } else {
+                assert!(!switched.to_string().contains(feature), "{name}: {by} switches {feature} on");
+            }
+        }
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let asked = dependency["features"].to_string();
+            assert!(!asked.contains(feature), "{name} asks {} for {feature}", dependency["name"]);
+        }
+    }
+    assert_eq!(with_it, BTreeSet::from(["planfleet".to_owned(), "planfleet-core".to_owned()]));
+    let builds = [".ci", "deploy", "scripts", "examples"];
+    for name in files().iter().filter(|name| builds.iter().any(|folder| name.starts_with(folder))) {
+        let text = text(name).unwrap_or_default();
+        for word in [feature, "--all-features"] {
+            assert!(!text.contains(word), "{} builds with {word}", name.display());
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use planfleet_core::seeded::{self, Bug};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep, timeout},
@@ -30,7 +31,7 @@ use crate::{
     workload,
 };
 
-/// Every run has to end this long after the last fault.
+/// Every run has to end this long after the last fault, by what is promised.
 pub(crate) const END_WITHIN: Duration = Duration::from_secs(300);
 
 /// How long the last calls of clients that have given up may take.
@@ -54,12 +55,23 @@ pub(crate) struct Settings {
     pub(crate) runs: usize,
     /// How long faults happen.
     pub(crate) length: Duration,
-    /// Whether they happen at all.
-    pub(crate) faults: bool,
+    /// What may go wrong; nothing, in peace.
+    pub(crate) mix: &'static [plan::Named],
     /// Between two faults, on average.
     pub(crate) every: Duration,
     /// Servers of the broker: 1 or 3.
     pub(crate) nodes: usize,
+    /// Every run has to end this long after the last fault.
+    pub(crate) end_within: Duration,
+    /// The bug that the fleet has on purpose.
+    pub(crate) bug: Option<Bug>,
+}
+
+impl Settings {
+    /// Whether nothing goes wrong.
+    pub(crate) const fn is_peaceful(&self) -> bool {
+        self.mix.is_empty()
+    }
 }
 
 /// What a campaign leaves to be judged.
@@ -67,8 +79,10 @@ pub(crate) struct Fought {
     pub(crate) history: History,
     /// What went wrong that is no matter of the history.
     pub(crate) findings: Vec<String>,
-    /// Why it proves nothing, if it does not.
-    pub(crate) invalid: Vec<String>,
+    /// Faults that were planned and not proven: it proves nothing.
+    pub(crate) unproven: Vec<String>,
+    /// What the fleet should have had to do and had not: likewise.
+    pub(crate) idle: Vec<String>,
     /// What else is worth to be known.
     pub(crate) notes: Vec<String>,
     /// Where the processes' logs are, for as long as it is held.
@@ -96,7 +110,7 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
     let began = Instant::now();
     sleep(WARM_UP).await;
     nemesis.carry_out(plan.clone()).await;
-    if !settings.faults {
+    if settings.is_peaceful() {
         sleep(settings.length.saturating_sub(began.elapsed())).await;
     }
     fleet.serves().await;
@@ -104,9 +118,9 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
     let healing = at_healing(clients, &field.ledger).await;
     println!("healed after {:.1?}; {} runs go on", began.elapsed(), healing.active);
 
-    clients.close(healed_ms + u64::try_from(END_WITHIN.as_millis()).unwrap_or(u64::MAX));
+    clients.close(healed_ms + u64::try_from(settings.end_within.as_millis()).unwrap_or(u64::MAX));
     let calls = async { while calling.join_next().await.is_some() {} };
-    timeout(END_WITHIN + LAST_CALLS, calls).await.expect("clients give up by themselves");
+    timeout(settings.end_within + LAST_CALLS, calls).await.expect("clients give up by themselves");
     println!("the last run ended {} ms later", now_ms() - healed_ms);
     sleep(SETTLE).await;
     fleet.stop();
@@ -118,7 +132,11 @@ pub(crate) async fn fight(settings: &Settings) -> Fought {
 impl Field {
     /// Starts everything, and says what will go wrong.
     async fn set_up(settings: &Settings) -> (Self, Vec<Planned>) {
-        let home = Arc::new(Home::new());
+        let mut home = Home::new();
+        if let Some(bug) = settings.bug {
+            home.set(seeded::VARIABLE, bug.name());
+        }
+        let home = Arc::new(home);
         let store = home.path("broker");
         let disk = Disk::mount(&store);
         let plan = faults(settings, &disk);
@@ -163,7 +181,8 @@ impl Field {
             format!("{in_vain} processes found no broker when they started"),
         ];
         notes.extend(noted(&nemesis.failed).iter().map(|why| format!("not done: {why}")));
-        let invalid = gate::invalid(plan, &injected, &tasks, healing);
+        let unproven = gate::unproven(plan, &injected);
+        let idle = gate::idle(&tasks, healing);
         let history = History {
             clients: clients.calls(),
             logs: testimony.logs,
@@ -174,7 +193,7 @@ impl Field {
             expected: workload::expectations(submitted.iter().map(|job| &**job)),
             healed_ms,
         };
-        Fought { history, findings, invalid, notes, home }
+        Fought { history, findings, unproven, idle, notes, home }
     }
 }
 
@@ -184,13 +203,15 @@ fn noted<T: Clone>(book: &std::sync::Mutex<Vec<T>>) -> Vec<T> {
 
 /// The plan, printed.
 fn faults(settings: &Settings, disk: &Result<Disk, String>) -> Vec<Planned> {
-    if !settings.faults {
+    if settings.is_peaceful() {
         return Vec::new();
     }
     if let Err(why) = disk {
         println!("no disk can be filled here: {why}");
     }
-    let possible = |named: &plan::Named| disk.is_ok() || named.0 != FaultKind::DiskFull;
+    let possible = |named: &plan::Named| {
+        settings.mix.contains(named) && (disk.is_ok() || named.0 != FaultKind::DiskFull)
+    };
     let plan = plan::plan(settings.seed, settings.length, settings.every, possible);
     println!("SEED={} NODES={}: {} faults", settings.seed, settings.nodes, plan.len());
     for fault in &plan {

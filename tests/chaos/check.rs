@@ -46,6 +46,11 @@ impl Limits {
     pub(crate) const WITHOUT_FAULTS: Self = Self { duplicates: 0.0, ..Self::UNDER_FAULTS };
 }
 
+/// Every rule by its name.
+pub(crate) fn rule_names() -> impl Iterator<Item = &'static str> {
+    rules::RULES.into_iter().map(|(name, _)| name)
+}
+
 /// Judges a history.
 pub(crate) fn judge(history: &History, limits: &Limits) -> Verdict {
     let index = Index::of(history, limits);

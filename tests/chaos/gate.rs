@@ -17,25 +17,25 @@ pub(crate) struct AtHealing {
     pub(crate) calls: usize,
 }
 
-/// Why a campaign proves nothing, if it does not: too few of the faults that it names, a
-/// kind of task that was not there, or nothing to do when it healed.
-pub(crate) fn invalid(
-    plan: &[Planned],
-    faults: &[Fault],
-    tasks: &BTreeMap<Kind, usize>,
-    healing: AtHealing,
-) -> Vec<String> {
+/// Of which faults a campaign has too few to prove anything.
+pub(crate) fn unproven(plan: &[Planned], faults: &[Fault]) -> Vec<String> {
     let mut named: BTreeMap<Named, usize> =
         plan.iter().map(|fault| ((fault.kind, fault.target), 0)).collect();
     for fault in faults {
         *named.entry((fault.kind, fault.target)).or_default() += 1;
     }
     let short = named.iter().filter(|(_, count)| **count < OF_EACH);
-    let mut why: Vec<String> = short
+    short
         .map(|(kind, count)| format!("{} was proven {count} times, {OF_EACH} are needed", shown(*kind)))
-        .collect();
+        .collect()
+}
+
+/// What a campaign did not have the fleet do: a kind of task that was not there, or
+/// nothing to do when it healed.
+pub(crate) fn idle(tasks: &BTreeMap<Kind, usize>, healing: AtHealing) -> Vec<String> {
     let missing = Kind::ALL.into_iter().filter(|kind| !tasks.contains_key(kind));
-    why.extend(missing.map(|kind| format!("no task of the kind {kind:?} was submitted")));
+    let mut why: Vec<String> =
+        missing.map(|kind| format!("no task of the kind {kind:?} was submitted")).collect();
     if healing.active == 0 {
         why.push("no run was going on when the last fault had ended".to_owned());
     }

@@ -6,7 +6,8 @@
 //! ([`workload`]) and those who submit them ([`clients`]), the processes ([`fleet`],
 //! [`broker`]) and the world outside ([`ledger`], [`model`]), what goes wrong
 //! ([`nemesis`], by way of a [`proxy`] each), and who reads it all from the broker
-//! ([`witness`]). [`check`] judges, [`gate`] says whether it counts, [`report`] tells.
+//! ([`witness`]). [`check`] judges, [`gate`] says whether it counts, [`report`] tells. That
+//! judges find what is wrong is shown by [`seeded`] bugs.
 //!
 //! Tasks and faults follow from `PLANFLEET_CHAOS_SEED`; how the machine interleaves them
 //! does not. `PLANFLEET_CHAOS_SECONDS` is how long faults happen, one in each
@@ -33,6 +34,7 @@ mod model;
 mod nemesis;
 mod proxy;
 mod report;
+mod seeded;
 mod support;
 mod witness;
 mod workload;
@@ -40,18 +42,35 @@ mod workload;
 use std::{env, str::FromStr, time::Duration};
 
 use self::{
-    campaign::{Settings, fight},
+    campaign::{END_WITHIN, Settings, fight},
+    nemesis::plan,
     report::report,
 };
 
 /// More tasks than any campaign gets through: ten clients at some four runs a second.
 const RUNS: usize = 2_000;
 
+impl Default for Settings {
+    /// A short campaign of everything that can go wrong.
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            runs: RUNS,
+            length: Duration::from_secs(24),
+            mix: &plan::ALL,
+            every: Duration::from_millis(1_500),
+            nodes: 1,
+            end_within: END_WITHIN,
+            bug: None,
+        }
+    }
+}
+
 async fn campaign(settings: Settings) {
     // Somebody else in this process may have done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let fought = fight(&settings).await;
-    let wrong = report(&settings, &fought);
+    let wrong = report(&settings, &fought).wrong;
     assert!(wrong.is_empty(), "SEED={}:\n{}", settings.seed, wrong.join("\n"));
 }
 
@@ -65,7 +84,8 @@ fn asked<T: FromStr>(name: &str, unless: T) -> T {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_faults() {
     let length = Duration::from_secs(6);
-    campaign(Settings { seed: 1, runs: RUNS, length, faults: false, every: length, nodes: 1 }).await;
+    let settings = Settings { seed: 1, length, mix: &[], every: length, ..Settings::default() };
+    campaign(settings).await;
 }
 
 /// What the environment asks for, on so many servers; a short campaign unless it does.
@@ -74,9 +94,9 @@ async fn as_asked(nodes: usize) {
         seed: asked("SEED", 1),
         runs: asked("RUNS", RUNS),
         length: Duration::from_secs_f64(asked("SECONDS", 24.0)),
-        faults: true,
         every: Duration::from_secs_f64(asked("EVERY", 1.5)),
         nodes,
+        ..Settings::default()
     };
     campaign(settings).await;
 }

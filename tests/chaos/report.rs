@@ -1,6 +1,7 @@
 //! What a campaign came to, for people on standard output and for programs in
-//! `target/chaos/<seed>-<servers>.json`, with the processes' logs beside it where something
-//! is wrong.
+//! `target/chaos/<seed>-<servers>.json`, whose name says too if not everything could go
+//! wrong, and what was wrong on purpose. The processes' logs are beside it where something is
+//! wrong that was not meant to be.
 
 use std::{
     collections::BTreeMap,
@@ -14,11 +15,11 @@ use serde_json::{Value, json};
 
 use crate::{
     campaign::{Fought, Settings},
-    check::{Durations, Figures, Limits, judge},
+    check::{Durations, Figures, Limits, Verdict, judge},
     fleet::{ACK_WAIT_S, LOGS},
     gate::by_kind,
     history::{Fault, FaultKind, History},
-    nemesis::plan::shown,
+    nemesis::plan::{ALL, shown},
 };
 
 /// Between two faults, where at most one step of a hundred may be done again.
@@ -34,10 +35,17 @@ const HANDOVER_WITHIN: Duration = Duration::from_secs(1);
 /// given up waiting, and some.
 const AGAIN_WITHIN: Duration = Duration::from_secs(ACK_WAIT_S + 5);
 
-/// Judges, prints, writes. Returns everything that is wrong: findings about the product,
-/// and why the campaign proves nothing, if it does not.
-pub(crate) fn report(settings: &Settings, fought: &Fought) -> Vec<String> {
-    let Fought { history, findings, invalid, notes, home } = fought;
+/// What a campaign came to.
+pub(crate) struct Report {
+    pub(crate) verdict: Verdict,
+    /// Everything that is wrong: findings about the product, and why the campaign proves
+    /// nothing, if it does not.
+    pub(crate) wrong: Vec<String>,
+}
+
+/// Judges, prints, writes.
+pub(crate) fn report(settings: &Settings, fought: &Fought) -> Report {
+    let Fought { history, findings, unproven, idle, notes, home } = fought;
     let limits = limits(settings);
     let verdict = judge(history, &limits);
     println!("{verdict}");
@@ -48,7 +56,9 @@ pub(crate) fn report(settings: &Settings, fought: &Fought) -> Vec<String> {
     let broken = verdict.broken().into_iter().map(|rule| format!("FINDING: rule {rule} is broken"));
     let mut wrong: Vec<String> = broken.collect();
     wrong.extend(findings.iter().map(|finding| format!("FINDING: {finding}")));
-    wrong.extend(invalid.iter().map(|why| format!("INVALID: {why}")));
+    let blind = verdict.idle().into_iter().map(|rule| format!("rule {rule} had nothing to look at"));
+    let invalid = unproven.iter().chain(idle).cloned().chain(blind);
+    wrong.extend(invalid.map(|why| format!("INVALID: {why}")));
     let whole = json!({
         "seed": settings.seed, "nodes": settings.nodes, "faults": by_kind(&history.faults),
         "nemesis": history.faults.iter().map(fault_json).collect::<Vec<_>>(), "epochs": epochs(history),
@@ -57,22 +67,24 @@ pub(crate) fn report(settings: &Settings, fought: &Fought) -> Vec<String> {
     let file = file(settings);
     let written = fs::create_dir_all(folder()).and_then(|()| fs::write(&file, format!("{whole:#}\n")));
     written.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    if !wrong.is_empty() {
+    // Of a seeded bug it is known what is wrong.
+    if !wrong.is_empty() && settings.bug.is_none() {
         let logs = file.with_extension("logs");
         copy_logs(&home.path(LOGS), &logs).unwrap_or_else(|error| panic!("{}: {error}", logs.display()));
         println!("  logs: {}", logs.display());
     }
-    wrong
+    Report { verdict, wrong }
 }
 
 /// What is done again is what was in flight when a fault came. One step of a hundred is
 /// promised for a fault every ten seconds, and so many times more for as many times more.
 fn limits(settings: &Settings) -> Limits {
-    if !settings.faults {
-        return Limits::WITHOUT_FAULTS;
+    let end_within_ms = u64::try_from(settings.end_within.as_millis()).unwrap_or(u64::MAX);
+    if settings.is_peaceful() {
+        return Limits { end_within_ms, ..Limits::WITHOUT_FAULTS };
     }
     let denser = (PROMISED_EVERY.as_secs_f64() / settings.every.as_secs_f64()).max(1.0);
-    Limits { duplicates: Limits::UNDER_FAULTS.duplicates * denser, ..Limits::UNDER_FAULTS }
+    Limits { duplicates: Limits::UNDER_FAULTS.duplicates * denser, end_within_ms }
 }
 
 /// Targets that were missed: told, and no finding, for one fault may meet another.
@@ -111,13 +123,19 @@ fn epochs(history: &History) -> Vec<Value> {
     opened.collect()
 }
 
-fn folder() -> PathBuf {
+/// Where reports are.
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/chaos")
 }
 
 fn file(settings: &Settings) -> PathBuf {
-    let weather = if settings.faults { "" } else { "-peace" };
-    folder().join(format!("{}-{}{weather}.json", settings.seed, settings.nodes))
+    let weather = match settings.mix.len() {
+        0 => "-peace",
+        some if some < ALL.len() => "-part",
+        _ => "",
+    };
+    let bug = settings.bug.map(|bug| format!("-{}", bug.name())).unwrap_or_default();
+    folder().join(format!("{}-{}{weather}{bug}.json", settings.seed, settings.nodes))
 }
 
 /// Keeps the logs of a campaign that went wrong, and of no other: they are large.

@@ -1,7 +1,12 @@
 //! Ended runs: one document each, written once.
 
 use bytes::Bytes;
-use planfleet_core::{document::RunDocument, id::RunId, task::Submission};
+use planfleet_core::{
+    document::RunDocument,
+    id::RunId,
+    seeded::{self, Bug},
+    task::Submission,
+};
 use planfleet_proto::{decode, encode, subjects};
 use serde_json::Value;
 
@@ -23,6 +28,9 @@ impl Bus {
     /// When the broker has not answered within its time limit.
     pub async fn finish(&self, document: &RunDocument) -> Result<(), Error> {
         let subject = subjects::done(&document.tenant, &document.run_id);
+        if seeded::is_on(Bug::SecondDocument) {
+            self.publish(subjects::done("second", &document.run_id), encode::run_finished(document)).await?;
+        }
         self.publish(subject, encode::run_finished(document)).await?;
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! Dispatch: each attempt has one name, and the broker takes a name once.
 
-use planfleet_core::command::{PlanOrder, StepOrder};
+use planfleet_core::{
+    command::{PlanOrder, StepOrder},
+    seeded::{self, Bug},
+};
 use planfleet_proto::{encode, subjects};
 
 use crate::{
@@ -41,6 +44,8 @@ impl Bus {
     /// When the broker has not answered within its time limit.
     pub async fn dispatch_step(&self, order: &StepOrder, origin: Origin) -> Result<Published, Error> {
         let StepOrder { pool, priority, tenant, run, step, attempt, .. } = order;
+        let other = seeded::is_on(Bug::NamesDiffer).then(|| uuid::Uuid::now_v7().to_string());
+        let tenant = other.as_deref().unwrap_or(tenant);
         let subject = subjects::step(pool, *priority, tenant, run, *step, *attempt);
         self.publish_with(subject, encode::step_order(order), origin.headers()).await
     }

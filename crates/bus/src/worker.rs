@@ -18,6 +18,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use planfleet_core::{
     failure::{Failure, FailureClass},
     record::{AttemptReport, Draft, Fact, StepFailed},
+    seeded::{self, Bug},
     usage::Usage,
 };
 use planfleet_proto::subjects;
@@ -193,8 +194,13 @@ impl Worker {
         F: Future<Output = Settled> + Send + 'static,
     {
         let Delivery { subject, headers, payload, deliveries, settle } = delivery;
+        if seeded::is_on(Bug::AckBeforeWork) {
+            let _ = settle.ack().await;
+        }
         let work = self.body_and_job(&subject, &headers, payload.clone(), deliveries, handler);
         let settled = extend_while(self.pool.ack_wait / 3, &*settle, work).await;
+        let again = deliveries == 1 && seeded::is_on(Bug::DoneHandedBack);
+        let settled = if again { Settled::GiveBack } else { settled };
         self.settle(Original { subject, headers, payload }, &*settle, settled).await;
         lock(&in_flight).remove(&number);
     }

@@ -5,7 +5,10 @@
 use std::sync::Arc;
 
 use planfleet_bus::{Bus, Lease, lease::Held};
-use planfleet_core::id::ShardId;
+use planfleet_core::{
+    id::ShardId,
+    seeded::{self, Bug},
+};
 use planfleet_runtime::tasks::Tasks;
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -114,7 +117,7 @@ impl Keeper {
             );
         }
         let lease = Lease {
-            epoch: old.epoch + 1,
+            epoch: old.epoch + u64::from(!seeded::is_on(Bug::EpochKept)),
             owner: self.config.name.clone(),
             logic_version: LOGIC_VERSION,
             beat: 0,

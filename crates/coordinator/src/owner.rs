@@ -19,6 +19,7 @@ use planfleet_core::{
     command::Command,
     id::{RunId, ShardId, StepId},
     record::{Fact, Timer},
+    seeded::{self, Bug},
 };
 use planfleet_proto::{decode::Entry, subjects};
 use planfleet_runtime::tasks::Tasks;
@@ -134,7 +135,9 @@ impl Owner {
         if let Err(Stop::Lost(why)) = self.see_to_what_is_folded() {
             return Ending::Lost(why);
         }
-        self.debts = Debts::new(self.follower.owed());
+        if !seeded::is_on(Bug::TakeoverOwesNothing) {
+            self.debts = Debts::new(self.follower.owed());
+        }
         let Ok(mut asked) = self.bus.broker().subscribe(&subjects::reads(self.id)).await else {
             return Ending::Lost("the broker is out of reach");
         };
@@ -218,7 +221,7 @@ impl Owner {
     /// Stops at a newer epoch; sets aside what nobody can read.
     fn see_to_what_is_folded(&mut self) -> Result<(), Stop> {
         let (epoch, owner) = &self.follower.epoch;
-        if *epoch > self.tenure.held.lease.epoch {
+        if *epoch > self.tenure.held.lease.epoch && !seeded::is_on(Bug::ZombieOwner) {
             tracing::warn!(shard = self.id, epoch, owner, "another coordinator has opened a newer epoch");
             return Err(Stop::Lost("another coordinator has opened a newer epoch"));
         }

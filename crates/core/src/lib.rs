@@ -21,6 +21,7 @@ pub mod reason;
 pub mod record;
 pub mod reference;
 pub mod run;
+pub mod seeded;
 pub mod shard;
 pub mod task;
 pub mod tool;

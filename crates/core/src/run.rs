@@ -33,6 +33,7 @@ use crate::{
     id::{RunId, StepId},
     reason::{Cause, End, EndCode},
     record::{Draft, Fact, Timer},
+    seeded::{self, Bug},
     task::Submission,
     usage::{Account, Ledger, NanoUsd, Usage},
 };
@@ -278,6 +279,9 @@ impl Run {
     }
 
     fn cancel(&mut self, reason: &str, turn: &mut Turn<'_>) {
+        if seeded::is_on(Bug::CancelIgnored) {
+            return;
+        }
         let message = format!("cancelled: {reason}");
         self.end(RunState::Cancelled, End::new(EndCode::Cancelled, message), turn);
     }

@@ -14,6 +14,7 @@ use planfleet_core::{
     json::{self, Json},
     plan::StepKind,
     record::{AttemptReport, Fact, StepFailed, StepSucceeded},
+    seeded::{self, Bug},
     usage::{Account, Usage},
 };
 use planfleet_llm::{ChatRequest, ChatResponse, ModelHandle, Tally};
@@ -98,6 +99,9 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
     let (started, now_ms) = (Instant::now(), (shared.config.now_ms)());
     if job.deliveries > 1 {
         shared.instruments.redelivery(&shared.config.pool.name);
+        if seeded::is_on(Bug::RedeliveryDropped) {
+            return Settled::Done;
+        }
     }
     let mut spent = Spent::default();
     let (outcome, started_ms) = match admit(shared, order, job.deliveries, now_ms) {
@@ -112,9 +116,10 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
         },
     };
     let outcome = outcome.and_then(readable);
+    let delivery = u32::try_from(job.deliveries).unwrap_or(u32::MAX);
     let report = AttemptReport {
         step: order.step,
-        attempt: order.attempt,
+        attempt: if seeded::is_on(Bug::DeliveryAsAttempt) { delivery } else { order.attempt },
         model: spent.model,
         usage: spent.usage,
         started_ms,
@@ -165,6 +170,7 @@ async fn record(
 
 fn fact(outcome: Result<Value, Failure>, attempt: AttemptReport) -> Fact {
     match outcome {
+        Err(failure) if seeded::is_on(Bug::FailureAsSuccess) => fact(Ok(failure.message.into()), attempt),
         Ok(output) => {
             Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output: Json::from_value(&output) }))
         }

@@ -13,6 +13,8 @@ mod submit;
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
+#[cfg(feature = "seeded-bugs")]
+use planfleet_runtime::config::Env as _;
 use planfleet_runtime::{
     config::{LogFormat, ProcessEnv, Settings},
     telemetry::{LogTarget, Telemetry},
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {
+    #[cfg(feature = "seeded-bugs")]
+    switch_bug_on()?;
     planfleet_llm::install_crypto();
     let settings = load(cli)?;
     let role = cli.command.name();
@@ -52,6 +56,17 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         output::note(&format!("telemetry was not flushed: {error}"));
     }
     outcome
+}
+
+/// Says that this is no program for users, and switches on the bug that is asked for.
+#[cfg(feature = "seeded-bugs")]
+fn switch_bug_on() -> Result<(), Failure> {
+    let asked = ProcessEnv.get(planfleet_core::seeded::VARIABLE);
+    let on = asked.as_deref().unwrap_or("none");
+    output::note(&format!(
+        "planfleet: THIS BUILD HAS BUGS ON PURPOSE, for tests of tests; switched on: {on}"
+    ));
+    asked.map_or(Ok(()), |name| planfleet_core::seeded::switch_on(&name)).map_err(Failure::usage)
 }
 
 fn load(cli: &Cli) -> Result<Settings, Failure> {

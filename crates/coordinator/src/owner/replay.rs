@@ -1,6 +1,7 @@
 //! The beginning of a tenure: everything in the log is folded without a word.
 
 use futures::FutureExt as _;
+use planfleet_core::seeded::{self, Bug};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +32,7 @@ pub(super) async fn replay(
     // the tail is looked at anew; a log that keeps growing is caught up with later.
     let mut tail = bus.journal_tail(shard).await?;
     for _ in 0..ROUNDS_MAX {
-        if progress.follower.folded_to >= tail {
+        if progress.follower.folded_to >= tail || seeded::is_on(Bug::TakeoverBeforeTail) {
             break;
         }
         tenure.during(stop, progress.catch_up(tail)).await??;

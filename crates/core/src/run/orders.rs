@@ -16,6 +16,7 @@ use crate::{
     plan::PlanStep,
     reason::Cause,
     record::{Draft, Timer},
+    seeded::{self, Bug},
     task::Submission,
 };
 
@@ -144,7 +145,8 @@ impl Run {
         let mut inputs = shared.to_vec();
         if let (Works::Each(each), Some(each_of), Some(at)) = (&step.works, &step.spec.for_each, id.item) {
             let input = |name: &str, value| ResolvedInput { name: name.to_owned(), value };
-            let item = each.items.get(at as usize).cloned().map(ResolvedValue::Item);
+            let at_item = if seeded::is_on(Bug::LastItemForAll) { each.items.len() - 1 } else { at as usize };
+            let item = each.items.get(at_item).cloned().map(ResolvedValue::Item);
             inputs.extend(item.map(|item| input(each_of.item_name(), item)));
             inputs.push(input("index", ResolvedValue::Index(at)));
         }

@@ -2,7 +2,7 @@
 //! a log has to follow from it again, to the byte, because a new version takes
 //! over runs that an old one has begun. Snapshots of each version likewise.
 //!
-//! `tests/histories/logic-<n>/<name>.log` is a log that the simulator has written,
+//! `tests/histories/logic-<n>/<name>.entries` is a log that the simulator has written,
 //! `<name>.commands` what follows from each of its entries. A change that fails
 //! here decides otherwise than before. If it was not meant, it is a bug. If it was,
 //! the fold goes on deciding as before for what was submitted under the old version
@@ -130,7 +130,7 @@ fn what_followed_from_a_log_follows_from_it_again() {
         if !folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("logic-")) {
             continue;
         }
-        let logs = files(&folder, "log");
+        let logs = files(&folder, "entries");
         assert!(logs.len() >= 5, "{} has only {} histories", folder.display(), logs.len());
         for log in logs {
             let (replayed, commands) = (replayed(&read(&log)), log.with_extension("commands"));
@@ -210,7 +210,7 @@ async fn write(bus: &Bus, folder: &Path, log: &[LogEntry]) {
 
 #[tokio::test]
 async fn a_snapshot_of_each_version_is_read() {
-    let logs = files(&root().join("logic-4"), "log");
+    let logs = files(&root().join("logic-4"), "entries");
     let log = read(logs.first().expect("a history"));
     for version in 1..=SNAPSHOT_VERSION {
         let folder = root().join(format!("snapshot-{version}"));

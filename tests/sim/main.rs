@@ -124,7 +124,7 @@ fn write_logs(folder: &Path, seed: u64, report: &Report) {
             format!("{} {} {} {payload}\n", entry.seq, entry.at_ms, entry.subject)
         };
         let text: String = log.iter().map(line).collect();
-        fs::write(folder.join(format!("seed-{seed}-{shard}.log")), text).expect("a file");
+        fs::write(folder.join(format!("seed-{seed}-{shard}.entries")), text).expect("a file");
     }
 }
 

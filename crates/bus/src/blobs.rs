@@ -55,7 +55,10 @@ pub(crate) async fn check_out(
 ) -> Result<Bytes, Error> {
     let Some(digest) = headers.get(HEADER) else { return Ok(payload) };
     let broken = |problem| Error::Blob { digest: digest.clone(), subject: subject.to_owned(), problem };
-    let body = broker.object_get(subjects::BLOBS, digest).await?.ok_or_else(|| broken("missing"))?;
+    let body = match broker.object_get(subjects::BLOBS, digest).await {
+        Err(broker::Error::Damaged(_)) => return Err(broken("corrupt")),
+        body => body?.ok_or_else(|| broken("missing"))?,
+    };
     if hex::encode(Sha256::digest(&body)) != *digest {
         return Err(broken("corrupt"));
     }

@@ -222,6 +222,9 @@ pub enum Error {
     /// The stream, consumer, bucket or object is not there.
     #[error("{0} does not exist on the broker")]
     Missing(String),
+    /// An object is there and not what was put: trying again cannot help.
+    #[error("{0} is damaged on the broker")]
+    Damaged(String),
     /// An asset exists with another configuration than asked for.
     #[error("{name} on the broker differs: {difference}")]
     Differs {
@@ -247,7 +250,7 @@ impl Error {
     /// Whether trying again cannot help.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
-        matches!(self, Self::TooLarge { .. } | Self::Refused { .. })
+        matches!(self, Self::TooLarge { .. } | Self::Refused { .. } | Self::Damaged(_))
     }
 }
 
@@ -334,7 +337,7 @@ pub trait Broker: Send + Sync {
     /// Stores an object under a name; the same name twice is one object. One that holds
     /// this body already is touched, and whoever reads it is not disturbed.
     async fn object_put(&self, bucket: &str, name: &str, body: Bytes) -> Result<(), Error>;
-    /// An object's body.
+    /// An object's body. [`Error::Damaged`] when it is not what was put.
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error>;
     /// Makes an object as young as if it had been put now; says whether it is there.
     async fn object_touch(&self, bucket: &str, name: &str) -> Result<bool, Error>;

@@ -2,14 +2,15 @@
 //! that a takeover is as long as what is active and the log can be trimmed.
 //!
 //! What is in a snapshot are the log's own entries. It is folded by the code that
-//! folds the log, is read by every version that can read the log, and holds
-//! nothing that could disagree with it. A manifest names compressed segments and
+//! folds the log, what is in it is read by every version that can read the log, and
+//! nothing in it could disagree with that. A manifest names compressed segments and
 //! their digests; it is written last, so that a snapshot is there whole or not at
 //! all. What is damaged is told apart from what is out of reach.
 
 mod reader;
 mod writer;
 
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use planfleet_core::{id::ShardId, shard::EndedRun};
 use planfleet_proto::{Message as _, SNAPSHOT_VERSION, subjects, wire};
@@ -17,7 +18,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use self::writer::SnapshotWriter;
-use crate::{Bus, Error, JournalEntry, broker::LogEntry};
+use crate::{
+    Bus, Error, JournalEntry,
+    broker::{self, LogEntry},
+};
 
 /// What a lease says of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,19 +48,20 @@ impl Bus {
     /// broker's own trouble as it is, and then nobody knows.
     pub async fn snapshot(&self, wanted: &SnapshotRef) -> Result<Snapshot, Error> {
         let bad = |problem: String| Error::Snapshot { name: wanted.name.clone(), problem };
-        let Some(bytes) = self.broker().object_get(subjects::SNAPSHOTS, &wanted.name).await? else {
-            return Err(bad("is missing".to_owned()));
-        };
+        let bytes = object(self, &wanted.name).await?;
         let manifest = wire::SnapshotManifest::decode(bytes)
             .map_err(|error| bad(format!("has an unreadable manifest: {error}")))?;
-        if manifest.version != SNAPSHOT_VERSION {
+        if !(1..=SNAPSHOT_VERSION).contains(&manifest.version) {
             let version = manifest.version;
             return Err(bad(format!(
-                "is of version {version}; this program reads version {SNAPSHOT_VERSION}"
+                "is of version {version}; this program reads versions up to {SNAPSHOT_VERSION}"
             )));
         }
         if digest_of(&manifest) != manifest.digest {
             return Err(bad("has a damaged manifest".to_owned()));
+        }
+        if !wanted.name.starts_with(&subjects::snapshots_of(manifest.shard as ShardId)) {
+            return Err(bad(format!("is of shard {}", manifest.shard)));
         }
         if manifest.folded_to != wanted.folded_to {
             return Err(bad(format!("goes up to {}, not {}", manifest.folded_to, wanted.folded_to)));
@@ -66,8 +71,9 @@ impl Bus {
         Ok(Snapshot { bus: self.clone(), manifest, ended })
     }
 
-    /// Removes what belongs to none of `kept` and was made under `epoch` or before:
-    /// a later owner's snapshots are not this one's to judge.
+    /// Removes what belongs to none of `kept`, as far as it is the owner's of `epoch` to
+    /// judge: what was made under earlier epochs, and of its own what goes no further
+    /// than the newest of `kept`, for one that goes further is being written.
     ///
     /// # Errors
     /// When the broker cannot be reached.
@@ -84,17 +90,35 @@ impl Bus {
             };
             kept.iter().any(part_of)
         };
+        let newest = kept.iter().map(|kept| kept.folded_to).max().unwrap_or_default();
         let mut objects = self.broker().object_list(bucket).await?;
         let mut removed = 0;
         while let Some(object) = objects.try_next().await? {
-            let own = object.name.starts_with(&prefix);
-            let older = subjects::snapshot_epoch(&object.name).is_some_and(|made| made <= epoch);
-            if own && older && !is_kept(&object.name) {
+            let of_shard = object.name.starts_with(&prefix);
+            let over = subjects::snapshot_origin(&object.name)
+                .is_some_and(|(folded_to, made)| made < epoch || made == epoch && folded_to <= newest);
+            if of_shard && over && !is_kept(&object.name) {
                 let gone = self.broker().object_delete(bucket, &object.name, Some(object.revision)).await?;
                 removed += usize::from(gone);
             }
         }
         Ok(removed)
+    }
+
+    /// Removes what there is of a snapshot that was given up.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn remove_snapshot(&self, name: &str) -> Result<(), Error> {
+        let mut objects = self.broker().object_list(subjects::SNAPSHOTS).await?;
+        while let Some(object) = objects.try_next().await? {
+            let rest = object.name.strip_prefix(name);
+            if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+                let (bucket, revision) = (subjects::SNAPSHOTS, Some(object.revision));
+                self.broker().object_delete(bucket, &object.name, revision).await?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -133,6 +157,15 @@ impl Snapshot {
     #[must_use]
     pub fn journal(&self) -> BoxStream<'static, Result<JournalEntry, Error>> {
         self.bus.opened(self.log())
+    }
+}
+
+/// An object of a snapshot, if it is there and whole.
+async fn object(bus: &Bus, name: &str) -> Result<Bytes, Error> {
+    let bad = |problem: &str| Error::Snapshot { name: name.to_owned(), problem: problem.to_owned() };
+    match bus.broker().object_get(subjects::SNAPSHOTS, name).await {
+        Err(broker::Error::Damaged(_)) => Err(bad("is damaged")),
+        found => found?.ok_or_else(|| bad("is missing")),
     }
 }
 

@@ -109,11 +109,11 @@ pub fn segment(snapshot: &str, number: usize) -> String {
     format!("{snapshot}/{number}")
 }
 
-/// The epoch under which a snapshot or a segment of one was made.
+/// How far a snapshot goes, or that of a segment, and the epoch under which it was made.
 #[must_use]
-pub fn snapshot_epoch(name: &str) -> Option<u64> {
-    let (_, epoch) = name.split('/').nth(1)?.split_once('.')?;
-    epoch.parse().ok()
+pub fn snapshot_origin(name: &str) -> Option<(u64, u64)> {
+    let (folded_to, epoch) = name.split('/').nth(1)?.split_once('.')?;
+    Some((folded_to.parse().ok()?, epoch.parse().ok()?))
 }
 
 /// The subjects of the work queue.
@@ -255,8 +255,9 @@ mod tests {
     fn a_snapshot_s_name_says_who_made_it() {
         let name = snapshot(3, 17, 9);
         assert!(name.starts_with(&snapshots_of(3)));
-        assert_eq!((snapshot_epoch(&name), snapshot_epoch(&segment(&name, 2))), (Some(9), Some(9)));
-        assert_eq!(snapshot_epoch("03/17"), None);
+        let origin = Some((17, 9));
+        assert_eq!((snapshot_origin(&name), snapshot_origin(&segment(&name, 2))), (origin, origin));
+        assert_eq!(snapshot_origin("03/17"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use bytes::{Buf as _, Bytes};
 use flate2::bufread::GzDecoder;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use planfleet_proto::{BLOB_BYTES_MAX, Message as _, subjects, wire};
+use planfleet_proto::{BLOB_BYTES_MAX, Message as _, wire};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Bus, Error, broker::LogEntry};
@@ -36,8 +36,7 @@ async fn open(
     segment: wire::SnapshotSegment,
 ) -> Result<Entries<impl BufRead + Send + use<>>, Error> {
     let bad = |problem: &str| Error::Snapshot { name: segment.name.clone(), problem: problem.to_owned() };
-    let body = bus.broker().object_get(subjects::SNAPSHOTS, &segment.name).await?;
-    let body = body.ok_or_else(|| bad("is missing"))?;
+    let body = super::object(bus, &segment.name).await?;
     if Sha256::digest(&body).as_slice() != segment.digest {
         return Err(bad("is damaged"));
     }

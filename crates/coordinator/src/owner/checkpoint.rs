@@ -13,6 +13,10 @@ use crate::membership::Membership;
 /// a next one so many entries: about a tenth of a second.
 const STOP_UNREAD_MIN: u64 = 10_000;
 
+/// What is in flight when a shard is handed over is on its way within this, or is
+/// not: the next owner says it again.
+const FLUSH: Duration = Duration::from_millis(500);
+
 impl Owner {
     /// Renews the lease and, with it, the checkpoint; then sees to what grows with time.
     pub(super) async fn renew(&mut self) -> Result<(), Stop> {
@@ -26,7 +30,7 @@ impl Owner {
             self.snapshots.sweep();
         }
         self.trim().await;
-        if self.snapshots.unread(&self.follower) >= self.config.upkeep.snapshot_entries {
+        if self.snapshots.is_due(&self.follower, self.config.upkeep.snapshot_entries) {
             self.snapshots.begin(&self.follower);
         }
         Ok(())
@@ -62,10 +66,11 @@ impl Owner {
 
     /// Finishes what is in flight and gives the lease back, so that another takes it at once.
     pub(super) async fn hand_over(&mut self, membership: &Membership) -> Ending {
-        if membership.is_alone() {
+        let alone = membership.is_alone();
+        if alone {
             self.snapshot_at_the_tail().await;
         }
-        let left = self.stop_left();
+        let left = if alone { self.stop_left() } else { self.stop_left().min(FLUSH) };
         let flushed = async {
             while !self.emitter.is_idle() {
                 if let Some(run) = self.emitter.next().await {
@@ -77,15 +82,16 @@ impl Owner {
         self.tenure.hand_back(self.checkpoint()).await
     }
 
-    /// Whoever follows has a standby, or the time that it takes; where nobody does,
-    /// the next one begins where this one ends.
+    /// Others have followed already; where there are none, the next one begins where
+    /// this one ends, if that can be written in the time that a stop has.
     async fn snapshot_at_the_tail(&mut self) {
         if self.snapshots.unread(&self.follower) < STOP_UNREAD_MIN.min(self.config.upkeep.snapshot_entries) {
             return;
         }
-        self.snapshots.begin(&self.follower);
-        let left = self.stop_left();
-        let _ = timeout(left, self.snapshots.built()).await;
+        if self.snapshots.begin(&self.follower) {
+            let left = self.stop_left();
+            let _ = timeout(left, self.snapshots.built()).await;
+        }
     }
 
     fn stop_left(&self) -> Duration {

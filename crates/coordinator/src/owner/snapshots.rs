@@ -13,6 +13,7 @@ use planfleet_core::{
     id::{RunId, ShardId},
     shard::EndedRun,
 };
+use planfleet_proto::subjects;
 use planfleet_runtime::tasks::Tasks;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -28,6 +29,10 @@ const KEPT: usize = 2;
 /// what is written until then is written in vain.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// A shard with anything to take along has one at least so often: far within the age
+/// at which a broker drops entries of a log, and next to nothing where little happens.
+const PERIOD: Duration = Duration::from_secs(3_600);
+
 /// The snapshots of one owned shard.
 pub(super) struct Snapshots {
     shard: ShardId,
@@ -41,6 +46,8 @@ pub(super) struct Snapshots {
     building: Option<oneshot::Receiver<Result<SnapshotRef, Error>>>,
     /// Before this it is not tried again.
     not_before: Instant,
+    /// When the last one was begun, or the tenure.
+    begun: Instant,
 }
 
 impl Snapshots {
@@ -52,8 +59,9 @@ impl Snapshots {
         tasks: Tasks,
         instruments: Arc<Instruments>,
     ) -> Self {
-        let (building, not_before) = (None, Instant::now());
-        Self { shard, epoch, bus, instruments, known, tasks, building, not_before }
+        let (building, now) = (None, Instant::now());
+        let (not_before, begun) = (now, now);
+        Self { shard, epoch, bus, instruments, known, tasks, building, not_before, begun }
     }
 
     /// What the lease shall say.
@@ -67,16 +75,24 @@ impl Snapshots {
         follower.folded_to.saturating_sub(newest.max(follower.replay_from() - 1))
     }
 
-    /// Begins another, unless one is being written.
-    pub(super) fn begin(&mut self, follower: &Follower) {
+    /// Whether another is due: when a next owner would have to read so much, and once
+    /// in a while, for entries of a log do not last for ever.
+    pub(super) fn is_due(&self, follower: &Follower, entries: u64) -> bool {
+        let unread = self.unread(follower);
+        unread >= entries || unread > 0 && self.begun.elapsed() > PERIOD
+    }
+
+    /// Begins another; false where one is being written, or was in vain just now.
+    pub(super) fn begin(&mut self, follower: &Follower) -> bool {
         if self.building.is_some() || Instant::now() < self.not_before {
-            return;
+            return false;
         }
+        self.begun = Instant::now();
         let plan = Plan {
             shard: self.shard,
             epoch: self.epoch,
             folded_to: follower.folded_to,
-            previous: self.known.first().cloned(),
+            previous: self.known.clone(),
             needed: follower.needed().cloned().collect(),
             needed_from: follower.needed_from(),
             ended: follower.shard.lately_ended().cloned().collect(),
@@ -93,6 +109,7 @@ impl Snapshots {
             }
         });
         self.building = Some(building);
+        true
     }
 
     /// Waits for the one that is being written; for ever when none is. Can be
@@ -121,9 +138,6 @@ impl Snapshots {
 
     /// The lease says what is known: whatever else there is of this shard can go.
     pub(super) fn sweep(&mut self) {
-        if self.building.is_some() {
-            return;
-        }
         let (bus, shard, epoch, kept) = (self.bus.clone(), self.shard, self.epoch, self.known());
         let swept = async move {
             if let Err(error) = bus.sweep_snapshots(shard, epoch, &kept).await {
@@ -139,7 +153,8 @@ struct Plan {
     shard: ShardId,
     epoch: u64,
     folded_to: u64,
-    previous: Option<SnapshotRef>,
+    /// What may be made use of, the newest first.
+    previous: Vec<SnapshotRef>,
     /// The runs whose entries are needed.
     needed: BTreeSet<RunId>,
     /// Where the first of them begins.
@@ -149,19 +164,32 @@ struct Plan {
 
 impl Plan {
     async fn build(self, bus: &Bus) -> Result<SnapshotRef, Error> {
-        // Short runs leave nothing to take along: then the one before is not even opened.
-        let previous = self.previous.as_ref().filter(|previous| self.needed_from <= previous.folded_to);
-        let copied = match previous {
-            None => self.copy(bus, None).await,
-            Some(previous) => match self.copy(bus, Some(previous)).await {
-                Err(error @ Error::Snapshot { .. }) if self.is_in_the_log(bus).await? => {
-                    tracing::error!(shard = self.shard, %error, "making the next snapshot from the log alone");
-                    self.copy(bus, None).await
+        let built = self.copy_what_is_needed(bus).await;
+        if built.is_err() {
+            let name = subjects::snapshot(self.shard, self.folded_to, self.epoch);
+            if let Err(error) = bus.remove_snapshot(&name).await {
+                tracing::debug!(name, %error, "parts of a snapshot that was given up are left");
+            }
+        }
+        built?.finish(self.ended).await
+    }
+
+    /// Out of the newest snapshot that is whole and the log; short runs leave nothing to
+    /// take along, and then none is even opened.
+    async fn copy_what_is_needed(&self, bus: &Bus) -> Result<SnapshotWriter, Error> {
+        for previous in self.previous.iter().filter(|previous| self.needed_from <= previous.folded_to) {
+            match self.copy(bus, Some(previous)).await {
+                Err(error @ Error::Snapshot { .. }) => {
+                    tracing::error!(shard = self.shard, %error, "making the next snapshot without it");
                 }
-                copied => copied,
-            },
-        };
-        copied?.finish(self.ended).await
+                copied => return copied,
+            }
+        }
+        if !self.is_in_the_log(bus).await? {
+            let problem = "was needed, and the log does not go back so far".to_owned();
+            return Err(Error::Snapshot { name: format!("of shard {}", self.shard), problem });
+        }
+        self.copy(bus, None).await
     }
 
     async fn is_in_the_log(&self, bus: &Bus) -> Result<bool, Error> {

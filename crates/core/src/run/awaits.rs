@@ -49,7 +49,9 @@ impl Run {
     pub(crate) fn awaits_planning(&self, revision: u32, attempt: u32) -> bool {
         match &self.phase {
             Phase::Planning(drafting) | Phase::Replanning(drafting) => {
-                (drafting.draft.revision, drafting.draft.attempt) == (revision, attempt)
+                // One that has failed waits for its next attempt, which is not this one.
+                drafting.retry_at_ms.is_none()
+                    && (drafting.draft.revision, drafting.draft.attempt) == (revision, attempt)
             }
             Phase::Approving | Phase::Executing | Phase::Ended => false,
         }
@@ -206,6 +208,7 @@ mod tests {
         let failure = Failure::new(FailureClass::Transient, "x");
         let draft = Draft { revision: 1, attempt: 1, take: 1 };
         log.fold(Fact::PlanFailed { draft, failure, usage: Usage::NONE });
+        assert!(!still(&log), "it has failed");
         log.fold(Fact::TimerFired(Timer::Replan { revision: 1, attempt: 2 }));
         assert!(!still(&log), "another attempt is ordered");
     }

@@ -1,11 +1,12 @@
-//! Chunks that no meta message names: what is left of a put that died on its way.
+//! Chunks counted: those of an object, and those that no meta message names, which
+//! are what is left of a put that died on its way.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::{consumer::DeliverPolicy, object_store::ObjectInfo};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -47,7 +48,7 @@ pub(super) async fn clear(
     let stream = meta::stream_of(bucket);
     let (mut offset, mut found) = (0, 0);
     loop {
-        let Info { state, total } = page(link, bucket, offset).await?;
+        let Info { state, total } = page(link, bucket, ">", offset).await?;
         let listed = state.subjects.len();
         for subject in unnamed(link, bucket, state.subjects.into_keys().collect()).await? {
             let newest = streams::last_on_subject(link, &stream, &subject).await?;
@@ -67,9 +68,15 @@ pub(super) async fn clear(
     }
 }
 
-async fn page(link: &Link, bucket: &str, offset: usize) -> Result<Info, Error> {
+/// Whether all chunks of an object are there. What is in them is another question.
+pub(super) async fn is_whole(link: &Link, object: &ObjectInfo) -> Result<bool, Error> {
+    let there: u64 = page(link, &object.bucket, &object.nuid, 0).await?.state.subjects.into_values().sum();
+    Ok(there == object.chunks as u64)
+}
+
+async fn page(link: &Link, bucket: &str, nuid: &str, offset: usize) -> Result<Info, Error> {
     let stream = meta::stream_of(bucket);
-    let wanted = Wanted { subjects_filter: meta::chunks(bucket, ">"), offset };
+    let wanted = Wanted { subjects_filter: meta::chunks(bucket, nuid), offset };
     let what = format!("list the chunks of object bucket {bucket}");
     let info = demand(link, &what, &stream, format!("STREAM.INFO.{stream}"), &wanted).await;
     info.map_err(|error| meta::name_bucket(error, bucket))

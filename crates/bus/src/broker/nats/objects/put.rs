@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     super::{connection::Link, publish::store},
     delete::purge_chunks,
+    leftovers::is_whole,
     meta::{self, Meta},
 };
 use crate::broker::Error;
@@ -23,21 +24,26 @@ const CHUNK_BYTES: usize = 128 * 1024;
 /// put another body under the name, which has no use but must not go on for ever.
 const ATTEMPTS: usize = 10;
 
-/// Stores the body, or touches the object that holds it already.
+/// Stores the body, or touches the object that holds it already; one that has lost
+/// chunks does not.
 pub(super) async fn put(link: &Link, bucket: &str, name: &str, body: &Bytes) -> Result<(), Error> {
     let digest = meta::digest(body);
     let mut there = Meta::newest(link, bucket, name).await?;
     let at_first = revision_of(there.as_ref());
     for _ in 0..ATTEMPTS {
         let expected = revision_of(there.as_ref());
+        let holds = match &there {
+            Some(there) => there.holds(&digest) && is_whole(link, &there.said).await?,
+            None => false,
+        };
         let written = match &there {
             // Somebody else has put or touched it since we began.
-            Some(there) if there.holds(&digest) && expected != at_first => return Ok(()),
-            Some(there) if there.holds(&digest) => meta::replace(link, &there.said, expected).await?,
+            Some(_) if holds && expected != at_first => return Ok(()),
+            Some(there) if holds => meta::replace(link, &there.said, expected).await?,
             _ => store_anew(link, &object(bucket, name, body, &digest), body, expected).await?,
         };
         if written.is_some() {
-            if let Some(old) = there.filter(|there| !there.holds(&digest)) {
+            if let Some(old) = there.filter(|_| !holds) {
                 take_back(link, &old.said).await;
             }
             return Ok(());

@@ -1,7 +1,13 @@
 //! Carries out commands: one match. Every command has a name that the broker
-//! takes once, so carrying one out again after an unknown outcome is harmless.
+//! takes once, so carrying one out again after an unknown outcome is harmless, as
+//! long as the name is taken. Work whose outcome is in the log is not tried again:
+//! its name is free, and it would be done twice.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use planfleet_bus::{
@@ -16,10 +22,11 @@ use planfleet_core::{
     failure::{Failure, FailureClass},
     id::{RunId, StepId},
     reason::{End, EndCode},
-    record::{Fact, Gate, Timer},
+    record::{AttemptReport, Draft, Fact, Gate, Timer},
 };
 use planfleet_proto::{BLOB_BYTES_MAX, subjects::WorkKind};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 /// Wait before a command is carried out again. The publish underneath has
 /// already tried for its whole time limit.
@@ -30,17 +37,35 @@ const RETRY: Duration = Duration::from_millis(500);
 /// is out of reach.
 pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
 
+/// Work of a run, by its name.
+type WorkName = (WorkKind, u32);
+
 /// Commands in flight.
 pub(crate) struct Emitter {
     bus: Bus,
     /// Under which commands are given.
     epoch: u64,
-    in_flight: FuturesUnordered<BoxFuture<'static, Option<RunId>>>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Dispatches in flight, each with what stops it.
+    dispatches: BTreeMap<RunId, BTreeMap<WorkName, CancellationToken>>,
+    /// Messages that are being set aside, by their positions in the log.
+    letters: BTreeSet<u64>,
+}
+
+/// What a command in flight was.
+enum Done {
+    /// Nothing that anybody waits for.
+    Said,
+    /// The run's document is kept, or never will be.
+    Kept(RunId),
+    Dispatched(RunId, WorkName),
+    SetAside(u64),
 }
 
 impl Emitter {
     pub(crate) fn new(bus: Bus, epoch: u64) -> Self {
-        Self { bus, epoch, in_flight: FuturesUnordered::new() }
+        let (in_flight, dispatches, letters) = Default::default();
+        Self { bus, epoch, in_flight, dispatches, letters }
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -53,22 +78,56 @@ impl Emitter {
 
     /// Starts carrying a command out that followed from the log up to `log_seq`.
     /// Timers are the owner's own business.
-    pub(crate) fn emit(&self, command: Command, log_seq: u64) {
+    pub(crate) fn emit(&mut self, command: Command, log_seq: u64) {
         let (bus, origin) = (self.bus.clone(), Origin { epoch: self.epoch, log_seq });
-        self.in_flight.push(async move { carry_out(&bus, &command, origin).await }.boxed());
+        let Some((run, work)) = dispatched(&command) else {
+            let carried =
+                async move { carry_out(&bus, &command, origin).await.map_or(Done::Said, Done::Kept) };
+            return self.in_flight.push(carried.boxed());
+        };
+        let stop = CancellationToken::new();
+        self.dispatches.entry(run.clone()).or_default().insert(work, stop.clone());
+        let dispatch = async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                _ = carry_out(&bus, &command, origin) => {}
+            }
+            Done::Dispatched(run, work)
+        };
+        self.in_flight.push(dispatch.boxed());
+    }
+
+    /// The outcome of work is in the log: it is not to be queued any more.
+    pub(crate) fn answered(&self, run: &RunId, work: WorkName) {
+        if let Some(stop) = self.dispatches.get(run).and_then(|of_run| of_run.get(&work)) {
+            stop.cancel();
+        }
+    }
+
+    /// A run has ended: nothing for it is to be queued any more.
+    pub(crate) fn ended(&self, run: &RunId) {
+        self.dispatches.get(run).into_iter().flat_map(BTreeMap::values).for_each(CancellationToken::cancel);
     }
 
     /// Sets a message aside.
-    pub(crate) fn set_aside(&self, letter: DeadLetter) {
+    pub(crate) fn set_aside(&mut self, letter: DeadLetter) {
         let bus = self.bus.clone();
+        self.letters.insert(letter.seq);
         let kept = async move {
             while let Err(error) = bus.set_aside(letter.clone()).await {
                 tracing::warn!(%error, "cannot set a message aside; trying again");
                 sleep(RETRY).await;
             }
-            None
+            Done::SetAside(letter.seq)
         };
         self.in_flight.push(kept.boxed());
+    }
+
+    /// Everything unreadable before this position of the log has been set aside, as far as
+    /// this owner has been told of it; `None` when all of it has.
+    pub(crate) fn first_letter(&self) -> Option<u64> {
+        self.letters.first().copied()
     }
 
     /// Asks for the end of a run that waits for what nobody can read.
@@ -80,7 +139,7 @@ impl Emitter {
                 tracing::warn!(%run, %error, "cannot ask for a run's end; trying again");
                 sleep(RETRY).await;
             }
-            None
+            Done::Said
         };
         self.in_flight.push(asked.boxed());
     }
@@ -93,15 +152,68 @@ impl Emitter {
                 tracing::warn!(%run, %error, "cannot record a timer; trying again");
                 sleep(RETRY).await;
             }
-            None
+            Done::Said
         };
         self.in_flight.push(fired.boxed());
     }
 
     /// Waits for one command; names the run whose document is kept now, if it was that.
     pub(crate) async fn next(&mut self) -> Option<RunId> {
-        self.in_flight.next().await.flatten()
+        match self.in_flight.next().await? {
+            Done::Said => None,
+            Done::Kept(run) => Some(run),
+            Done::Dispatched(run, work) => {
+                self.forget(&run, work);
+                None
+            }
+            Done::SetAside(seq) => {
+                self.letters.remove(&seq);
+                None
+            }
+        }
     }
+
+    fn forget(&mut self, run: &RunId, work: WorkName) {
+        if let Some(of_run) = self.dispatches.get_mut(run) {
+            of_run.remove(&work);
+            if of_run.is_empty() {
+                self.dispatches.remove(run);
+            }
+        }
+    }
+}
+
+/// The work that a command has queued, by its name.
+fn dispatched(command: &Command) -> Option<(RunId, WorkName)> {
+    match command {
+        Command::DispatchStep(order) => {
+            Some((order.run.clone(), (WorkKind::Step(order.step), order.attempt)))
+        }
+        Command::DispatchPlan(order) => {
+            let draft = order.draft;
+            Some((order.run.clone(), (WorkKind::Planning(draft.revision), draft.attempt)))
+        }
+        _ => None,
+    }
+}
+
+/// The work whose outcome a fact is, by its name.
+pub(crate) fn answered(fact: &Fact) -> Option<WorkName> {
+    match fact {
+        Fact::StepSucceeded(success) => Some(of_step(&success.attempt)),
+        Fact::StepFailed(failed) => Some(of_step(&failed.attempt)),
+        Fact::PlanSealed(sealed) => Some(of_draft(sealed.draft)),
+        Fact::PlanFailed { draft, .. } => Some(of_draft(*draft)),
+        _ => None,
+    }
+}
+
+const fn of_step(report: &AttemptReport) -> WorkName {
+    (WorkKind::Step(report.step), report.attempt)
+}
+
+const fn of_draft(draft: Draft) -> WorkName {
+    (WorkKind::Planning(draft.revision), draft.attempt)
 }
 
 async fn carry_out(bus: &Bus, command: &Command, origin: Origin) -> Option<RunId> {

@@ -20,7 +20,7 @@ use planfleet_core::{
 };
 use planfleet_proto::{decode::Entry, subjects};
 
-pub(crate) use self::begin::Progress;
+pub(crate) use self::begin::{Progress, Role};
 use crate::instruments::Instruments;
 
 /// A shard's log, as it is read.
@@ -150,14 +150,18 @@ impl Follower {
         self.instruments.record(Err(why));
     }
 
-    /// Folds up to `tail` in silence.
-    async fn catch_up(&mut self, journal: &mut Journal, tail: u64) -> Result<(), Error> {
+    /// Folds up to `tail` in silence, or up to a hole: then the entry behind it comes back.
+    async fn catch_up(&mut self, journal: &mut Journal, tail: u64) -> Result<Option<JournalEntry>, Error> {
         let mut silence = Silence::default();
         while self.folded_to < tail {
             let Some(entry) = journal.next().await else { return Err(log_ended(self.id)) };
-            silence.fold(self, entry?).await;
+            let entry = entry?;
+            if entry.seq > self.folded_to + 1 {
+                return Ok(Some(entry));
+            }
+            silence.fold(self, entry).await;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Folds all there is in silence.

@@ -139,7 +139,7 @@ impl Keeper {
             tasks: self.tasks.clone(),
             instruments: self.instruments.clone(),
         };
-        match owner::drive(self.shard, means, held, standby.take(), &self.membership, stop).await {
+        match owner::drive(self.shard, means, held, standby, &self.membership, stop).await {
             Ending::HandedOver => tracing::info!(shard = self.shard, "shard handed over"),
             Ending::Lost(why) => tracing::warn!(shard = self.shard, why, "shard lost"),
         }

@@ -8,7 +8,10 @@ use planfleet_bus::{Bus, Error, Lease};
 use planfleet_core::id::ShardId;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::{follower::Progress, instruments::Instruments};
+use crate::{
+    follower::{Progress, Role},
+    instruments::Instruments,
+};
 
 /// Wait before a standby that has failed begins anew: its log is out of reach, and
 /// the shard's owner has more to say about that.
@@ -35,7 +38,8 @@ impl Standby {
     /// Begins to follow, unless it does already.
     pub(crate) fn warm_up(&mut self, bus: &Bus, id: ShardId, lease: &Lease, instruments: &Arc<Instruments>) {
         if let Self::Cold = self {
-            let begun = Progress::begin(bus.clone(), id, lease.clone(), Arc::clone(instruments));
+            let begun =
+                Progress::begin(bus.clone(), id, lease.clone(), Role::Standby, Arc::clone(instruments));
             *self = Self::Warming(begun.boxed());
         }
     }

@@ -155,7 +155,7 @@ pub struct Work {
 }
 
 /// What is to be done for a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WorkKind {
     /// A step or an item of one.
     Step(StepId),

@@ -16,6 +16,7 @@ mod support;
 
 mod assets;
 mod blobs;
+mod damage;
 mod dead_letters;
 mod kv;
 mod live;

@@ -41,7 +41,9 @@ impl Owner {
         let mut lease = self.tenure.held.lease.clone();
         lease.replay_from = self.follower.replay_from();
         lease.kept_to = self.follower.kept_to().max(lease.kept_to);
-        lease.folded_to = self.follower.folded_to.max(lease.folded_to);
+        // What was unreadable up to there counts as set aside.
+        let folded_to = self.emitter.first_letter().map_or(self.follower.folded_to, |seq| seq - 1);
+        lease.folded_to = folded_to.max(lease.folded_to);
         lease.snapshots = self.snapshots.known();
         lease
     }

@@ -64,6 +64,11 @@ impl Snapshots {
         Self { shard, epoch, bus, instruments, known, tasks, building, not_before, begun }
     }
 
+    /// These are of no use: nobody is to be sent to them again.
+    pub(super) fn forget(&mut self, unusable: &[SnapshotRef]) {
+        self.known.retain(|snapshot| !unusable.contains(snapshot));
+    }
+
     /// What the lease shall say.
     pub(super) fn known(&self) -> Vec<SnapshotRef> {
         self.known.clone()

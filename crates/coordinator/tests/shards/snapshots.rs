@@ -56,8 +56,12 @@ async fn scene(set: fn(&mut Config)) -> Scene {
 impl Scene {
     /// Another coordinator takes over and owes what it has to.
     async fn is_taken_over(&self) -> Node {
-        let b = self.fleet.start_with("b", often_and_whole);
-        self.fleet.owned_by("b").await;
+        self.is_taken_over_by("b").await
+    }
+
+    async fn is_taken_over_by(&self, name: &str) -> Node {
+        let b = self.fleet.start_with(name, often_and_whole);
+        self.fleet.owned_by(name).await;
         self.fleet.checkpoint().await;
         let planning = format!("pf.steps.plan.1.default.{}.r1.1", self.old);
         let mut emitted = b.spy.published("pf.steps.");
@@ -202,6 +206,32 @@ async fn the_next_one_is_made_though_the_one_before_is_damaged() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_of_no_use_stands_in_nobody_s_way_where_the_log_is_cut() {
+    let scene = scene(often).await;
+    scene.remove(scene.names()[0]).await;
+    let b = scene.fleet.start_with("b", often);
+    scene.fleet.owned_by("b").await;
+    let end = async |name: &str| {
+        let over = scene.fleet.submit(name, goal()).await;
+        scene.fleet.append(&over, Fact::RunCancelRequested { reason: "enough".to_owned() }).await;
+        scene.fleet.ended(&over).await;
+        scene.fleet.checkpoint().await;
+    };
+    let newest = scene.snapshots[0].folded_to;
+    for number in 0..8 {
+        end(&format!("later{number}")).await;
+    }
+    until("two others", async || {
+        let known = scene.fleet.lease(0).await.snapshots;
+        known.len() == 2 && known.iter().all(|made| made.folded_to > newest)
+    })
+    .await;
+    b.crash().await;
+    let c = scene.is_taken_over_by("c").await;
+    assert!(scene.began(&c) > newest, "by one that was made out of the older one");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_has_ended_lately_is_known_by_the_next_owner() {
     let scene = scene(often).await;
     scene.fleet.submit("over0", goal()).await;
@@ -231,7 +261,12 @@ async fn an_old_owner_s_sweep_leaves_a_new_one_s_snapshots() {
     assert_eq!((swept, scene.fleet.snapshot_objects().await), (0, before.clone()));
     let swept = scene.fleet.bus.sweep_snapshots(0, epoch, &scene.snapshots).await.unwrap();
     assert_eq!((swept, scene.fleet.snapshot_objects().await), (0, before.clone()), "nor those that are kept");
+    let newest = &scene.snapshots[..1];
+    let swept = scene.fleet.bus.sweep_snapshots(0, epoch, newest).await.unwrap();
+    assert_eq!(swept, before.len() / 2, "the older one goes");
     let swept = scene.fleet.bus.sweep_snapshots(0, epoch, &[]).await.unwrap();
-    assert_eq!(swept, before.len());
+    assert_eq!(swept, 0, "what goes further than any that is kept may be under way");
+    let swept = scene.fleet.bus.sweep_snapshots(0, epoch + 1, &[]).await.unwrap();
+    assert_eq!(swept, before.len() / 2, "of owners before nothing is under way");
     drop(scene.a);
 }

@@ -12,17 +12,58 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use planfleet_bus::broker::{
     Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
     LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
 };
 
+use tokio::sync::watch;
+
+/// A reader that starts over behind what it has read, once it is let go.
+struct ReadAgain {
+    broker: MemoryBroker,
+    stream: String,
+    next: u64,
+    open: Option<BoxStream<'static, Result<LogEntry, Error>>>,
+    held: watch::Receiver<bool>,
+}
+
+impl ReadAgain {
+    async fn next(&mut self) -> Option<Result<LogEntry, Error>> {
+        loop {
+            if *self.held.borrow_and_update() {
+                self.open = None;
+                self.held.changed().await.ok()?;
+                continue;
+            }
+            let open = match &mut self.open {
+                Some(open) => open,
+                none => none.insert(self.broker.read_log(&self.stream, self.next).await.ok()?),
+            };
+            tokio::select! {
+                biased;
+                changed = self.held.changed() => changed.ok()?,
+                entry = open.next() => {
+                    let entry = entry?;
+                    self.next = entry.as_ref().map_or(self.next, |entry| entry.seq + 1);
+                    return Some(entry);
+                }
+            }
+        }
+    }
+}
+
 pub(crate) struct Spy {
     broker: MemoryBroker,
     published: Mutex<Vec<(String, Published)>>,
     read: Mutex<Vec<(String, u64)>>,
+    held: watch::Sender<bool>,
     cut: AtomicBool,
+    no_work: AtomicBool,
     body_bytes_max: AtomicUsize,
     swept: AtomicUsize,
 }
@@ -33,7 +74,9 @@ impl Spy {
             broker: broker.clone(),
             published: Mutex::default(),
             read: Mutex::default(),
+            held: watch::Sender::new(false),
             cut: AtomicBool::new(false),
+            no_work: AtomicBool::new(false),
             body_bytes_max: AtomicUsize::new(usize::MAX),
             swept: AtomicUsize::new(0),
         })
@@ -44,9 +87,19 @@ impl Spy {
         self.cut.store(true, Ordering::SeqCst);
     }
 
+    /// Nobody answers whoever queues work.
+    pub(crate) fn refuse_work(&self, refuse: bool) {
+        self.no_work.store(refuse, Ordering::SeqCst);
+    }
+
     /// Bodies that are larger are refused from now on, as those above the true limit are.
     pub(crate) fn limit_bodies(&self, bytes_max: usize) {
         self.body_bytes_max.store(bytes_max, Ordering::SeqCst);
+    }
+
+    /// Logs bring nothing for as long as this holds.
+    pub(crate) fn hold_logs(&self, hold: bool) {
+        self.held.send_replace(hold);
     }
 
     /// From which positions a log was read, in order.
@@ -71,6 +124,9 @@ impl Spy {
 impl Broker for Spy {
     async fn publish(&self, message: Outgoing) -> Result<Published, Error> {
         let subject = message.subject.clone();
+        if subject.starts_with("pf.steps.") && self.no_work.load(Ordering::SeqCst) {
+            return Err(Error::Unreachable("nobody answers".to_owned()));
+        }
         let published = self.broker.publish(message).await?;
         self.published.lock().expect("a list").push((subject, published));
         Ok(published)
@@ -130,7 +186,18 @@ impl Broker for Spy {
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
         self.read.lock().expect("a list").push((stream.to_owned(), from_seq));
-        self.broker.read_log(stream, from_seq).await
+        let reader = ReadAgain {
+            broker: self.broker.clone(),
+            stream: stream.to_owned(),
+            next: from_seq,
+            open: None,
+            held: self.held.subscribe(),
+        };
+        Ok(stream::unfold(reader, |mut reader| async move {
+            let entry = reader.next().await?;
+            Some((entry, reader))
+        })
+        .boxed())
     }
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {
         self.broker.stream_state(stream).await

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use planfleet_coordinator::spread;
 use planfleet_core::record::Fact;
 use planfleet_proto::subjects;
 use tokio::time::sleep;
 
-use super::{Fleet, Node, goal, planned, step, succeeded, until};
+use super::{Fleet, Node, planned, step, succeeded, until};
 
 /// The first node, and a second that follows it.
 async fn pair(fleet: &Fleet) -> (Node, Node) {
@@ -60,15 +61,41 @@ async fn documents_that_nobody_has_kept_are_kept_by_the_standby() {
 #[tokio::test(start_paused = true)]
 async fn a_process_may_be_told_not_to_stand_by() {
     let fleet = Fleet::with_shards(1).await;
-    let _a = fleet.start_alone("a").await;
-    let b = fleet.start_with("b", |config| config.standby = false);
+    let names = ["a", "b"];
+    let owner = spread::preferred(0, names).expect("one of them");
+    let other = names.into_iter().find(|name| *name != owner).expect("the other");
+    let _owner = fleet.start_alone(owner).await;
+    let node = fleet.start_with(other, |config| config.standby = false);
     sleep(Duration::from_secs(5)).await;
-    if fleet.lease(0).await.owner == "a" {
-        assert_eq!(b.spy.read_from(&subjects::log(0)), [] as [u64; 0]);
-    }
-    let run = fleet.submit("run", goal()).await;
+    assert_eq!(fleet.lease(0).await.owner, owner);
+    assert_eq!(node.spy.read_from(&subjects::log(0)), [] as [u64; 0]);
+}
+
+/// One that was held up finds a log that begins behind what it has.
+#[tokio::test(start_paused = true)]
+async fn a_standby_that_has_missed_what_was_trimmed_begins_anew() {
+    let fleet = Fleet::with_shards(1).await;
+    let (owner, standby) = pair(&fleet).await;
+    let missed = fleet.submit("missed", planned()).await;
+    fleet.queued(&step(&missed, 2, 1)).await;
     fleet.checkpoint().await;
-    assert_eq!(fleet.active(&run).await["state"], "planning");
+    standby.spy.hold_logs(true);
+    fleet.append(&missed, Fact::RunCancelRequested { reason: "enough".to_owned() }).await;
+    fleet.ended(&missed).await;
+    sleep(Duration::from_secs(70)).await;
+    let run = fleet.submit("run", planned()).await;
+    fleet.queued(&step(&run, 2, 1)).await;
+    until("nothing of what was missed", async || fleet.lease(0).await.replay_from > 2).await;
+    fleet.bus.trim_journal(0, fleet.lease(0).await.replay_from).await.expect("trimmed");
+    standby.spy.hold_logs(false);
+    sleep(Duration::from_secs(10)).await;
+    let before = fleet.lease(0).await;
+    owner.crash().await;
+    until("a takeover", async || fleet.lease(0).await.epoch > before.epoch).await;
+    fleet.checkpoint().await;
+    let mut work = standby.work();
+    work.sort();
+    assert_eq!(work, [step(&run, 1, 1), step(&run, 2, 1)], "nothing of the run that has ended");
 }
 
 #[tokio::test(start_paused = true)]

@@ -80,6 +80,7 @@ async fn a_late_or_second_result_changes_nothing() {
     let fleet = Fleet::with_shards(1).await;
     let a = fleet.start_alone("a").await;
     let run = fleet.submit("run", planned()).await;
+    fleet.queued(&step(&run, 2, 1)).await;
     for step in [1, 1, 2, 1, 2] {
         fleet.append(&run, succeeded(step)).await;
     }
@@ -121,4 +122,29 @@ async fn an_unreadable_record_is_set_aside_once_and_stops_nobody() {
     until("the replay", async || !b.work().is_empty()).await;
     assert_eq!(fleet.dead_letters().await, 1, "the owner before has done it");
     assert_eq!(b.spy.published("pf.dlq."), []);
+}
+
+/// As when the broker has stored a dispatch and its ack was lost with the leader.
+#[tokio::test(start_paused = true)]
+async fn what_is_answered_is_not_tried_to_be_queued_again() {
+    let fleet = Fleet::with_shards(1).await;
+    let a = fleet.start_alone("a").await;
+    a.spy.refuse_work(true);
+    let run = fleet.submit("run", planned()).await;
+    fleet.checkpoint().await;
+    fleet.append(&run, succeeded(1)).await;
+    fleet.checkpoint().await;
+    a.spy.refuse_work(false);
+    fleet.queued(&step(&run, 2, 1)).await;
+    fleet.append(&run, succeeded(2)).await;
+    fleet.queued(&step(&run, 3, 1)).await;
+    assert_eq!(a.work(), [step(&run, 2, 1), step(&run, 3, 1)]);
+    a.spy.refuse_work(true);
+    let ended = fleet.submit("ended", planned()).await;
+    fleet.checkpoint().await;
+    fleet.append(&ended, Fact::RunCancelRequested { reason: "enough".to_owned() }).await;
+    fleet.ended(&ended).await;
+    a.spy.refuse_work(false);
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert!(!fleet.is_queued(&step(&ended, 1, 1)).await, "nothing is queued for a run that has ended");
 }

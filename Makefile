@@ -35,8 +35,9 @@ chaos-bugs: setup ## Put bugs into the fleet and see the campaign catch each: BU
 		cargo test --locked -p planfleet --features seeded-bugs --test chaos -- \
 		--exact --nocapture seeded::every_seeded_bug_is_caught
 
-bench: ## Measure the fold and the linter: tables in target/bench
+bench: setup ## Measure the fold, the linter and takeovers: tables in target/bench
 	cargo bench --locked -p planfleet-core --bench core --bench core_memory
+	cargo bench --locked -p planfleet --bench recovery
 
 TARGET ?= plan
 SECONDS ?= 60

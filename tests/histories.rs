@@ -38,7 +38,11 @@ use planfleet_bus::{
     snapshots::SnapshotRef,
 };
 use planfleet_coordinator::LOGIC_VERSION;
-use planfleet_core::{command::Command, shard::Shard};
+use planfleet_core::{
+    command::Command,
+    id::RunId,
+    shard::{EndedRun, Shard},
+};
 use planfleet_proto::{
     SNAPSHOT_VERSION,
     decode::{self, Entry},
@@ -191,14 +195,33 @@ async fn store(bus: &Bus, folder: &Path) -> SnapshotRef {
     SnapshotRef { name, folded_to }
 }
 
-/// Writes a snapshot of the first history.
+/// A history as a snapshot holds it: with the headers that entries have.
+fn with_headers(log: Vec<LogEntry>) -> Vec<LogEntry> {
+    let blob = "0f".repeat(32);
+    let headers = |entry: &LogEntry| {
+        let run = decode::run_of(&entry.payload).map(|run| ("Pf-Run".to_owned(), run.to_string()));
+        let body = (entry.seq % 5 == 0).then(|| ("Pf-Blob".to_owned(), blob.clone()));
+        run.into_iter().chain(body).collect()
+    };
+    log.into_iter().map(|entry| LogEntry { headers: headers(&entry), ..entry }).collect()
+}
+
+fn ended() -> Vec<EndedRun> {
+    let run = |name: &str| RunId::new(0, name).unwrap();
+    vec![
+        EndedRun { run: run("one"), at_ms: 1_700_000_000_001, first_seq: 3 },
+        EndedRun { run: run("other"), at_ms: 1_700_000_000_002, first_seq: 1 },
+    ]
+}
+
+/// Writes a snapshot of a history.
 async fn write(bus: &Bus, folder: &Path, log: &[LogEntry]) {
     bus.broker().ensure_objects(subjects::SNAPSHOTS, 1).await.unwrap();
     let mut writer = bus.write_snapshot(0, 1, log.last().unwrap().seq);
     for entry in log {
         writer.push(entry.clone()).await.unwrap();
     }
-    writer.finish(Vec::new()).await.unwrap();
+    writer.finish(ended()).await.unwrap();
     fs::create_dir_all(folder).unwrap();
     let mut objects = bus.broker().object_list(subjects::SNAPSHOTS).await.unwrap();
     while let Some(object) = objects.try_next().await.unwrap() {
@@ -211,7 +234,7 @@ async fn write(bus: &Bus, folder: &Path, log: &[LogEntry]) {
 #[tokio::test]
 async fn a_snapshot_of_each_version_is_read() {
     let logs = files(&root().join("logic-4"), "entries");
-    let log = read(logs.first().expect("a history"));
+    let log = with_headers(read(logs.first().expect("a history")));
     for version in 1..=SNAPSHOT_VERSION {
         let folder = root().join(format!("snapshot-{version}"));
         if bless() && version == SNAPSHOT_VERSION {
@@ -220,10 +243,16 @@ async fn a_snapshot_of_each_version_is_read() {
         let bus = Bus::new(Arc::new(MemoryBroker::new()), 1);
         let kept = store(&bus, &folder).await;
         let snapshot = bus.snapshot(&kept).await.unwrap();
+        assert_eq!(snapshot.ended(), ended(), "version {version}");
+        assert_eq!(snapshot.blobs().collect::<Vec<_>>(), ["0f".repeat(32)], "version {version}");
         let entries: Vec<LogEntry> = snapshot.log().try_collect().await.unwrap();
-        let bytes = |entries: &[LogEntry]| -> Vec<_> {
-            entries.iter().map(|entry| (entry.seq, entry.at_ms, entry.payload.clone())).collect()
+        let whole = |entries: &[LogEntry]| -> Vec<_> {
+            let told = |entry: &LogEntry| {
+                let LogEntry { seq, at_ms, subject, headers, payload } = entry.clone();
+                (seq, at_ms, subject, headers, payload)
+            };
+            entries.iter().map(told).collect()
         };
-        assert_eq!(bytes(&entries), bytes(&log), "version {version}");
+        assert_eq!(whole(&entries), whole(&log), "version {version}");
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// Tasks at most.
     pub(crate) runs: usize,
+    /// Clients that submit, each one run at a time.
+    pub(crate) users: u32,
     /// How long faults happen.
     pub(crate) length: Duration,
     /// What may go wrong; nothing, in peace.
@@ -149,7 +151,7 @@ impl Field {
         let setup = Setup { home: Arc::clone(&home), servers: &addresses, model_url: model.url() };
         let fleet = Arc::new(Fleet::start(setup).await);
         let witness = Witness::start(&addresses).await;
-        let clients = Clients::new(Api::new(fleet.api_url()), jobs);
+        let clients = Clients::new(Api::new(fleet.api_url()), settings.users, jobs);
         let nemesis = Arc::new(Nemesis {
             home: Arc::clone(&home),
             fleet: Arc::clone(&fleet),

@@ -23,15 +23,13 @@ use crate::{
     workload::{Job, Kind},
 };
 
-/// Clients that submit, and so runs that are active at once: as many as keep two cores
-/// half busy, so that an executor that is killed has something in its hands.
-const SUBMITTERS: u32 = 10;
+/// Clients that submit, and so runs that are active at once, unless said otherwise: as
+/// many as keep two cores half busy with a debug build, so that an executor that is
+/// killed has something in its hands.
+pub(crate) const SUBMITTERS: u32 = 10;
 
 /// Clients that only look.
 const READERS: u32 = 2;
-
-/// A client that submits a task at the same time as another one has this number more.
-const TWIN: u32 = SUBMITTERS + READERS;
 
 /// Between two calls of one client, in milliseconds.
 const PAUSE_MS: std::ops::Range<u64> = 100..400;
@@ -42,6 +40,8 @@ const WAIT_S: u64 = 3;
 /// What all clients share.
 pub(crate) struct Clients {
     api: Api,
+    /// Those of them who submit.
+    submitters: u32,
     calls: Mutex<Vec<Call>>,
     jobs: Mutex<VecDeque<Arc<Job>>>,
     submitted: Mutex<Vec<Arc<Job>>>,
@@ -54,9 +54,10 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn new(api: Api, jobs: Vec<Job>) -> Arc<Self> {
+    pub(crate) fn new(api: Api, submitters: u32, jobs: Vec<Job>) -> Arc<Self> {
         Arc::new(Self {
             api,
+            submitters,
             calls: Mutex::default(),
             jobs: Mutex::new(jobs.into_iter().map(Arc::new).collect()),
             submitted: Mutex::default(),
@@ -70,7 +71,7 @@ impl Clients {
     /// Starts all of them. They end after [`Clients::close`].
     pub(crate) fn start(self: &Arc<Self>) -> JoinSet<()> {
         let mut all = JoinSet::new();
-        for client in 0..SUBMITTERS {
+        for client in 0..self.submitters {
             let own = Arc::clone(self);
             all.spawn(async move {
                 while let Some(job) = own.next() {
@@ -78,7 +79,7 @@ impl Clients {
                 }
             });
         }
-        for client in SUBMITTERS..SUBMITTERS + READERS {
+        for client in self.submitters..self.submitters + READERS {
             let own = Arc::clone(self);
             all.spawn(async move { own.look_around(client).await });
         }
@@ -133,7 +134,9 @@ impl Clients {
     async fn carry_through(&self, client: u32, job: &Job) {
         let submitted = match job.kind {
             Kind::Twice => {
-                let both = tokio::join!(self.submit(client, job), self.submit(client + TWIN, job));
+                // Another client at the same time.
+                let twin = client + self.submitters + READERS;
+                let both = tokio::join!(self.submit(client, job), self.submit(twin, job));
                 both.0.or(both.1)
             }
             _ => self.submit(client, job).await,

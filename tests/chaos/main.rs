@@ -56,6 +56,7 @@ impl Default for Settings {
         Self {
             seed: 1,
             runs: RUNS,
+            users: clients::SUBMITTERS,
             length: Duration::from_secs(24),
             mix: &plan::ALL,
             every: Duration::from_millis(1_500),
@@ -93,6 +94,7 @@ async fn as_asked(nodes: usize) {
     let settings = Settings {
         seed: asked("SEED", 1),
         runs: asked("RUNS", RUNS),
+        users: asked("USERS", clients::SUBMITTERS),
         length: Duration::from_secs_f64(asked("SECONDS", 24.0)),
         every: Duration::from_secs_f64(asked("EVERY", 1.5)),
         nodes,

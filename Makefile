@@ -23,12 +23,13 @@ sim: ## Simulate the fleet under faults: SEEDS=2000 worlds, or the one of SEED=n
 		cargo test --locked -p planfleet --test sim -- --nocapture
 
 # A campaign's own variables; SECONDS is that of `fuzz` too, and means as much there.
+chaos: NODES ?= 1
 chaos: SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),110)
 chaos: setup ## Fight the fleet: SEED=1 NODES=1|3 SECONDS=110 of faults, one EVERY=2.5; RUNS=2000 at most, RELEASE=1
 	PLANFLEET_CHAOS_SEED=$(SEED) PLANFLEET_CHAOS_RUNS=$(RUNS) PLANFLEET_CHAOS_USERS=$(USERS) \
 	PLANFLEET_CHAOS_SECONDS=$(SECONDS) PLANFLEET_CHAOS_EVERY=$(or $(EVERY),2.5) \
 		cargo test --locked $(if $(RELEASE),--release) -p planfleet --test chaos -- \
-		--exact --nocapture campaign_on_$(or $(NODES),1)_server$(if $(filter 3,$(NODES)),s)
+		--exact --nocapture $(if $(filter 1,$(NODES)),campaign_on_1_server,$(if $(filter 3,$(NODES)),campaign_on_3_servers,$(error NODES is 1 or 3, not $(NODES))))
 
 chaos-bugs: setup ## Put bugs into the fleet and see the campaign catch each: BUG=name for one, none for the fleet as it is
 	PLANFLEET_CHAOS_SEED=$(SEED) PLANFLEET_CHAOS_BUG=$(BUG) \

@@ -200,7 +200,7 @@ fn with_headers(log: Vec<LogEntry>) -> Vec<LogEntry> {
     let blob = "0f".repeat(32);
     let headers = |entry: &LogEntry| {
         let run = decode::run_of(&entry.payload).map(|run| ("Pf-Run".to_owned(), run.to_string()));
-        let body = (entry.seq % 5 == 0).then(|| ("Pf-Blob".to_owned(), blob.clone()));
+        let body = entry.seq.is_multiple_of(5).then(|| ("Pf-Blob".to_owned(), blob.clone()));
         run.into_iter().chain(body).collect()
     };
     log.into_iter().map(|entry| LogEntry { headers: headers(&entry), ..entry }).collect()

@@ -106,7 +106,7 @@ fn a_full_disk_is_told_by_the_server_and_loses_nothing() {
     // Nobody is told that a run is there which is not.
     let refused = story.submit().code(7);
     let line = refused.one_line();
-    assert!(line.contains("nothing was stored on pf.ev.00.submit within 30s"), "{line}");
+    assert!(line.contains("no answer on pf.ev.00.submit within 30s"), "{line}");
     assert!(line.contains("full disk") && !line.contains("planfleet dev"), "{line}");
     assert_eq!(refused.out, "");
     story.mend();

@@ -12,6 +12,9 @@ const LOST: Duration = Duration::from_secs(3);
 /// Three missed pongs, 2 s apart, and the same.
 const HUNG: Duration = Duration::from_secs(9);
 
+/// Starting a program takes no longer, also beside many others.
+const START: Duration = Duration::from_secs(10);
+
 fn readiness(port: u16) -> (bool, String) {
     let answer = http::get(port, "/readyz").unwrap();
     let body: Value = serde_json::from_str(&answer.body).unwrap();
@@ -44,8 +47,10 @@ fn readiness_follows_the_broker_and_says_what_is_wrong() {
     assert_eq!(http::get(port, "/livez").unwrap().status, 200);
 
     fleet.broker.kill();
-    let why = not_ready(port, LOST);
-    assert!(why.contains("connection `send` lost") && why.contains("to reconnect"), "{why}");
+    not_ready(port, LOST);
+    // The three connections notice it at times of their own.
+    says(port, "connection `send` lost");
+    says(port, "to reconnect");
     // It counts, and goes on.
     until("more attempts", || readiness(port).1.contains("5 attempts to reconnect").then_some(()));
     assert!(readiness(port).1.contains("the last: "), "{}", readiness(port).1);
@@ -56,8 +61,8 @@ fn readiness_follows_the_broker_and_says_what_is_wrong() {
     until("readiness", || readiness(port).0.then_some(()));
 
     fleet.broker.freeze();
-    let why = not_ready(port, HUNG);
-    assert!(why.contains("connection `control` lost"), "{why}");
+    not_ready(port, HUNG);
+    says(port, "connection `control` lost");
     fleet.broker.thaw();
     until("readiness", || readiness(port).0.then_some(()));
     let (reconnects, up) =
@@ -76,6 +81,11 @@ fn readiness_follows_the_broker_and_says_what_is_wrong() {
     }
 }
 
+/// Waits until the reason why a process is not ready has this in it.
+fn says(port: u16, text: &str) {
+    until(text, || readiness(port).1.contains(text).then_some(()));
+}
+
 /// Kubernetes starts it again; a shell says what to do.
 #[test]
 fn a_process_without_a_broker_ends_and_says_so() {
@@ -83,7 +93,7 @@ fn a_process_without_a_broker_ends_and_says_so() {
     rig.set(format!("nats.url=nats://127.0.0.1:{}", free_port()));
     let started = Instant::now();
     let refused = rig.planfleet(&["serve", "--roles", "coordinator"]).code(7);
-    assert!(started.elapsed() < LOST, "{:?}", started.elapsed());
+    assert!(started.elapsed() < START, "{:?}", started.elapsed());
     let line = refused.one_line();
     assert!(line.contains("refused") && line.contains("set nats.url"), "{line}");
 }
@@ -97,7 +107,7 @@ fn a_broker_that_hangs_from_the_start_is_given_its_time_and_no_more() {
     rig.set("nats.connect_timeout_s=2");
     let started = Instant::now();
     let refused = rig.planfleet(&["serve", "--roles", "coordinator"]).code(7);
-    assert!(started.elapsed() < Duration::from_secs(2) + LOST, "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(2) + START, "{:?}", started.elapsed());
     assert!(refused.one_line().contains("set nats.url"), "{refused:#?}");
 }
 

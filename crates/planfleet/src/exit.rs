@@ -63,7 +63,10 @@ impl From<BusError> for Failure {
     fn from(error: BusError) -> Self {
         match &error {
             BusError::Broker(broker::Error::Unreachable(_)) => Self::unreachable(error),
-            BusError::NoOwner(_) => Self::no_broker(error),
+            BusError::NoOwner(_) => Self::unreachable(format!(
+                "{error} After a crash another one takes over within ten seconds; where none runs, start one \
+                 with `planfleet serve --roles coordinator`"
+            )),
             BusError::KeyReused { .. } => Self::usage(error),
             BusError::Broker(broker::Error::Missing(_)) => {
                 Self::unreachable(format!("{error}; `planfleet serve` and `planfleet dev` make it"))

@@ -86,6 +86,9 @@ pub(super) struct Inbox {
 impl Inbox {
     /// Opens an inbox for a consumer that should be there.
     pub(super) async fn open(link: &Arc<Link>, stream: &str, consumer: &str) -> Result<Self, Error> {
+        // Without a connection the client would keep what is asked for and send all of
+        // it later, when nobody listens to the answers any more.
+        link.check_up("subscribe")?;
         let outage = link.outage();
         let reply_to = link.client.new_inbox();
         let subscribing = link.client.subscribe(reply_to.clone());
@@ -131,6 +134,7 @@ impl Inbox {
 
     /// Asks for messages; answers to an earlier request must have ended.
     pub(super) async fn request(&self, batch: &BatchConfig) -> Result<(), Error> {
+        self.link.check_up("pull")?;
         let body = serde_json::to_vec(batch).map_err(|error| refused("pull", &error))?;
         let ask_at = self.ask_at.clone();
         let reply_to = self.reply_to.clone();

@@ -50,8 +50,15 @@ pub(super) async fn request(
     timeout: Duration,
 ) -> Result<Bytes, Error> {
     let bytes = payload.len();
+    // Without a connection it would be sent later; and the client's own limit begins
+    // only when its queue of commands has room.
+    link.check_up(&subject)?;
     let request = Request::new().payload(payload).timeout(Some(timeout));
-    match link.client.send_request(subject.clone(), request).await {
+    let asked = tokio::time::timeout(timeout, link.client.send_request(subject.clone(), request)).await;
+    let Ok(asked) = asked else {
+        return Err(Error::Unreachable(format!("{subject}: no answer within {timeout:?}")));
+    };
+    match asked {
         Ok(answer) => Ok(answer.payload),
         Err(error) => Err(match error.kind() {
             RequestErrorKind::NoResponders => Error::NoResponder(subject),

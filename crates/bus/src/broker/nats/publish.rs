@@ -67,18 +67,24 @@ pub(super) async fn publish(link: &Link, message: &Outgoing, give_up: Duration) 
             Attempt::Unknown(reason) => reason,
         };
         let Some(pause) = pauses.next() else {
-            return Err(nothing_stored(&message.subject, give_up, &reason));
+            return Err(no_answer(link, &message.subject, give_up, &reason));
         };
         tracing::debug!(subject = message.subject, reason, "publish is tried again");
         sleep(pause).await;
     }
 }
 
-/// Silence has many causes, and a full disk is one that nobody else tells of.
-fn nothing_stored(subject: &str, within: Duration, reason: &str) -> Error {
+/// Silence has many causes, and a full disk is one that nobody else tells of. Nor does
+/// it say that nothing was stored.
+fn no_answer(link: &Link, subject: &str, within: Duration, reason: &str) -> Error {
+    let hint = if link.is_up() {
+        " (the servers may have no leader or a full disk: their logs and /healthz tell)"
+    } else {
+        ""
+    };
     Error::Unreachable(format!(
-        "nothing was stored on {subject} within {within:?}, the last try: {reason} (the servers may have \
-         no leader or a full disk: their logs and /healthz tell)"
+        "no answer on {subject} within {within:?}, the last try: {reason}{hint}; it may have been stored, \
+         so repeat it under the same key"
     ))
 }
 

@@ -149,7 +149,8 @@ impl Watch {
             },
         });
         let unanswered = state.unanswered.iter().map(|(subjects, noted)| Trouble {
-            lasting: noted.since.elapsed(),
+            // For as long as it was tried in vain: what nobody tries again is no trouble.
+            lasting: noted.newest.duration_since(noted.since),
             kind: Kind::NothingStored {
                 subjects: subjects.clone(),
                 attempts: noted.attempts,
@@ -169,9 +170,14 @@ impl Watch {
     }
 }
 
-/// The first two parts of a subject: what tells one stream or bucket from another.
+/// The part of a subject that tells one stream or bucket from another: its first two
+/// parts, and the third where that is a number, for there is a log for each shard.
 fn beginning(subject: &str) -> &str {
-    subject.match_indices('.').nth(1).map_or(subject, |(end, _)| &subject[..end])
+    let parts = subject.split('.').count().min(3);
+    let numbered =
+        subject.split('.').nth(2).is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+    let end = if parts == 3 && numbered { 2 } else { 1 };
+    subject.match_indices('.').nth(end).map_or(subject, |(end, _)| &subject[..end])
 }
 
 /// Tells when a connection breaks.
@@ -211,6 +217,23 @@ mod tests {
         );
         watch.connected();
         assert!(shown(&watch).is_empty() && !watch.failed("something else"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_log_stores_says_nothing_of_another() {
+        let watch = Watch::new("send");
+        let began = Instant::now();
+        tokio::time::advance(Duration::from_secs(12)).await;
+        watch.wrote("x.ev.07.submit", began, Some("no answer"));
+        watch.wrote("x.ev.08.result", began, None);
+        watch.wrote("x.done.t.1", began, None);
+        let troubles = watch.troubles();
+        assert_eq!(troubles.len(), 1, "{troubles:?}");
+        assert_eq!(troubles[0].lasting, Duration::from_secs(12));
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(watch.troubles()[0].lasting, Duration::from_secs(12), "nobody has tried since");
+        watch.wrote("x.ev.07.result", Instant::now(), None);
+        assert!(watch.troubles().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

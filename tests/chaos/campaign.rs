@@ -140,7 +140,7 @@ impl Field {
         }
         let home = Arc::new(home);
         let store = home.path("broker");
-        let disk = Disk::mount(&store);
+        let disk = Disk::mount(&store, settings.runs);
         let plan = faults(settings, &disk);
         let servers = broker::start(&home, settings.nodes, &store).await;
         let addresses: Vec<SocketAddr> = servers.iter().map(broker::Server::address).collect();

@@ -241,6 +241,12 @@ impl Nemesis {
         process: &mut Process,
     ) -> Result<String, String> {
         let pid = process.pid();
+        if process.has_ended() {
+            // Nobody has harmed it yet.
+            let ended = format!("{name} had ended by itself, with {:?}", process.exit_code());
+            noted(&self.findings, ended.clone());
+            return Err(ended);
+        }
         match fault.kind {
             FaultKind::Kill => {
                 process.kill();
@@ -265,6 +271,10 @@ impl Nemesis {
                     let stuck = format!("{name} did not stop within {STOP_LIMIT:?} of SIGTERM");
                     noted(&self.findings, stuck.clone());
                     return Err(stuck);
+                }
+                let code = process.exit_code();
+                if fault.target != Target::Broker && code != Some(0) {
+                    noted(&self.findings, format!("{name} ended with {code:?} after SIGTERM"));
                 }
                 gone(pid, &format!("stopped {:?} after SIGTERM", asked.elapsed())).await
             }

@@ -8,8 +8,11 @@ use std::{
     process::Command,
 };
 
-/// Some times what a campaign stores.
-const SIZE: &str = "512m";
+/// Some times what a short campaign stores.
+const MIB_MIN: usize = 512;
+
+/// The same for each of many runs.
+const MIB_PER_HUNDRED_RUNS: usize = 25;
 
 /// What one write of the filling brings.
 const FILL_BYTES: usize = 1024 * 1024;
@@ -20,10 +23,10 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Mounts one at `folder`; or says why that cannot be done.
-    pub(crate) fn mount(folder: &Path) -> Result<Self, String> {
+    /// Mounts one at `folder` that is large enough for so many runs; or says why that cannot be done.
+    pub(crate) fn mount(folder: &Path, runs: usize) -> Result<Self, String> {
         fs::create_dir_all(folder).map_err(|error| error.to_string())?;
-        let size = format!("size={SIZE}");
+        let size = format!("size={}m", MIB_MIN.max(runs / 100 * MIB_PER_HUNDRED_RUNS));
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", &size, "planfleet-chaos"]).arg(folder).output();
         match mounted {

@@ -77,11 +77,17 @@ impl Process {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// Its exit code, once it has ended by itself.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap()?.code()
+    }
+
     /// Waits until it has written a text to standard error.
     pub(crate) fn says(&mut self, text: &str) {
         until(&format!("{text:?} of {}", self.shown), || {
             let said = self.err().contains(text);
-            assert!(said || !self.has_ended(), "{} ended: {}", self.shown, self.err());
+            let ended = self.has_ended().then(|| self.exit_code());
+            assert!(said || ended.is_none(), "{} ended with {ended:?}: {}", self.shown, self.err());
             said.then_some(())
         });
     }

@@ -12,6 +12,9 @@ use crate::{
 /// begins after 4 to 9 s of silence.
 const ELECTION_MS: u64 = 10_000;
 
+/// Until when a takeover is to be done, whatever happens then.
+const TAKEOVER_MS: u64 = 10_000;
+
 /// Fills in how soon shards and steps were gone on with.
 pub(super) fn measure(index: &Index<'_>, figures: &mut Figures) {
     let by_work = effects_by_work(index);
@@ -41,7 +44,9 @@ fn takeovers(index: &Index<'_>, fault: &Fault, figures: &mut Figures) {
         match epochs.get(next) {
             Some(opened) => {
                 let keeps = fault.kind == FaultKind::Freeze && opened.at_ms > fault.to_ms;
-                let times = match broker_harmed(index, fault.from_ms, opened.at_ms) {
+                // What comes later is no excuse.
+                let within = opened.at_ms.min(fault.from_ms + TAKEOVER_MS);
+                let times = match broker_harmed(index, fault.from_ms, within) {
                     true => &mut figures.hampered,
                     false => figures.takeovers.entry(fault.kind).or_default(),
                 };

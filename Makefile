@@ -24,8 +24,8 @@ sim: ## Simulate the fleet under faults: SEEDS=2000 worlds, or the one of SEED=n
 
 # A campaign's own variables; SECONDS is that of `fuzz` too, and means as much there.
 chaos: NODES ?= 1
-chaos: SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),110)
-chaos: setup ## Fight the fleet: SEED=1 NODES=1|3 SECONDS=110 of faults, one EVERY=2.5; RUNS=2000 at most, RELEASE=1
+chaos: SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),120)
+chaos: setup ## Fight the fleet: SEED=1 NODES=1|3 SECONDS=120 of faults, one EVERY=2.5; RUNS=2000 at most by USERS=10, RELEASE=1
 	PLANFLEET_CHAOS_SEED=$(SEED) PLANFLEET_CHAOS_RUNS=$(RUNS) PLANFLEET_CHAOS_USERS=$(USERS) \
 	PLANFLEET_CHAOS_SECONDS=$(SECONDS) PLANFLEET_CHAOS_EVERY=$(or $(EVERY),2.5) \
 		cargo test --locked $(if $(RELEASE),--release) -p planfleet --test chaos -- \

@@ -23,6 +23,7 @@ pub(crate) struct Server {
     pub(crate) process: Process,
     address: SocketAddr,
     configuration: PathBuf,
+    log: PathBuf,
 }
 
 /// Starts the servers, each with its data in a folder of `store`.
@@ -49,7 +50,7 @@ pub(crate) async fn start(home: &Home, nodes: usize, store: &Path) -> Vec<Server
         let configuration = home.write(&format!("{name}.conf"), text);
         let address = SocketAddr::from(([127, 0, 0, 1], *port));
         let process = launch(home, &configuration);
-        servers.push(Server { name, process, address, configuration });
+        servers.push(Server { name, process, address, configuration, log });
     }
     for server in &servers {
         server.answers().await;
@@ -64,6 +65,11 @@ fn launch(home: &Home, configuration: &Path) -> Process {
 impl Server {
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// All that it has written into its log, its earlier processes included.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// A new process on the same data.

@@ -20,7 +20,10 @@ mod stats;
 mod tests;
 mod verdict;
 
-pub(crate) use self::{figures::Figures, stats::Durations, verdict::Verdict};
+pub(crate) use self::{
+    figures::{Figures, Promise},
+    verdict::Verdict,
+};
 use self::{
     index::Index,
     verdict::{Finding, Pass},
@@ -35,12 +38,15 @@ pub(crate) struct Limits {
     pub(crate) duplicates: f64,
     /// How long after the last fault every run has to have ended.
     pub(crate) end_within_ms: u64,
+    /// How many times as long as is promised things may take: 1, or more where faults come
+    /// closer together than promises are made for.
+    pub(crate) patience: u64,
 }
 
 impl Limits {
     /// What holds under faults: at most one step of a hundred done twice, and all
     /// runs ended five minutes after the last fault.
-    pub(crate) const UNDER_FAULTS: Self = Self { duplicates: 0.01, end_within_ms: 300_000 };
+    pub(crate) const UNDER_FAULTS: Self = Self { duplicates: 0.01, end_within_ms: 300_000, patience: 1 };
 
     /// What holds when nothing goes wrong.
     pub(crate) const WITHOUT_FAULTS: Self = Self { duplicates: 0.0, ..Self::UNDER_FAULTS };

@@ -18,12 +18,12 @@ use tokio::{
 use crate::{
     history::Target,
     proxy::Proxy,
-    support::{Home, Process, alive},
+    support::{Home, Process},
 };
 
-/// How long a process may take until it serves, on a broker that may be away: as long as
-/// it has patience for the broker itself, and some.
-const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a process may take until it serves, on a broker that may be away: two of the
+/// longest faults of the broker, one after the other, and as long again to recover.
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Between two looks of the supervisor.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -32,8 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub(crate) const LOGS: &str = "logs";
 
 /// How many processes have which role.
-pub(crate) const PLACES: [(Target, usize); 3] =
-    [(Target::Coordinator, 3), (Target::Planner, 2), (Target::Executor, 3)];
+const PLACES: [(Target, usize); 4] =
+    [(Target::Api, 1), (Target::Coordinator, 3), (Target::Planner, 2), (Target::Executor, 3)];
 
 /// Silence after which the broker gives work away, in seconds: the least that tells a slow
 /// worker from a dead one on a busy machine.
@@ -47,6 +47,8 @@ pub(crate) struct Place {
     pub(crate) role: Target,
     number: usize,
     pub(crate) proxy: Proxy,
+    /// What its processes are told besides: the API's port stays the same.
+    settings: Vec<String>,
     /// The process, locked by whoever does something to it.
     pub(crate) member: Mutex<Member>,
     incarnation: AtomicU32,
@@ -58,10 +60,9 @@ pub(crate) struct Member {
     pub(crate) process: Process,
 }
 
-/// All places, and the API through which clients call.
+/// All places.
 pub(crate) struct Fleet {
     pub(crate) places: Vec<Arc<Place>>,
-    api: Process,
     api_url: String,
     home: Arc<Home>,
     configuration: String,
@@ -81,6 +82,7 @@ pub(crate) struct Setup<'a> {
 
 fn word(role: Target) -> &'static str {
     match role {
+        Target::Api => "api",
         Target::Coordinator => "coordinator",
         Target::Planner => "planner",
         Target::Executor => "executor",
@@ -94,25 +96,24 @@ impl Fleet {
         let Setup { home, servers, model_url } = setup;
         let configuration =
             home.write("fleet.toml", configuration(&model_url, servers.len())).display().to_string();
-        let direct: Vec<String> = servers.iter().map(|server| format!("nats://{server}")).collect();
         let port = crate::support::free_port();
-        let listen = format!("api.listen=127.0.0.1:{port}");
-        let mut api = launch(&home, &configuration, "api", "api", &direct.join(","), &[&listen]);
-        serves(&mut api).await.expect("the broker is there");
         let mut places = Vec::new();
-        for (role, count) in PLACES {
-            for number in 1..=count {
-                let proxy = Proxy::start(servers).await;
-                let name = format!("{}-{number}-0", word(role));
-                let process = launch(&home, &configuration, word(role), &name, &proxy.url(), &[]);
-                let member = Mutex::new(Member { name, process });
-                let incarnation = AtomicU32::new(0);
-                places.push(Arc::new(Place { role, number, proxy, member, incarnation }));
+        for (role, number) in PLACES.iter().flat_map(|(role, count)| (1..=*count).map(|n| (*role, n))) {
+            let proxy = Proxy::start(servers).await;
+            let listens = (role == Target::Api).then(|| format!("api.listen=127.0.0.1:{port}"));
+            let settings: Vec<String> = listens.into_iter().collect();
+            let name = format!("{}-{number}-0", word(role));
+            let mut process = launch(&home, &configuration, role, &name, &proxy.url(), &settings);
+            if role == Target::Api {
+                // What all need on the broker is made by one, once.
+                serves(&mut process).await.expect("the broker is there");
             }
+            let member = Mutex::new(Member { name, process });
+            let incarnation = AtomicU32::new(0);
+            places.push(Arc::new(Place { role, number, proxy, settings, member, incarnation }));
         }
         let fleet = Self {
             places,
-            api,
             api_url: format!("http://127.0.0.1:{port}"),
             home,
             configuration,
@@ -128,11 +129,6 @@ impl Fleet {
         &self.api_url
     }
 
-    /// Whether the API, which nobody does anything to, still runs.
-    pub(crate) fn api_is_up(&self) -> bool {
-        alive(self.api.pid())
-    }
-
     pub(crate) fn of(&self, role: Target) -> Vec<&Arc<Place>> {
         self.places.iter().filter(|place| place.role == role).collect()
     }
@@ -145,7 +141,7 @@ impl Fleet {
             let incarnation = place.incarnation.fetch_add(1, Ordering::Relaxed) + 1;
             let name = format!("{}-{}-{incarnation}", word(place.role), place.number);
             let url = place.proxy.url();
-            let process = launch(&self.home, &self.configuration, word(place.role), &name, &url, &[]);
+            let process = launch(&self.home, &self.configuration, place.role, &name, &url, &place.settings);
             let last = std::mem::replace(member, Member { name, process });
             self.keep(&last.name, &last.process);
             let Err(why) = serves(&mut member.process).await else { return };
@@ -163,14 +159,19 @@ impl Fleet {
                 if let Ok(mut member) = place.member.try_lock()
                     && member.process.has_ended()
                 {
-                    let death = format!("{} ended by itself: {}", member.name, last_line(&member.process));
-                    println!("  {death}");
-                    self.deaths.lock().expect("no panic holds it").push(death);
+                    self.note_death(&member);
                     self.restart(place, &mut member).await;
                 }
             }
             sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Writes down that a process has ended although nobody has done anything to it.
+    pub(crate) fn note_death(&self, member: &Member) {
+        let death = format!("{} ended by itself: {}", member.name, last_line(&member.process));
+        println!("  {death}");
+        self.deaths.lock().expect("no panic holds it").push(death);
     }
 
     /// Waits until every process serves.
@@ -190,7 +191,6 @@ impl Fleet {
 
     /// Likewise of every process that is there.
     pub(crate) async fn keep_logs(&self) {
-        self.keep("api", &self.api);
         for place in &self.places {
             let member = place.member.lock().await;
             self.keep(&member.name, &member.process);
@@ -220,10 +220,17 @@ fn last_line(process: &Process) -> String {
     process.err().trim_end().lines().last().unwrap_or_default().to_owned()
 }
 
-fn launch(home: &Home, configuration: &str, role: &str, name: &str, broker: &str, more: &[&str]) -> Process {
+fn launch(
+    home: &Home,
+    configuration: &str,
+    role: Target,
+    name: &str,
+    broker: &str,
+    more: &[String],
+) -> Process {
     let nats = format!("nats.url={broker}");
-    let mut args = vec!["--config", configuration, "serve", "--roles", role, "--name", name, "--set", &nats];
-    for setting in more {
+    let mut args = vec!["--config", configuration, "serve", "--roles", word(role), "--name", name];
+    for setting in [&nats].into_iter().chain(more) {
         args.extend(["--set", setting]);
     }
     home.start(args)

@@ -37,7 +37,7 @@ pub(crate) struct History {
     pub(crate) faults: Vec<Fault>,
     /// What must come of every task that was submitted, by tag.
     pub(crate) expected: BTreeMap<String, Expected>,
-    /// When the last fault had ended and every process was up again.
+    /// When the last fault had ended; without faults, when no more tasks were submitted.
     pub(crate) healed_ms: u64,
 }
 
@@ -164,12 +164,14 @@ pub(crate) struct Kept {
 }
 
 /// One call of the ledger: what a step does to the world.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Effect {
     /// When the request had arrived.
     pub(crate) began_ms: u64,
     /// When the answer was handed to the connection; `None` when that broke.
     pub(crate) ended_ms: Option<u64>,
+    /// When the connection broke before there was an answer: the caller gave up or died.
+    pub(crate) broke_ms: Option<u64>,
     /// The run's tag.
     pub(crate) tag: String,
     /// The node of the expected DAG.
@@ -180,6 +182,13 @@ pub(crate) struct Effect {
     pub(crate) inputs: Vec<Value>,
     /// The answer, as JSON; `None` when the ledger answered with an error status.
     pub(crate) value: Option<Value>,
+}
+
+impl Effect {
+    /// When it was over, one way or the other; `None` while it is open.
+    pub(crate) fn over_ms(&self) -> Option<u64> {
+        self.ended_ms.or(self.broke_ms)
+    }
 }
 
 /// One fault that the nemesis has injected and proven.
@@ -228,6 +237,8 @@ pub(crate) enum FaultKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     /// A process with the role of that name.
+    Api,
+    /// Likewise.
     Coordinator,
     /// Likewise.
     Planner,

@@ -1,10 +1,7 @@
 //! The ledger: the world outside, where steps leave their traces. An HTTP server that
 //! computes the value of a node's call and remembers that it was asked.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::{
     Json, Router,
@@ -31,6 +28,10 @@ const SLOW_MS: std::ops::Range<u64> = 100..800;
 /// ... one of so many.
 const SLOW_ONE_IN: u32 = 6;
 
+/// What a run that is to be cancelled is at when it is: longer than its cancel may take,
+/// so that a call which nobody stops shows.
+const LONG: Duration = Duration::from_secs(6);
+
 /// A handle on the running ledger. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Ledger {
@@ -41,7 +42,6 @@ pub(crate) struct Ledger {
 #[derive(Default)]
 struct Shared {
     effects: Mutex<Vec<Effect>>,
-    under_way: AtomicUsize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,9 +69,10 @@ impl Ledger {
         format!("http://{}", self.address)
     }
 
-    /// Calls that are being answered just now.
-    pub(crate) fn under_way(&self) -> usize {
-        self.shared.under_way.load(Ordering::Relaxed)
+    /// Whether a call is being answered just now.
+    pub(crate) fn is_at_work(&self) -> bool {
+        let effects = self.shared.effects.lock().unwrap_or_else(PoisonError::into_inner);
+        effects.iter().rev().any(|effect| effect.over_ms().is_none())
     }
 
     /// Every call so far.
@@ -80,8 +81,8 @@ impl Ledger {
     }
 }
 
-/// A call in the book. Where the connection breaks, the handler is dropped and the entry
-/// stays without an end.
+/// A call in the book. Where the connection breaks, the handler is dropped, and the entry
+/// says when.
 struct Entry<'a> {
     shared: &'a Shared,
     place: usize,
@@ -89,7 +90,6 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     fn begin(shared: &'a Shared, effect: Effect) -> Self {
-        shared.under_way.fetch_add(1, Ordering::Relaxed);
         let mut effects = shared.effects.lock().unwrap_or_else(PoisonError::into_inner);
         effects.push(effect);
         Self { shared, place: effects.len() - 1 }
@@ -105,7 +105,11 @@ impl<'a> Entry<'a> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.shared.under_way.fetch_sub(1, Ordering::Relaxed);
+        let mut effects = self.shared.effects.lock().unwrap_or_else(PoisonError::into_inner);
+        let effect = &mut effects[self.place];
+        if effect.ended_ms.is_none() {
+            effect.broke_ms = Some(now_ms());
+        }
     }
 }
 
@@ -124,20 +128,21 @@ async fn call(
         seen.push(json!(format!("http://{host}{uri}")));
     }
     let effect =
-        Effect { began_ms: now_ms(), ended_ms: None, tag, node, item: asked.item, inputs: seen, value: None };
+        Effect { began_ms: now_ms(), tag, node, item: asked.item, inputs: seen, ..Effect::default() };
     let entry = Entry::begin(&shared, effect);
-    sleep(latency()).await;
+    sleep(latency(asked.trouble.as_deref())).await;
     match asked.trouble.as_deref() {
         Some("broken") => {
             entry.end(None);
             // A second, so that a run that fails on purpose does not outlast its campaign.
             (StatusCode::INTERNAL_SERVER_ERROR, [(header::RETRY_AFTER, "1")], "broken").into_response()
         }
-        Some(_) => {
+        Some("missing") => {
             entry.end(None);
             (StatusCode::NOT_FOUND, "missing").into_response()
         }
-        None => {
+        // Those that are slow answer too.
+        _ => {
             let value = graph::value(asked.salt, &inputs);
             entry.end(Some(value));
             let join = format!("([.] | flatten) + [{value}]");
@@ -146,7 +151,10 @@ async fn call(
     }
 }
 
-fn latency() -> Duration {
+fn latency(trouble: Option<&str>) -> Duration {
+    if trouble == Some("slow") {
+        return LONG;
+    }
     let slow = fastrand::u32(..SLOW_ONE_IN) == 0;
     Duration::from_millis(fastrand::u64(if slow { SLOW_MS } else { LATENCY_MS }))
 }

@@ -4,11 +4,12 @@
 //! meet one process, and the supervisor keeps away meanwhile. What is not proven is not
 //! counted.
 
-pub(crate) mod disk;
 pub(crate) mod plan;
 pub(crate) mod signals;
 
 use std::{
+    ops::RangeInclusive,
+    os::unix::process::ExitStatusExt as _,
     sync::{Arc, Mutex as Book, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -19,17 +20,15 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use self::{
-    disk::Disk,
-    plan::{Planned, shown},
-};
+use self::plan::{Planned, shown};
 use crate::{
     broker::Server,
     fleet::{Fleet, Member, Place},
     history::{Fault, FaultKind, Target},
+    ledger::Ledger,
     model::Model,
     proxy::{Counters, Mode, Proxy},
-    support::{Home, Process, now_ms},
+    support::{Disk, Home, Process, now_ms},
 };
 
 /// A process that is asked to stop drains for its grace at most, and some.
@@ -38,11 +37,24 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// How long a signal may take to be seen in the state of a process.
 const STATE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long the fleet may take to be at work again, elections and ack waits included.
+const WORK_LIMIT: Duration = Duration::from_secs(30);
+
 /// Plans are asked for now and then only, and by nobody while the broker is away.
 const MODEL_LIMIT: Duration = Duration::from_secs(40);
 
-/// How late bytes come, at most: some times a lease's beat, less than the lease.
-const DELAY_MS_MAX: u64 = 700;
+/// How late bytes come: up to some times a lease's beat, less than the lease.
+const DELAY_MS: RangeInclusive<u64> = 50..=700;
+
+/// How long the broker may take to say that its disk is full: leases alone are renewed
+/// several times a second.
+const FULL_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a server writes into its log when there is no room.
+const FULL: &str = "no space left on device";
+
+/// The signal that kills.
+const SIGKILL: i32 = 9;
 
 /// What a model answers with in its bad moments.
 const BAD_STATUS: [u16; 3] = [429, 500, 503];
@@ -53,6 +65,8 @@ pub(crate) struct Nemesis {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) servers: Vec<Mutex<Server>>,
     pub(crate) model: Mutex<Model>,
+    /// Where it shows whether there is something to harm.
+    pub(crate) ledger: Ledger,
     /// The broker's disk, where it is one that can be filled.
     pub(crate) disk: Option<Disk>,
     /// Every fault that was proven, and a word for each that was not.
@@ -71,10 +85,13 @@ struct Done {
 }
 
 impl Nemesis {
-    /// Carries out the plan. Returns when the last fault is mended.
-    pub(crate) async fn carry_out(self: &Arc<Self>, plan: Vec<Planned>) {
+    /// Carries out the plan. Returns when the last fault is mended. That one comes when the
+    /// others are mended and the fleet is at work again, so that it meets some of it, and
+    /// there is something to go on with when all has healed.
+    pub(crate) async fn carry_out(self: &Arc<Self>, mut plan: Vec<Planned>) {
         let began = Instant::now();
         let mut under_way = JoinSet::new();
+        let last = plan.pop();
         for fault in plan {
             sleep_until(began + fault.at).await;
             let own = Arc::clone(self);
@@ -82,6 +99,12 @@ impl Nemesis {
         }
         while let Some(done) = under_way.join_next().await {
             done.expect("a fault does not panic");
+        }
+        if let Some(last) = last {
+            sleep_until(began + last.at).await;
+            // If it never is, the campaign says itself that it proves nothing.
+            until(WORK_LIMIT, || self.ledger.is_at_work()).await;
+            self.inflict(began, &last).await;
         }
     }
 
@@ -127,8 +150,14 @@ impl Nemesis {
     async fn harm_member(&self, fault: &Planned) -> Result<Done, String> {
         let (place, mut member) = self.member(fault).await;
         let (name, from_ms) = (member.name.clone(), now_ms());
-        let harmed = self.harm_process(fault, &name, &mut member.process).await;
-        if fault.kind != FaultKind::Freeze {
+        let harmed = match member.process.has_ended() {
+            true => {
+                self.fleet.note_death(&member);
+                Err(format!("{name} had ended by itself"))
+            }
+            false => self.harm_process(fault, &name, &mut member.process).await,
+        };
+        if member.process.has_ended() {
             sleep(fault.lasts).await;
             self.fleet.restart(&place, &mut member).await;
         }
@@ -139,8 +168,15 @@ impl Nemesis {
     async fn harm_server(&self, fault: &Planned) -> Result<Done, String> {
         let mut server = self.server(fault).await;
         let (name, from_ms) = (server.name.clone(), now_ms());
-        let harmed = self.harm_process(fault, &name, &mut server.process).await;
-        if fault.kind != FaultKind::Freeze {
+        let harmed = match server.process.has_ended() {
+            true => {
+                let death = format!("{name} ended by itself");
+                noted(&self.findings, death.clone());
+                Err(death)
+            }
+            false => self.harm_process(fault, &name, &mut server.process).await,
+        };
+        if server.process.has_ended() {
             sleep(fault.lasts).await;
             server.restart(&self.home);
         }
@@ -168,7 +204,9 @@ impl Nemesis {
             FaultKind::Cut => proxy.cut(),
             FaultKind::Refuse => proxy.set(Mode::Refuse),
             FaultKind::Delay => {
-                proxy.set(Mode::Delay(Duration::from_millis(50 + fault.detail % DELAY_MS_MAX)));
+                let spread = DELAY_MS.end() - DELAY_MS.start() + 1;
+                let delay_ms = DELAY_MS.start() + fault.detail % spread;
+                proxy.set(Mode::Delay(Duration::from_millis(delay_ms)));
             }
             _ => proxy.set(Mode::Drip),
         }
@@ -208,7 +246,8 @@ impl Nemesis {
     }
 
     /// Fills the disk, frees it, and starts the servers again, one after the other: a
-    /// stream that could not store stays frozen until then.
+    /// stream that could not store stays frozen until then. The servers' own word is the
+    /// proof that they have met the full disk.
     async fn fill_disk(&self, fault: &Planned) -> Result<Done, String> {
         let Some(disk) = &self.disk else { return Err("there is no disk to fill".to_owned()) };
         let mut servers = Vec::new();
@@ -216,18 +255,28 @@ impl Nemesis {
             servers.push(server.lock().await);
         }
         let from_ms = now_ms();
-        let filled = disk.fill();
+        let known: Vec<usize> = servers.iter().map(|server| server.log().len()).collect();
+        disk.fill();
         sleep(fault.lasts).await;
-        let full = disk.is_full();
+        let says = || {
+            servers.iter().zip(&known).find_map(|(server, known)| {
+                let log = server.log();
+                let line = log.get(*known..)?.lines().find(|line| line.contains(FULL))?;
+                Some(format!("{} says {line:?}", server.name))
+            })
+        };
+        let evidence = match until(FULL_LIMIT, || says().is_some()).await {
+            true => says().unwrap_or_default(),
+            false => String::new(),
+        };
         disk.free();
         for server in &mut servers {
             server.process.kill();
             server.restart(&self.home);
             server.answers().await;
         }
-        let evidence = filled?;
-        if !full {
-            return Err("the disk did not stay full".to_owned());
+        if evidence.is_empty() {
+            return Err(format!("no server said {FULL:?} within {FULL_LIMIT:?}"));
         }
         Ok(Done { name: "disk".to_owned(), owner: None, from_ms, evidence })
     }
@@ -241,16 +290,17 @@ impl Nemesis {
         process: &mut Process,
     ) -> Result<String, String> {
         let pid = process.pid();
-        if process.has_ended() {
-            // Nobody has harmed it yet.
-            let ended = format!("{name} had ended by itself, with {:?}", process.exit_code());
-            noted(&self.findings, ended.clone());
-            return Err(ended);
-        }
         match fault.kind {
             FaultKind::Kill => {
                 process.kill();
-                gone(pid, "killed").await
+                match process.status().and_then(|status| status.signal()) {
+                    Some(SIGKILL) => gone(pid, "killed").await,
+                    _ => {
+                        let death = format!("{name} ended by itself: {:?}", process.status());
+                        noted(&self.findings, death.clone());
+                        Err(death)
+                    }
+                }
             }
             FaultKind::Freeze => {
                 signals::send("STOP", pid)?;
@@ -272,9 +322,11 @@ impl Nemesis {
                     noted(&self.findings, stuck.clone());
                     return Err(stuck);
                 }
-                let code = process.exit_code();
+                let code = process.status().and_then(|status| status.code());
                 if fault.target != Target::Broker && code != Some(0) {
-                    noted(&self.findings, format!("{name} ended with {code:?} after SIGTERM"));
+                    let said = process.err().trim_end().lines().last().unwrap_or_default().to_owned();
+                    let how = format!("{:?}", process.status());
+                    noted(&self.findings, format!("{name} ended with {how} on SIGTERM: {said}"));
                 }
                 gone(pid, &format!("stopped {:?} after SIGTERM", asked.elapsed())).await
             }

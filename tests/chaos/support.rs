@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "a campaign uses a part of what the end-to-end tests need")]
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "as in the end-to-end tests")]
 
+#[path = "../e2e/support/disk.rs"]
+mod disk;
 #[path = "../e2e/support/home.rs"]
 mod home;
 #[path = "../e2e/support/installed.rs"]
@@ -18,10 +20,11 @@ use std::{
 };
 
 pub(crate) use self::{
+    disk::Disk,
     home::Home,
     installed::nats_server,
     port::free_port,
-    process::{Outcome, Process, alive},
+    process::{Outcome, Process},
 };
 
 /// Longer than any process here takes to start or end, even beside a compile on two cores.

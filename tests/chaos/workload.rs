@@ -49,7 +49,7 @@ pub(crate) enum Kind {
     Planned,
     /// Its last step fails until the model has revised the plan.
     Replanned,
-    /// It is cancelled at a random moment.
+    /// It is cancelled at a random moment, most often while a call takes long.
     Cancelled,
     /// A step of it fails for good.
     Failing,
@@ -111,7 +111,13 @@ fn job(kind: Kind, number: usize, ledger: &str, rng: &mut Rng) -> Job {
             graph.spots[at].trouble = Trouble::Broken;
         }
         Kind::Large => graph.spots[0].pad_kib = LARGE_KIB,
-        Kind::Plain | Kind::Planned | Kind::Cancelled | Kind::Twice => {}
+        Kind::Cancelled => {
+            // Not all calls of a `for_each`: they would keep the slots from everybody else.
+            let at = rng.usize(..graph.spots.len());
+            let at = if graph.spots[at].items.is_some() { 0 } else { at };
+            graph.spots[at].trouble = Trouble::Slow;
+        }
+        Kind::Plain | Kind::Planned | Kind::Twice => {}
     }
     let written = graph.write(&base);
     let mut nodes = written.nodes.clone();

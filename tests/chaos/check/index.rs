@@ -24,6 +24,8 @@ pub(crate) struct Index<'h> {
     pub(crate) epochs: BTreeMap<ShardId, Vec<Epoch<'h>>>,
     /// Effects of tags that no log knows.
     pub(crate) strays: Vec<&'h Effect>,
+    /// When the last thing was seen.
+    pub(crate) ends_ms: u64,
     by_id: HashMap<&'h RunId, usize>,
 }
 
@@ -60,6 +62,7 @@ impl<'h> Index<'h> {
             by_tag: HashMap::new(),
             epochs: BTreeMap::new(),
             strays: Vec::new(),
+            ends_ms: ends_ms(history),
             by_id: HashMap::new(),
         };
         index.read_logs();
@@ -146,6 +149,14 @@ impl<'h> Index<'h> {
     pub(crate) fn each(&self) -> impl Iterator<Item = (usize, &Seen<'h>)> {
         self.runs.iter().enumerate()
     }
+}
+
+/// When the last thing in a history was seen.
+fn ends_ms(history: &History) -> u64 {
+    let logged = history.logs.values().flatten().map(|logged| logged.at_ms);
+    let called = history.clients.iter().map(|call| call.ended_ms);
+    let kept = history.documents.iter().map(|kept| kept.at_ms);
+    logged.chain(called).chain(kept).chain([history.healed_ms]).max().unwrap_or_default()
 }
 
 impl<'h> Seen<'h> {

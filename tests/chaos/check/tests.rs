@@ -3,6 +3,7 @@
 
 mod bad;
 mod edit;
+mod figures;
 mod good;
 mod harm;
 mod harm_logs;

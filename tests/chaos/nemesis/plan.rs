@@ -11,7 +11,7 @@ pub(crate) type Named = (FaultKind, Target);
 
 /// Everything that is known to go wrong, the most telling first: a short campaign names
 /// the first few.
-pub(crate) const ALL: [Named; 22] = [
+pub(crate) const ALL: [Named; 24] = [
     (FaultKind::Kill, Target::Coordinator),
     (FaultKind::Kill, Target::Executor),
     (FaultKind::Kill, Target::Broker),
@@ -20,8 +20,10 @@ pub(crate) const ALL: [Named; 22] = [
     (FaultKind::Cut, Target::Coordinator),
     (FaultKind::Freeze, Target::Executor),
     (FaultKind::Kill, Target::Planner),
+    (FaultKind::Kill, Target::Api),
     (FaultKind::Terminate, Target::Executor),
     (FaultKind::DiskFull, Target::Broker),
+    (FaultKind::Terminate, Target::Api),
     (FaultKind::Refuse, Target::Coordinator),
     (FaultKind::BadModel, Target::Model),
     (FaultKind::Freeze, Target::Broker),
@@ -38,6 +40,9 @@ pub(crate) const ALL: [Named; 22] = [
 
 /// A campaign proves nothing by one fault of a kind.
 pub(crate) const OF_EACH: usize = 2;
+
+/// From this length on there is time for faults that last.
+const LONG: Duration = Duration::from_secs(60);
 
 /// One fault to come.
 #[derive(Debug, Clone)]
@@ -67,6 +72,7 @@ pub(crate) fn plan(
     let kinds: Vec<Named> = ALL.into_iter().filter(possible).take(count / OF_EACH).collect();
     let mut named: Vec<Named> = kinds.iter().copied().cycle().take(count).collect();
     rng.shuffle(&mut named);
+    let patient = length >= LONG;
     let period = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
     (0u64..)
         .zip(named)
@@ -75,21 +81,21 @@ pub(crate) fn plan(
             kind,
             target,
             which: rng.usize(..),
-            lasts: Duration::from_millis(lasts(kind, target, every, &mut rng)),
+            lasts: Duration::from_millis(lasts(kind, target, patient, &mut rng)),
             detail: rng.u64(..),
         })
         .collect()
 }
 
-/// Milliseconds.
-fn lasts(kind: FaultKind, target: Target, every: Duration, rng: &mut Rng) -> u64 {
-    // Where faults come seldom, they may last.
-    let patient = every >= Duration::from_secs(8);
+/// Milliseconds; `patient` where the campaign is long enough for the longest.
+fn lasts(kind: FaultKind, target: Target, patient: bool, rng: &mut Rng) -> u64 {
     match (kind, target) {
-        // A frozen broker is felt by everybody: long enough to be noticed by pings.
-        (FaultKind::Freeze, Target::Broker) => rng.u64(if patient { 3_000..15_000 } else { 1_000..6_000 }),
-        // Longer than a lease, and than an ack wait: a zombie.
-        (FaultKind::Freeze, _) => rng.u64(if patient { 5_000..30_000 } else { 4_000..8_000 }),
+        // Longer than a lease, an ack wait and an election: a zombie.
+        (FaultKind::Freeze, _) if patient => rng.u64(5_000..30_000),
+        // A frozen broker is felt by everybody, and a short campaign has to go on.
+        (FaultKind::Freeze, Target::Broker) => rng.u64(1_000..6_000),
+        // Longer than a lease, and than an ack wait, still.
+        (FaultKind::Freeze, _) => rng.u64(4_000..8_000),
         // A new process comes after this.
         (FaultKind::Kill | FaultKind::Terminate, _) => rng.u64(100..4_000),
         (FaultKind::Cut, _) => 0,

@@ -26,6 +26,8 @@ pub(crate) enum Trouble {
     Broken,
     /// 404, for ever: the planner is told at once.
     Missing,
+    /// It takes its time to answer.
+    Slow,
 }
 
 impl Trouble {
@@ -34,6 +36,7 @@ impl Trouble {
             Self::None => "",
             Self::Broken => "&trouble=broken",
             Self::Missing => "&trouble=missing",
+            Self::Slow => "&trouble=slow",
         }
     }
 }

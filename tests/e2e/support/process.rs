@@ -74,19 +74,19 @@ impl Process {
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        self.status().is_some()
     }
 
-    /// Its exit code, once it has ended by itself.
-    pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        self.child.try_wait().unwrap()?.code()
+    /// How it has ended, if it has.
+    pub(crate) fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Waits until it has written a text to standard error.
     pub(crate) fn says(&mut self, text: &str) {
         until(&format!("{text:?} of {}", self.shown), || {
             let said = self.err().contains(text);
-            let ended = self.has_ended().then(|| self.exit_code());
+            let ended = self.status();
             assert!(said || ended.is_none(), "{} ended with {ended:?}: {}", self.shown, self.err());
             said.then_some(())
         });

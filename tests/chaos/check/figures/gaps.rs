@@ -20,7 +20,9 @@ enum Event {
     Ends,
 }
 
-/// Fills in the longest gaps.
+/// Fills in the longest gaps. One begins with an accepted result, or with work where there
+/// was none, and is over with the next result, when there is no work any more, or when
+/// nobody looks any more.
 pub(super) fn measure(index: &Index<'_>, figures: &mut Figures) {
     let mut events: Vec<(u64, Event)> = index.runs.iter().flat_map(events_of).collect();
     events.sort_unstable();
@@ -28,15 +30,26 @@ pub(super) fn measure(index: &Index<'_>, figures: &mut Figures) {
     faults.sort_by_key(|fault| fault.from_ms);
     let (mut active, mut since_ms) = (0u64, 0);
     for (at_ms, event) in events {
-        if active > 0 {
-            note(figures, &faults, since_ms, at_ms);
-        }
-        since_ms = at_ms;
         match event {
-            Event::Begins => active += 1,
+            Event::Begins => {
+                since_ms = if active == 0 { at_ms } else { since_ms };
+                active += 1;
+            }
+            Event::Accepted if active > 0 => {
+                note(figures, &faults, since_ms, at_ms);
+                since_ms = at_ms;
+            }
             Event::Accepted => {}
-            Event::Ends => active = active.saturating_sub(1),
+            Event::Ends => {
+                active = active.saturating_sub(1);
+                if active == 0 {
+                    note(figures, &faults, since_ms, at_ms);
+                }
+            }
         }
+    }
+    if active > 0 {
+        note(figures, &faults, since_ms, index.ends_ms);
     }
 }
 
@@ -50,7 +63,7 @@ fn events_of(run: &Seen<'_>) -> Vec<(u64, Event)> {
 
 /// A gap belongs to every fault that was near it.
 fn note(figures: &mut Figures, faults: &[&Fault], from_ms: u64, to_ms: u64) {
-    let gap_ms = to_ms - from_ms;
+    let gap_ms = to_ms.saturating_sub(from_ms);
     let begun = faults.partition_point(|fault| fault.from_ms <= to_ms);
     let near = faults[..begun].iter().filter(|fault| fault.to_ms + NEAR_MS >= from_ms);
     let near: BTreeSet<(FaultKind, Target)> = near.map(|fault| (fault.kind, fault.target)).collect();

@@ -2,18 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::Figures;
+use super::{
+    Figures,
+    promises::{Promise, Since},
+};
 use crate::{
     check::index::Index,
     history::{Effect, Fault, FaultKind, Target},
 };
-
-/// How long a cluster may be without leaders after a server has come or gone: an election
-/// begins after 4 to 9 s of silence.
-const ELECTION_MS: u64 = 10_000;
-
-/// Until when a takeover is to be done, whatever happens then.
-const TAKEOVER_MS: u64 = 10_000;
 
 /// Fills in how soon shards and steps were gone on with.
 pub(super) fn measure(index: &Index<'_>, figures: &mut Figures) {
@@ -24,8 +20,8 @@ pub(super) fn measure(index: &Index<'_>, figures: &mut Figures) {
         }
         match fault.target {
             Target::Coordinator => takeovers(index, fault, figures),
-            Target::Executor => lost_steps(&by_work, fault, figures),
-            Target::Planner | Target::Broker | Target::Model => {}
+            Target::Executor => lost_steps(index, &by_work, fault, figures),
+            Target::Api | Target::Planner | Target::Broker | Target::Model => {}
         }
     }
 }
@@ -35,36 +31,22 @@ pub(super) fn measure(index: &Index<'_>, figures: &mut Figures) {
 /// keeps its shards, and counts for nothing.
 fn takeovers(index: &Index<'_>, fault: &Fault, figures: &mut Figures) {
     let Some(owner) = fault.owner.as_deref() else { return };
-    for epochs in index.epochs.values() {
+    for (shard, epochs) in &index.epochs {
         let next = epochs.partition_point(|opened| opened.at_ms <= fault.from_ms);
         let owned = next.checked_sub(1).is_some_and(|last| epochs[last].owner == owner);
         if !owned {
             continue;
         }
+        let promise = Promise::Takeover(fault.kind);
+        let what = format!("shard {shard} of {owner}");
+        let since = Since { promise, from_ms: fault.from_ms, fault: Some(fault), what };
         match epochs.get(next) {
-            Some(opened) => {
-                let keeps = fault.kind == FaultKind::Freeze && opened.at_ms > fault.to_ms;
-                // What comes later is no excuse.
-                let within = opened.at_ms.min(fault.from_ms + TAKEOVER_MS);
-                let times = match broker_harmed(index, fault.from_ms, within) {
-                    true => &mut figures.hampered,
-                    false => figures.takeovers.entry(fault.kind).or_default(),
-                };
-                if !keeps {
-                    times.add(opened.at_ms - fault.from_ms);
-                }
-            }
-            None => figures.orphaned += u64::from(fault.kind != FaultKind::Freeze),
+            Some(opened) if fault.kind == FaultKind::Freeze && opened.at_ms > fault.to_ms => {}
+            Some(opened) => since.done(opened.at_ms, index, figures),
+            None if fault.kind == FaultKind::Freeze => {}
+            None => figures.orphaned += u64::from(since.never(index, figures)),
         }
     }
-}
-
-/// Whether the broker was harmed between two moments, or had just been: nobody takes
-/// anything over before there is one, and a cluster has to elect first.
-fn broker_harmed(index: &Index<'_>, from_ms: u64, to_ms: u64) -> bool {
-    let of_broker = |fault: &&Fault| fault.target == Target::Broker;
-    let near = |fault: &Fault| fault.from_ms <= to_ms && from_ms <= fault.to_ms + ELECTION_MS;
-    index.history.faults.iter().filter(of_broker).any(near)
 }
 
 type Work<'h> = (&'h str, &'h str, Option<u32>);
@@ -80,15 +62,23 @@ fn effects_by_work<'h>(index: &Index<'h>) -> HashMap<Work<'h>, Vec<&'h Effect>> 
     by_work
 }
 
-/// Effects that had begun when the executor was struck, were never answered, and
+/// Effects that were open when the executor was struck, broke before it was mended, and
 /// began again.
-fn lost_steps(by_work: &HashMap<Work<'_>, Vec<&Effect>>, fault: &Fault, figures: &mut Figures) {
-    for effects in by_work.values() {
+fn lost_steps(
+    index: &Index<'_>,
+    by_work: &HashMap<Work<'_>, Vec<&Effect>>,
+    fault: &Fault,
+    figures: &mut Figures,
+) {
+    for ((tag, node, _), effects) in by_work {
         for pair in effects.windows(2) {
             let [lost, again] = pair else { continue };
-            let struck = lost.began_ms <= fault.from_ms && again.began_ms > fault.from_ms;
-            if struck && lost.ended_ms.is_none() {
-                figures.begun_again.entry(fault.kind).or_default().add(again.began_ms - fault.from_ms);
+            let broke = lost.broke_ms.is_some_and(|broke| (fault.from_ms..=fault.to_ms).contains(&broke));
+            if broke && lost.began_ms <= fault.from_ms && again.began_ms > fault.from_ms {
+                let promise = Promise::BegunAgain(fault.kind);
+                let what = format!("{node} of {tag}, lost with {},", fault.name);
+                let since = Since { promise, from_ms: fault.from_ms, fault: Some(fault), what };
+                since.done(again.began_ms, index, figures);
             }
         }
     }

@@ -170,22 +170,6 @@ fn a_good_history_passes_every_rule_and_every_rule_looks_at_something() {
 }
 
 #[test]
-fn figures_are_what_the_history_says() {
-    let figures = judge(&good(), &LIMITS).figures;
-    assert_eq!(figures.runs.values().sum::<u64>(), 8);
-    assert_eq!(figures.strict, 7, "all but the one that was planned twice");
-    assert_eq!((figures.steps, figures.duplicates), (17, 2));
-    assert_eq!(figures.faults[&(FaultKind::Kill, Target::Coordinator)], 1);
-    let takeover = figures.takeovers[&FaultKind::Kill].longest().unwrap();
-    assert!((4_000..4_100).contains(&takeover), "{takeover}");
-    let again = figures.begun_again[&FaultKind::Kill].longest().unwrap();
-    assert!((2_000..2_100).contains(&again), "{again}");
-    let gap = figures.gaps_ms[&(FaultKind::Kill, Target::Coordinator)];
-    assert!((4_000..4_100).contains(&gap), "{gap}");
-    assert_eq!(figures.orphaned, 0);
-}
-
-#[test]
 fn an_empty_history_is_not_praised() {
     let verdict = judge(&History::default(), &LIMITS);
     assert_eq!(verdict.idle().len(), verdict.rules.len());

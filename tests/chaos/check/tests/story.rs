@@ -235,7 +235,9 @@ impl Story {
         let began_ms = self.tick();
         let ended_ms = value.is_some().then_some(began_ms + 1);
         self.wait(1);
-        self.history.effects.push(Effect { began_ms, ended_ms, tag, node, item: id.item, inputs, value });
+        let broke_ms = value.is_none().then_some(began_ms + 1);
+        let item = id.item;
+        self.history.effects.push(Effect { began_ms, ended_ms, broke_ms, tag, node, item, inputs, value });
     }
 
     /// A success in the log, taken or not.

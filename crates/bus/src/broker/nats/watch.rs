@@ -171,12 +171,13 @@ impl Watch {
 }
 
 /// The part of a subject that tells one stream or bucket from another: its first two
-/// parts, and the third where that is a number, for there is a log for each shard.
+/// parts, and the third where that is the number of a log, behind which the kind of
+/// record comes.
 fn beginning(subject: &str) -> &str {
-    let parts = subject.split('.').count().min(3);
-    let numbered =
-        subject.split('.').nth(2).is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
-    let end = if parts == 3 && numbered { 2 } else { 1 };
+    let mut parts = subject.splitn(4, '.').skip(2);
+    let number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let of_a_log = parts.next().is_some_and(number) && parts.next().is_some();
+    let end = if of_a_log { 2 } else { 1 };
     subject.match_indices('.').nth(end).map_or(subject, |(end, _)| &subject[..end])
 }
 
@@ -265,6 +266,8 @@ mod tests {
     fn the_beginning_of_a_subject_is_its_stream_s_or_bucket_s() {
         assert_eq!(beginning("steps.pool.default.1.t.00-x.1.1"), "steps.pool");
         assert_eq!(beginning("$KV.shards.03"), "$KV.shards");
+        assert_eq!(beginning("log.ev.03.submit"), "log.ev.03");
+        assert_eq!(beginning("done.t.03"), "done.t");
         assert_eq!(beginning("one"), "one");
         assert_eq!(beginning("one.two"), "one.two");
     }

@@ -262,7 +262,8 @@ impl Nemesis {
             servers.iter().zip(&known).find_map(|(server, known)| {
                 let log = server.log();
                 let line = log.get(*known..)?.lines().find(|line| line.contains(FULL))?;
-                Some(format!("{} says {line:?}", server.name))
+                let said = line.split_once("[ERR] ").map_or(line, |(_, said)| said);
+                Some(format!("{} says {said:?}", server.name))
             })
         };
         let evidence = match until(FULL_LIMIT, || says().is_some()).await {

@@ -5,11 +5,11 @@
 //! counted.
 
 pub(crate) mod plan;
-pub(crate) mod signals;
+mod processes;
+mod signals;
 
 use std::{
     ops::RangeInclusive,
-    os::unix::process::ExitStatusExt as _,
     sync::{Arc, Mutex as Book, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -28,14 +28,11 @@ use crate::{
     ledger::Ledger,
     model::Model,
     proxy::{Counters, Mode, Proxy},
-    support::{Disk, Home, Process, now_ms},
+    support::{Disk, Home, now_ms},
 };
 
 /// A process that is asked to stop drains for its grace at most, and some.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-
-/// How long a signal may take to be seen in the state of a process.
-const STATE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long the fleet may take to be at work again, elections and ack waits included.
 const WORK_LIMIT: Duration = Duration::from_secs(30);
@@ -52,9 +49,6 @@ const FULL_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a server writes into its log when there is no room.
 const FULL: &str = "no space left on device";
-
-/// The signal that kills.
-const SIGKILL: i32 = 9;
 
 /// What a model answers with in its bad moments.
 const BAD_STATUS: [u16; 3] = [429, 500, 503];
@@ -281,69 +275,10 @@ impl Nemesis {
         }
         Ok(Done { name: "disk".to_owned(), owner: None, from_ms, evidence })
     }
-
-    /// Kills, freezes or terminates one process; says how that was seen. A frozen one goes on
-    /// when this returns, the others have ended.
-    async fn harm_process(
-        &self,
-        fault: &Planned,
-        name: &str,
-        process: &mut Process,
-    ) -> Result<String, String> {
-        let pid = process.pid();
-        match fault.kind {
-            FaultKind::Kill => {
-                process.kill();
-                match process.status().and_then(|status| status.signal()) {
-                    Some(SIGKILL) => gone(pid, "killed").await,
-                    _ => {
-                        let death = format!("{name} ended by itself: {:?}", process.status());
-                        noted(&self.findings, death.clone());
-                        Err(death)
-                    }
-                }
-            }
-            FaultKind::Freeze => {
-                signals::send("STOP", pid)?;
-                let stopped = until(STATE_LIMIT, || signals::state(pid) == Some('T')).await;
-                sleep(fault.lasts).await;
-                let still = signals::state(pid);
-                signals::send("CONT", pid)?;
-                match (stopped, still) {
-                    (true, Some('T')) => Ok(format!("{pid} in state T for {:?}", fault.lasts)),
-                    _ => Err(format!("{pid} is in state {still:?}")),
-                }
-            }
-            _ => {
-                process.terminate();
-                let asked = Instant::now();
-                if !until(STOP_LIMIT, || process.has_ended()).await {
-                    process.kill();
-                    let stuck = format!("{name} did not stop within {STOP_LIMIT:?} of SIGTERM");
-                    noted(&self.findings, stuck.clone());
-                    return Err(stuck);
-                }
-                let code = process.status().and_then(|status| status.code());
-                if fault.target != Target::Broker && code != Some(0) {
-                    let said = process.err().trim_end().lines().last().unwrap_or_default().to_owned();
-                    let how = format!("{:?}", process.status());
-                    noted(&self.findings, format!("{name} ended with {how} on SIGTERM: {said}"));
-                }
-                gone(pid, &format!("stopped {:?} after SIGTERM", asked.elapsed())).await
-            }
-        }
-    }
 }
 
 fn noted<T>(book: &Book<Vec<T>>, entry: T) {
     book.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
-}
-
-async fn gone(pid: u32, how: &str) -> Result<String, String> {
-    if until(STATE_LIMIT, || signals::state(pid).is_none()).await {
-        return Ok(format!("{pid} {how}"));
-    }
-    Err(format!("{pid} is still there"))
 }
 
 /// Waits until something holds; false if it never did.

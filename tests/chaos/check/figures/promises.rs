@@ -12,10 +12,13 @@ use crate::{
     history::{Fault, FaultKind, Target},
 };
 
-/// For how long after its end a fault may be felt, and how much longer what it has met may
-/// take: a cluster elects after 4 to 9 s of silence, a lease is stale after 3 s, and work
-/// is given away after an ack wait.
-const AFTERMATH_MS: u64 = 10_000;
+/// For how long after its end a fault of the broker may be felt, and how much longer what
+/// any fault has met may take: a cluster elects after 4 to 9 s of silence.
+const ELECTION_MS: u64 = 10_000;
+
+/// The same of other faults: a lease is stale after 3 s, and work is given away after an
+/// ack wait.
+const LEASE_MS: u64 = 5_000;
 
 /// What is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,11 +145,19 @@ impl Since<'_> {
             self.promise.is_hampered_by(fault.target)
                 && self.fault.is_none_or(|own| !std::ptr::eq(own, *fault))
                 && fault.from_ms <= until_ms
-                && self.from_ms <= fault.to_ms + AFTERMATH_MS
+                && self.from_ms <= fault.to_ms + felt_ms(fault.target)
         });
         let lengths: Vec<u64> = near.map(|fault| fault.to_ms - fault.from_ms).collect();
         let is_clear = lengths.is_empty();
-        let more_ms = if is_clear { 0 } else { lengths.iter().sum::<u64>() + AFTERMATH_MS };
+        let more_ms = if is_clear { 0 } else { lengths.iter().sum::<u64>() + ELECTION_MS };
         Limit { ms: within_ms.map(|within_ms| within_ms * index.limits.patience + more_ms), is_clear }
+    }
+}
+
+/// For how long after its end a fault may be felt.
+const fn felt_ms(target: Target) -> u64 {
+    match target {
+        Target::Broker => ELECTION_MS,
+        _ => LEASE_MS,
     }
 }

@@ -128,7 +128,7 @@ fn a_full_disk_is_noticed_by_the_writes_that_nobody_answers() {
     story.disk.fill();
     let (why, took) = story.why_not_ready();
     eprintln!("full disk, no monitoring: not ready after {took:?}: {why}");
-    assert!(why.contains("the broker has stored nothing on"), "{why}");
+    assert!(why.contains("the broker does not answer what is written to"), "{why}");
     story.mend();
     traffic.end(&story.fleet.rig);
 }

@@ -11,8 +11,8 @@ use crate::{
     broker::{self, BucketSpec, ConsumerSpec, StreamKind, StreamSpec},
 };
 
-/// Records older than this belong to runs that are over: the longest deadline is
-/// 30 days, and a log is trimmed far earlier than this.
+/// Nothing needs records that are older than this: a shard with anything to take along
+/// has a snapshot of the last hour, and a log is trimmed far earlier.
 const LOG_AGE: Duration = Duration::from_secs(31 * 24 * 3600);
 
 /// How long ended runs can be read.

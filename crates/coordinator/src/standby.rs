@@ -18,7 +18,7 @@ use crate::{
 const BEGIN_AGAIN: Duration = Duration::from_secs(5);
 
 /// A follower that is there or will be.
-pub(crate) type Begun = BoxFuture<'static, Result<Progress, Error>>;
+type Begun = BoxFuture<'static, Result<Progress, Error>>;
 
 /// What this process has of a shard that it does not own.
 #[derive(Default)]

@@ -46,7 +46,7 @@ impl fmt::Display for Trouble {
             }
             Kind::NothingStored { subjects, attempts, last } => write!(
                 f,
-                "the broker has stored nothing on {subjects}.> for {seconds} s; it does not answer \
+                "the broker does not answer what is written to {subjects}.>, for {seconds} s \
                  ({attempts} attempts, the last: {last})"
             ),
         }

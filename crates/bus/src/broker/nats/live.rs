@@ -80,6 +80,7 @@ pub(super) async fn request_all(
     payload: Bytes,
     window: Duration,
 ) -> Result<Vec<Bytes>, Error> {
+    link.check_up(&subject)?;
     let until = Instant::now() + window;
     let bytes = payload.len();
     let inbox = link.client.new_inbox();

@@ -247,7 +247,7 @@ mod tests {
         watch.wrote("done.t.1", Instant::now(), None);
         assert_eq!(
             shown(&watch),
-            ["the broker has stored nothing on log.00.> for 5 s; it does not answer (2 attempts, the last: \
+            ["the broker does not answer what is written to log.00.>, for 5 s (2 attempts, the last: \
               no stream takes it)"]
         );
         watch.wrote("log.00.a.submit", Instant::now(), None);

@@ -10,7 +10,7 @@ pub mod memory;
 pub mod nats;
 pub mod trouble;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -83,6 +83,9 @@ pub struct BucketSpec {
 pub struct Outgoing {
     /// Where it goes.
     pub subject: String,
+    /// The stream that takes that subject, or nothing where the sender does not know:
+    /// only messages of one stream can be stored together.
+    pub stream: Cow<'static, str>,
     /// Trace context and the like.
     pub headers: Headers,
     /// The encoded body.

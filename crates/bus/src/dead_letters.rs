@@ -117,7 +117,7 @@ impl Bus {
             payload: letter.payload.to_vec(),
         };
         let headers = letter.headers.into_iter().map(|(name, value)| (format!("{ORIGINAL}{name}"), value));
-        self.publish_with(letter.to, wire.encode_to_vec(), headers.collect()).await?;
+        self.publish(subjects::DEAD_LETTERS, letter.to, wire.encode_to_vec(), headers.collect()).await?;
         Ok(())
     }
 
@@ -196,7 +196,12 @@ impl Bus {
         headers.retain(|name, _| !name.starts_with(BROKER_S_OWN));
         // With the time, as the stream may have been made anew.
         headers.insert(MESSAGE_ID.to_owned(), format!("replay-{}-{}", kept.seq, kept.at_ms));
-        let again = Outgoing { subject: letter.subject.clone(), headers, payload: letter.payload.clone() };
+        let again = Outgoing {
+            subject: letter.subject.clone(),
+            headers,
+            payload: letter.payload.clone(),
+            ..Outgoing::default()
+        };
         if self.broker().publish(again).await? == Published::Present {
             return Ok(Replay::NameTaken);
         }

@@ -10,7 +10,10 @@ use planfleet_core::{
 use planfleet_proto::{decode, encode, subjects};
 use serde_json::Value;
 
-use crate::{Bus, Error, broker::LogEntry};
+use crate::{
+    Bus, Error,
+    broker::{Headers, LogEntry},
+};
 
 /// A run that has ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,9 +32,10 @@ impl Bus {
     pub async fn finish(&self, document: &RunDocument) -> Result<(), Error> {
         let subject = subjects::done(&document.tenant, &document.run_id);
         if seeded::is_on(Bug::SecondDocument) {
-            self.publish(subjects::done("second", &document.run_id), encode::run_finished(document)).await?;
+            let other = subjects::done("second", &document.run_id);
+            self.publish(subjects::DONE, other, encode::run_finished(document), Headers::new()).await?;
         }
-        self.publish(subject, encode::run_finished(document)).await?;
+        self.publish(subjects::DONE, subject, encode::run_finished(document), Headers::new()).await?;
         Ok(())
     }
 

@@ -70,7 +70,8 @@ impl Bus {
             Kind::Control => headers.insert(MESSAGE_ID.to_owned(), uuid::Uuid::now_v7().to_string()),
             _ => None,
         };
-        let published = self.publish_with(subject, encode::record(run.as_str(), fact), headers).await?;
+        let (log, record) = (subjects::log(run.shard()), encode::record(run.as_str(), fact));
+        let published = self.publish(log, subject, record, headers).await?;
         debug_assert!(matches!(published, Published::Stored(_)), "a log refuses nothing");
         Ok(())
     }

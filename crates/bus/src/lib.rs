@@ -20,7 +20,7 @@ pub mod worker;
 
 mod done;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use planfleet_core::id::{RunId, ShardId};
@@ -130,14 +130,11 @@ impl Bus {
         &self.broker
     }
 
-    /// Publishes under a name, with the current trace context, large bodies by reference.
-    async fn publish(&self, subject: String, payload: Vec<u8>) -> Result<Published, Error> {
-        self.publish_with(subject, payload, Headers::new()).await
-    }
-
-    /// Likewise, with headers of its own.
-    async fn publish_with(
+    /// Publishes to a stream under a name, with headers and the current trace context, large
+    /// bodies by reference.
+    async fn publish(
         &self,
+        stream: impl Into<Cow<'static, str>>,
         subject: String,
         payload: Vec<u8>,
         own: Headers,
@@ -145,7 +142,7 @@ impl Bus {
         let mut headers = trace::current();
         headers.extend(own);
         let payload = blobs::check_in(&*self.broker, Bytes::from(payload), &mut headers).await?;
-        Ok(self.broker.publish(Outgoing { subject, headers, payload }).await?)
+        Ok(self.broker.publish(Outgoing { subject, stream: stream.into(), headers, payload }).await?)
     }
 
     /// A message's body, wherever it is.
@@ -170,6 +167,7 @@ impl Bus {
     /// When the broker does not take it.
     pub async fn open_epoch(&self, shard: ShardId, lease: &Lease) -> Result<Published, Error> {
         let record = encode::epoch_opened(lease.epoch, &lease.owner, lease.logic_version);
-        self.publish(subjects::record(shard, subjects::Kind::Epoch), record).await
+        let subject = subjects::record(shard, subjects::Kind::Epoch);
+        self.publish(subjects::log(shard), subject, record, Headers::new()).await
     }
 }

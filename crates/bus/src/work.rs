@@ -47,7 +47,7 @@ impl Bus {
         let other = seeded::is_on(Bug::NamesDiffer).then(|| uuid::Uuid::now_v7().to_string());
         let tenant = other.as_deref().unwrap_or(tenant);
         let subject = subjects::step(pool, *priority, tenant, run, *step, *attempt);
-        self.publish_with(subject, encode::step_order(order), origin.headers()).await
+        self.publish(subjects::STEPS, subject, encode::step_order(order), origin.headers()).await
     }
 
     /// Queues planning work, likewise.
@@ -59,6 +59,6 @@ impl Bus {
         let draft = order.draft;
         let subject =
             subjects::planning(task.priority, task.tenant(), &order.run, draft.revision, draft.attempt);
-        self.publish_with(subject, encode::plan_order(order), origin.headers()).await
+        self.publish(subjects::STEPS, subject, encode::plan_order(order), origin.headers()).await
     }
 }

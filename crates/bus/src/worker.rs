@@ -14,7 +14,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{
+    FutureExt as _, StreamExt as _,
+    stream::{BoxStream, SelectAll},
+};
 use planfleet_core::{
     failure::{Failure, FailureClass},
     record::{AttemptReport, Draft, Fact, StepFailed},
@@ -39,6 +42,10 @@ use crate::{
 /// How long one pull waits for work. Short, because a stop waits for it; long
 /// enough that an idle worker asks once a second and no more.
 const PULL_EXPIRES: Duration = Duration::from_secs(1);
+
+/// While work is asked for already, more is asked for when at least one slot in so many is
+/// free: with one request for each slot, the requests would cost more than the work.
+const SLOTS_PER_PULL_MIN: usize = 8;
 
 /// Wait after a pull that failed: the broker is restarting or electing.
 const PULL_RETRY: Duration = Duration::from_millis(250);
@@ -93,6 +100,9 @@ struct Original {
     payload: Bytes,
 }
 
+/// What a pull brings: work, each piece with the slot that it takes.
+type Pull = BoxStream<'static, Result<(Delivery, Option<OwnedSemaphorePermit>), broker::Error>>;
+
 type InFlight = Arc<Mutex<BTreeMap<u64, Flight>>>;
 
 impl Worker {
@@ -134,42 +144,42 @@ impl Worker {
         F: Future<Output = Settled> + Send + 'static,
     {
         let slots = Arc::new(Semaphore::new(self.pool.slots.max(1)));
+        let enough = (self.pool.slots / SLOTS_PER_PULL_MIN).max(1);
+        let mut pulls = SelectAll::new();
         let mut number = 0;
-        while !stop.is_cancelled() {
+        loop {
             while jobs.try_join_next().is_some() {}
-            let Some(mut permits) = free_slots(&slots, stop).await else { break };
-            let mut deliveries = match self.pull(permits.num_permits()).await {
-                Ok(deliveries) => deliveries,
-                Err(error) => {
-                    self.pause(&error).await;
+            let wanted = if pulls.is_empty() { 1 } else { enough };
+            let pulled = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(pulled) = pulls.next() => pulled,
+                permits = free_slots(&slots, wanted) => {
+                    match self.pull(permits).await {
+                        Ok(pull) => pulls.push(pull),
+                        Err(error) => self.pause(&error).await,
+                    }
                     continue;
                 }
             };
-            while let Some(delivery) = deliveries.next().await {
-                match (delivery, permits.split(1)) {
-                    // It will be settled as one; handed back, somebody else would begin it.
-                    (Ok(delivery), _) if is_at_work(in_flight, &delivery) => {
-                        tracing::info!(
-                            subject = delivery.subject,
-                            "delivered again while it is at work here"
-                        );
-                    }
-                    (Ok(delivery), Some(slot)) if !stop.is_cancelled() => {
-                        number += 1;
-                        // Before the task first runs, so that a stop in between hands it back.
-                        lock(in_flight).insert(number, Flight::of(&delivery));
-                        let work = self.clone().process(number, delivery, in_flight.clone(), handler.clone());
-                        jobs.spawn(async move {
-                            work.await;
-                            drop(slot);
-                        });
-                    }
-                    (Ok(delivery), _) => give_back(&delivery.subject, &*delivery.settle).await,
-                    (Err(error), _) => {
-                        self.pause(&error).await;
-                        break;
-                    }
+            match pulled {
+                // It will be settled as one; handed back, somebody else would begin it.
+                Ok((delivery, _)) if is_at_work(in_flight, &delivery) => {
+                    tracing::info!(subject = delivery.subject, "delivered again while it is at work here");
                 }
+                Ok((delivery, Some(slot))) => {
+                    number += 1;
+                    // Before the task first runs, so that a stop in between hands it back.
+                    lock(in_flight).insert(number, Flight::of(&delivery));
+                    let work = self.clone().process(number, delivery, in_flight.clone(), handler.clone());
+                    jobs.spawn(async move {
+                        work.await;
+                        drop(slot);
+                    });
+                }
+                // More than were asked for.
+                Ok((delivery, None)) => give_back(&delivery.subject, &*delivery.settle).await,
+                Err(error) => self.pause(&error).await,
             }
         }
     }
@@ -180,12 +190,12 @@ impl Worker {
         sleep(PULL_RETRY).await;
     }
 
-    async fn pull(
-        &self,
-        max: usize,
-    ) -> Result<futures::stream::BoxStream<'static, Result<Delivery, broker::Error>>, broker::Error> {
-        let consumer = subjects::pool_consumer(&self.pool.name);
-        self.bus.broker().pull(subjects::STEPS, &consumer, max, PULL_EXPIRES).await
+    /// Asks for as much as there are free slots; each delivery takes one of them along. When
+    /// the pull is over, the others are free again.
+    async fn pull(&self, mut permits: OwnedSemaphorePermit) -> Result<Pull, broker::Error> {
+        let (consumer, max) = (subjects::pool_consumer(&self.pool.name), permits.num_permits());
+        let pulled = self.bus.broker().pull(subjects::STEPS, &consumer, max, PULL_EXPIRES).await?;
+        Ok(pulled.map(move |delivery| delivery.map(|delivery| (delivery, permits.split(1)))).boxed())
     }
 
     async fn process<H, F>(self, number: u64, delivery: Delivery, in_flight: InFlight, handler: H)
@@ -303,18 +313,17 @@ fn panicked(subject: &str) -> Settled {
     Settled::GiveBack
 }
 
-/// At least one free slot, and all others that are free just now.
-async fn free_slots(slots: &Arc<Semaphore>, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
-    let mut permits = tokio::select! {
-        biased;
-        () = stop.cancelled() => return None,
-        permit = Arc::clone(slots).acquire_owned() => permit.ok()?,
+/// At least so many free slots, and all others that are free then.
+async fn free_slots(slots: &Arc<Semaphore>, wanted: usize) -> OwnedSemaphorePermit {
+    let count = |slots: usize| u32::try_from(slots).unwrap_or(u32::MAX);
+    let Ok(mut permits) = Arc::clone(slots).acquire_many_owned(count(wanted)).await else {
+        // Nobody closes it.
+        return std::future::pending().await;
     };
-    let more = u32::try_from(slots.available_permits()).unwrap_or(u32::MAX);
-    if let Ok(rest) = Arc::clone(slots).try_acquire_many_owned(more) {
+    if let Ok(rest) = Arc::clone(slots).try_acquire_many_owned(count(slots.available_permits())) {
         permits.merge(rest);
     }
-    Some(permits)
+    permits
 }
 
 /// Runs a job and tells the broker now and then that it goes on.

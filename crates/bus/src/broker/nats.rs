@@ -6,19 +6,21 @@
 //! unanswered publish may well have been stored.
 //!
 //! Start with [`connection`] for how the connections behave, [`watch`] for what is
-//! known of their troubles, [`fetch`] for
-//! how messages are pulled, and [`api`] for what the server's errors become.
+//! known of their troubles, [`lanes`] for how messages are stored, [`fetch`] for
+//! how they are read, and [`api`] for what the server's errors become.
 
 mod api;
 mod connection;
 mod fetch;
 mod headers;
 mod kv;
+mod lanes;
 mod live;
 mod log;
 mod objects;
 mod publish;
 mod pull;
+mod replies;
 mod scan;
 mod streams;
 mod watch;
@@ -29,7 +31,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use self::{connection::Link, objects::Objects};
+use self::{connection::Link, lanes::Lanes, objects::Objects};
 use super::{
     Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
     LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState, trouble::Trouble,
@@ -70,6 +72,8 @@ impl Default for ConnectOptions {
 pub struct NatsBroker {
     /// Publishes, requests, key-value and live messages.
     sending: Arc<Link>,
+    /// Where messages to be stored go.
+    lanes: Arc<Lanes>,
     /// Pulls, log readers and acks. A connection of its own, because one task does
     /// all I/O of a connection: a flood of deliveries must not delay a lease renewal.
     consuming: Arc<Link>,
@@ -87,6 +91,7 @@ impl NatsBroker {
         let consuming = Arc::new(Link::open(&options, "consume").await?);
         Ok(Self {
             objects: Arc::new(Objects::new(sending.clone())),
+            lanes: Arc::new(Lanes::new(sending.clone())),
             control: Arc::new(Link::open(&options, "control").await?),
             sending,
             consuming,
@@ -122,7 +127,7 @@ impl Broker for NatsBroker {
     }
 
     async fn publish(&self, message: Outgoing) -> Result<Published, Error> {
-        publish::publish(&self.sending, &message, self.publish_give_up).await
+        publish::publish(&self.lanes, &message, self.publish_give_up).await
     }
 
     async fn pull(

@@ -65,7 +65,8 @@ async fn is_there(bus: &Bus, name: &str) -> bool {
 /// Publishes a message whose body is that one.
 async fn refer(bus: &Bus, subject: &str, name: &str) {
     let headers = Headers::from([("Pf-Blob".to_owned(), name.to_owned())]);
-    let message = Outgoing { subject: subject.to_owned(), headers, payload: Bytes::new() };
+    let message =
+        Outgoing { subject: subject.to_owned(), headers, payload: Bytes::new(), ..Outgoing::default() };
     bus.broker().publish(message).await.expect("an answer");
 }
 

@@ -115,6 +115,7 @@ async fn a_removal_that_was_cut_short_is_listed_and_can_be_ended() {
         subject: meta.subject,
         headers: Headers::from([("Nats-Rollup".to_owned(), "sub".to_owned())]),
         payload: said.to_string().into(),
+        ..Outgoing::default()
     };
     broker.publish(marked).await.expect("an answer");
     assert_eq!(broker.object_get("o", "x").await.expect("an answer"), None);

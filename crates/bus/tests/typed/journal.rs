@@ -89,7 +89,10 @@ async fn append_broken(bus: &Bus, break_it: impl AsyncFnOnce(&Bus, &str) -> Stri
     let digest = break_it(bus, digest).await;
     let headers = Headers::from([(name.clone(), digest)]);
     let subject = stored.subject.clone();
-    bus.broker().publish(Outgoing { subject, headers, payload: Bytes::new() }).await.unwrap();
+    bus.broker()
+        .publish(Outgoing { subject, headers, payload: Bytes::new(), ..Outgoing::default() })
+        .await
+        .unwrap();
 }
 
 async fn problem_of_broken(break_it: impl AsyncFnOnce(&Bus, &str) -> String) -> (String, String) {

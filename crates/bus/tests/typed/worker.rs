@@ -332,7 +332,7 @@ async fn an_unreadable_body_is_set_aside() {
     let worker = Running::start(&bus, 1, handler);
     let subject = "pf.steps.default.1.acme.00-a.1.1".to_owned();
     let headers = Headers::from([("Pf-Blob".to_owned(), "00".repeat(32))]);
-    let gone = Outgoing { subject: subject.clone(), headers, payload: Bytes::new() };
+    let gone = Outgoing { subject: subject.clone(), headers, payload: Bytes::new(), ..Outgoing::default() };
     bus.broker().publish(gone).await.unwrap();
     emptied(&bus).await;
     let (letter, count) = dead_letter(&bus, "pf.dlq.work.default").await.expect("a dead letter");

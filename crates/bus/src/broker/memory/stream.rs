@@ -58,7 +58,7 @@ impl Stream {
             }
         }
         self.newest.insert(message.subject.clone(), seq);
-        let Outgoing { subject, headers, payload } = message;
+        let Outgoing { subject, headers, payload, .. } = message;
         self.messages.insert(seq, LogEntry { seq, at_ms, subject, headers, payload });
         Published::Stored(seq)
     }

@@ -15,6 +15,8 @@ use tokio::time::timeout;
 
 use super::{
     ConnectOptions,
+    fetch::Idle,
+    replies::Replies,
     watch::{Outage, Watch},
 };
 use crate::broker::{Error, Server};
@@ -44,6 +46,8 @@ const SUBSCRIPTION_BUFFER: usize = 16_384;
 pub(super) struct Link {
     pub(super) client: Client,
     pub(super) jetstream: Context,
+    pub(super) replies: Replies,
+    pub(super) idle: Idle,
     pub(super) watch: Arc<Watch>,
 }
 
@@ -65,7 +69,8 @@ impl Link {
             .ack_timeout(CALL_LIMIT)
             .max_ack_inflight(PUBLISHES_IN_FLIGHT_MAX)
             .build(client.clone());
-        Ok(Self { client, jetstream, watch })
+        let replies = Replies::open(&client, watch.outage()).await?;
+        Ok(Self { client, jetstream, replies, idle: Idle::default(), watch })
     }
 
     /// Runs one exchange with the server: until it is done, the connection breaks, or

@@ -4,7 +4,10 @@
 //! has come in, and its errors are text. Not by its ordered consumer either: here a
 //! lost connection, a lost consumer and a quiet stream must be told apart.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_nats::{
     Message, StatusCode, Subscriber,
@@ -37,6 +40,9 @@ pub(super) const STALL: Duration = Duration::from_secs(4);
 
 /// How long the server keeps an ephemeral consumer that nobody asks.
 const EPHEMERAL_KEPT: Duration = Duration::from_secs(30);
+
+/// Subscriptions that are kept for later: as many as a worker has pulls open at once.
+const IDLE_MAX: usize = 16;
 
 /// What came in.
 #[expect(
@@ -77,32 +83,44 @@ impl View {
 pub(super) struct Inbox {
     link: Arc<Link>,
     outage: Outage,
-    subscriber: Subscriber,
+    listening: Listening,
+    /// Requests so far over this subscription: each is answered on a subject of its own, so
+    /// that what is left of one is not taken for an answer to the next. Messages themselves
+    /// come with the subject under which they were stored.
+    requests: u64,
     reply_to: String,
     ask_at: String,
     consumer: String,
 }
 
+/// A subscription that outlives its inbox.
+pub(super) struct Listening {
+    subscriber: Subscriber,
+    inbox: String,
+    requests: u64,
+}
+
 impl Inbox {
-    /// Opens an inbox for a consumer that should be there.
+    /// Opens an inbox for a consumer that should be there, over a subscription that somebody
+    /// has left behind, if there is one: a new one makes the server forget what it knows of
+    /// subjects.
     pub(super) async fn open(link: &Arc<Link>, stream: &str, consumer: &str) -> Result<Self, Error> {
         // Without a connection the client would keep what is asked for and send all of
         // it later, when nobody listens to the answers any more.
         link.check_up("subscribe")?;
         let outage = link.outage();
-        let reply_to = link.client.new_inbox();
-        let subscribing = link.client.subscribe(reply_to.clone());
-        let subscriber = link
-            .limited("subscribe", subscribing)
-            .await?
-            .map_err(|error| Error::Unreachable(error.to_string()))?;
+        let listening = match link.idle.take() {
+            Some(listening) => listening,
+            None => Listening::begin(link).await?,
+        };
         Ok(Self {
             link: link.clone(),
             outage,
+            requests: listening.requests,
+            reply_to: String::new(),
+            listening,
             ask_at: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
             consumer: consumer_name(stream, consumer),
-            subscriber,
-            reply_to,
         })
     }
 
@@ -133,11 +151,12 @@ impl Inbox {
     }
 
     /// Asks for messages; answers to an earlier request must have ended.
-    pub(super) async fn request(&self, batch: &BatchConfig) -> Result<(), Error> {
+    pub(super) async fn request(&mut self, batch: &BatchConfig) -> Result<(), Error> {
         self.link.check_up("pull")?;
         let body = serde_json::to_vec(batch).map_err(|error| refused("pull", &error))?;
-        let ask_at = self.ask_at.clone();
-        let reply_to = self.reply_to.clone();
+        self.requests += 1;
+        self.reply_to = format!("{}.{}", self.listening.inbox, self.requests);
+        let (ask_at, reply_to) = (self.ask_at.clone(), self.reply_to.clone());
         let sending = self.link.client.publish_with_reply(ask_at, reply_to, body.into());
         self.link.limited("pull", sending).await?.map_err(|error| Error::Unreachable(error.to_string()))
     }
@@ -148,7 +167,7 @@ impl Inbox {
         tokio::select! {
             // What has come in counts, even if the connection broke behind it.
             biased;
-            arrived = timeout(patience, self.subscriber.next()) => match arrived {
+            arrived = timeout(patience, self.listening.arrived(&self.reply_to)) => match arrived {
                 Ok(Some(message)) => self.classify(message),
                 Ok(None) => lost(),
                 Err(_) => Arrival::Silence,
@@ -157,9 +176,15 @@ impl Inbox {
         }
     }
 
+    /// Leaves the subscription to the next who needs one. Only when the request is over.
+    pub(super) fn leave(self) {
+        let Self { link, listening, requests, .. } = self;
+        link.idle.put(Listening { requests, ..listening });
+    }
+
     /// What has come in already, without waiting.
     pub(super) fn take_buffered(&mut self) -> Option<jetstream::Message> {
-        let message = self.subscriber.next().now_or_never()??;
+        let message = self.listening.subscriber.next().now_or_never()??;
         message.status.is_none().then(|| self.with_context(message))
     }
 
@@ -182,6 +207,45 @@ impl Inbox {
 
     fn with_context(&self, message: Message) -> jetstream::Message {
         jetstream::Message { message, context: self.link.jetstream.clone() }
+    }
+}
+
+impl Listening {
+    async fn begin(link: &Link) -> Result<Self, Error> {
+        let inbox = link.client.new_inbox();
+        let subscribing = link.client.subscribe(format!("{inbox}.*"));
+        let subscriber = link
+            .limited("subscribe", subscribing)
+            .await?
+            .map_err(|error| Error::Unreachable(error.to_string()))?;
+        Ok(Self { subscriber, inbox, requests: 0 })
+    }
+
+    /// The next message, or word of the request that is answered on `reply_to`.
+    async fn arrived(&mut self, reply_to: &str) -> Option<Message> {
+        loop {
+            let message = self.subscriber.next().await?;
+            if message.status.is_none() || *message.subject == *reply_to {
+                return Some(message);
+            }
+        }
+    }
+}
+
+/// Subscriptions that nobody uses just now.
+#[derive(Default)]
+pub(super) struct Idle(Mutex<Vec<Listening>>);
+
+impl Idle {
+    fn take(&self) -> Option<Listening> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn put(&self, listening: Listening) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(listening);
+        }
     }
 }
 

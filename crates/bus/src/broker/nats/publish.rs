@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use async_nats::{
-    HeaderMap,
+    HeaderMap, Subject,
     jetstream::{
         self, ErrorCode,
         context::{PublishError, PublishErrorKind},
@@ -16,11 +16,14 @@ use async_nats::{
     },
 };
 use planfleet_core::seeded::{self, Bug};
+use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use super::{
     api::{jetstream_error, passes, refused, to_wire},
     connection::Link,
+    lanes::Lanes,
+    replies::Unanswered,
 };
 use crate::broker::{Error, Outgoing, Published};
 
@@ -51,23 +54,45 @@ impl Iterator for Pauses {
     }
 }
 
-enum Attempt {
+/// What one try to store a message has come to.
+#[derive(Debug, Clone)]
+pub(super) enum Attempt {
     Answered(Result<Published, Error>),
+    /// It may be stored or not, and why nobody knows.
     Unknown(String),
 }
 
+/// What the server answers to a message that is to be stored.
+#[derive(Debug, Deserialize)]
+pub(super) struct Answer {
+    /// Where it is; the last one's place for a batch.
+    #[serde(default)]
+    pub(super) seq: u64,
+    pub(super) error: Option<jetstream::Error>,
+}
+
+/// Reads such an answer.
+pub(super) fn read_answer(answer: &[u8]) -> Result<Answer, serde_json::Error> {
+    serde_json::from_slice(answer)
+}
+
 /// Publishes until the broker has answered, for at most `give_up`.
-pub(super) async fn publish(link: &Link, message: &Outgoing, give_up: Duration) -> Result<Published, Error> {
+pub(super) async fn publish(
+    lanes: &Lanes,
+    message: &Outgoing,
+    give_up: Duration,
+) -> Result<Published, Error> {
     let headers = to_wire(&message.headers)?;
-    let mut pauses = Pauses::within(give_up);
+    // Nearly always the first try is answered.
+    let mut pauses = None;
     loop {
-        let reason = match attempt(link, message, &headers).await {
+        let reason = match lanes.store(message, &headers).await {
             Attempt::Answered(outcome) => return outcome,
             Attempt::Unknown(_) if seeded::is_on(Bug::UnknownIsStored) => return Ok(Published::Stored(0)),
             Attempt::Unknown(reason) => reason,
         };
-        let Some(pause) = pauses.next() else {
-            return Err(no_answer(link, &message.subject, give_up, &reason));
+        let Some(pause) = pauses.get_or_insert_with(|| Pauses::within(give_up)).next() else {
+            return Err(no_answer(lanes.link(), &message.subject, give_up, &reason));
         };
         tracing::debug!(subject = message.subject, reason, "publish is tried again");
         sleep(pause).await;
@@ -88,16 +113,27 @@ fn no_answer(link: &Link, subject: &str, within: Duration, reason: &str) -> Erro
     ))
 }
 
-async fn attempt(link: &Link, message: &Outgoing, headers: &HeaderMap) -> Attempt {
-    let mut outbound = PublishMessage::build().payload(message.payload.clone());
-    if !headers.is_empty() {
-        outbound = outbound.headers(headers.clone());
+/// Tries once to store a message by itself.
+pub(super) async fn single(link: &Link, message: &Outgoing, headers: &HeaderMap) -> Attempt {
+    // Without a connection the client would queue the message: every attempt would leave
+    // one more copy to be sent on reconnect, when it may not be wanted any more.
+    if let Err(error) = link.check_up("ack") {
+        return Attempt::Unknown(error.to_string());
     }
-    match store(link, &message.subject, "ack", outbound).await {
-        Ok(Ok(seq)) => Attempt::Answered(Ok(Published::Stored(seq))),
-        Ok(Err(error)) => judge(link, message, &error),
+    let began = Instant::now();
+    let subject = Subject::from(message.subject.as_str());
+    let headers = (!headers.is_empty()).then(|| headers.clone());
+    let attempt = match link.replies.ask(subject, headers, message.payload.clone()).await {
+        Ok(answer) => judge(message, &answer.payload),
+        Err(Unanswered::NotSent(error)) => not_sent(link, message, &error),
         Err(unanswered) => Attempt::Unknown(unanswered.to_string()),
-    }
+    };
+    let unanswered = match &attempt {
+        Attempt::Answered(_) => None,
+        Attempt::Unknown(reason) => Some(reason.as_str()),
+    };
+    link.watch.wrote(&message.subject, began, unanswered);
+    attempt
 }
 
 /// Sends one message and waits for its ack, which is its sequence.
@@ -143,21 +179,20 @@ fn is_answer(error: &PublishError) -> bool {
     }
 }
 
-fn judge(link: &Link, message: &Outgoing, error: &PublishError) -> Attempt {
-    if let Some(refusal) = jetstream_error(error) {
-        return judge_refusal(&message.subject, refusal);
+fn judge(message: &Outgoing, answer: &[u8]) -> Attempt {
+    match read_answer(answer) {
+        Ok(Answer { seq, error: None }) => Attempt::Answered(Ok(Published::Stored(seq))),
+        Ok(Answer { error: Some(refusal), .. }) => judge_refusal(&message.subject, &refusal),
+        Err(error) => Attempt::Unknown(format!("unreadable answer: {error}")),
     }
+}
+
+fn not_sent(link: &Link, message: &Outgoing, error: &async_nats::PublishError) -> Attempt {
+    use async_nats::PublishErrorKind::{InvalidSubject, MaxPayloadExceeded, Send};
     match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => {
-            Attempt::Answered(Err(too_large(link, message.payload.len())))
-        }
-        // The client calls "no responders" a stream that is not found. During an
-        // election every stream looks like that.
-        PublishErrorKind::StreamNotFound => Attempt::Unknown("no stream takes it just now".to_owned()),
-        PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => {
-            Attempt::Unknown(error.to_string())
-        }
-        _ => Attempt::Answered(Err(refused(&message.subject, error))),
+        MaxPayloadExceeded => Attempt::Answered(Err(too_large(link, message.payload.len()))),
+        InvalidSubject => Attempt::Answered(Err(refused(&message.subject, error))),
+        Send => Attempt::Unknown(error.to_string()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{
-    RequestErrorKind, Subject,
+    Subject,
     jetstream::{self, AckKind, consumer::pull::BatchConfig},
 };
 use async_trait::async_trait;
@@ -42,7 +42,7 @@ pub(super) async fn pull(
     if max == 0 {
         return Ok(stream::empty().boxed());
     }
-    let inbox = Inbox::open(link, stream, consumer).await?;
+    let mut inbox = Inbox::open(link, stream, consumer).await?;
     let heartbeat = if expires >= HEARTBEAT_FROM { HEARTBEAT } else { Duration::ZERO };
     let batch = BatchConfig {
         batch: max,
@@ -55,7 +55,7 @@ pub(super) async fn pull(
         link: link.clone(),
         stream: stream.to_owned(),
         consumer: consumer.to_owned(),
-        inbox,
+        inbox: Some(inbox),
         left: max,
         until: Instant::now() + expires + GRACE,
         heartbeats: !heartbeat.is_zero(),
@@ -75,7 +75,8 @@ struct Pull {
     link: Arc<Link>,
     stream: String,
     consumer: String,
-    inbox: Inbox,
+    /// Until the request is over.
+    inbox: Option<Inbox>,
     left: usize,
     until: Instant,
     heartbeats: bool,
@@ -84,22 +85,35 @@ struct Pull {
 
 impl Pull {
     async fn next(&mut self) -> Option<Result<Delivery, Error>> {
-        while self.left > 0 {
+        loop {
+            let inbox = self.inbox.as_mut()?;
             let rest = self.until.saturating_duration_since(Instant::now());
             let patience = if self.heartbeats { rest.min(STALL) } else { rest };
-            match self.inbox.next(patience).await {
+            match inbox.next(patience).await {
                 Arrival::Message(message) => {
                     self.left -= 1;
+                    if self.left == 0 {
+                        self.over();
+                    }
                     return Some(self.delivery(message));
                 }
                 Arrival::Heartbeat => {}
-                Arrival::Ended => return None,
+                Arrival::Ended => {
+                    self.over();
+                    return None;
+                }
                 Arrival::Silence if rest <= patience => return None,
                 Arrival::Silence => return Some(Err(self.silence())),
                 Arrival::Lost(error) => return Some(Err(self.explain(error).await)),
             }
         }
-        None
+    }
+
+    /// Nothing more comes in for this pull.
+    fn over(&mut self) {
+        if let Some(inbox) = self.inbox.take() {
+            inbox.leave();
+        }
     }
 
     fn delivery(&self, message: jetstream::Message) -> Result<Delivery, Error> {
@@ -136,7 +150,8 @@ impl Pull {
 /// over; nobody would touch it before its ack wait is over.
 impl Drop for Pull {
     fn drop(&mut self) {
-        while let Some(message) = self.inbox.take_buffered() {
+        let Some(inbox) = &mut self.inbox else { return };
+        while let Some(message) = inbox.take_buffered() {
             // Sent if the connection's queue has room; the ack wait covers the rest.
             let sent = message.ack_with(AckKind::Nak(None)).now_or_never();
             tracing::debug!(consumer = self.consumer, sent = sent.is_some(), "gave back unread work");
@@ -163,12 +178,8 @@ impl Receipt {
     /// One ack, until the server has confirmed it. Nobody answers during an election.
     async fn confirm(&self) -> Result<(), Error> {
         self.link.check_up("ack")?;
-        let asking = self.link.client.request(self.settled_at.clone(), AckKind::Ack.into());
-        let answer = self.link.limited("ack", asking).await?;
-        answer.map(drop).map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => Error::Unreachable("ack: nobody takes it just now".to_owned()),
-            _ => Error::Unreachable(format!("ack: {error}")),
-        })
+        let asked = self.link.replies.ask(self.settled_at.clone(), None, AckKind::Ack.into()).await;
+        asked.map(drop).map_err(|unanswered| Error::Unreachable(format!("ack: {unanswered}")))
     }
 }
 

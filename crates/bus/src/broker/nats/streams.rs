@@ -218,6 +218,8 @@ fn stream_config(spec: &StreamSpec) -> Config {
         storage: StorageType::File,
         max_age: spec.max_age.unwrap_or_default(),
         num_replicas: spec.replicas,
+        // What the lanes send to a server that syncs each message to disk.
+        allow_atomic_publish: true,
         ..Config::default()
     };
     let one_per_subject = Config {

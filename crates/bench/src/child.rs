@@ -43,6 +43,8 @@ pub(crate) struct Program {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) args: Vec<OsString>,
+    /// All that it finds in its environment besides where programs and temporary files are.
+    pub(crate) env: Vec<(&'static str, OsString)>,
     /// Where it runs and where its log is.
     pub(crate) folder: PathBuf,
 }
@@ -61,12 +63,13 @@ impl Child {
     /// Starts a program with nothing of our own environment but where programs and
     /// temporary files are.
     pub(crate) async fn start(program: &Program) -> Result<Self, Error> {
-        let Program { name, path, args, folder } = program;
+        let Program { name, path, args, env, folder } = program;
         let log = folder.join(format!("{name}.log"));
         let starting = || format!("start {name} ({})", path.display());
         let mut command = Command::new("sh");
         command.arg("-c").arg(KEEPER).arg(path).arg(&log).args(args);
         command.current_dir(folder).env_clear().env("HOME", folder).env("TMPDIR", folder);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
         if let Some(found) = std::env::var_os("PATH") {
             command.env("PATH", found);
         }

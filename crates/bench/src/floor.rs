@@ -38,11 +38,12 @@ pub enum Role {
 ///
 /// # Errors
 /// When the broker is not there, or does not take a message.
-pub async fn serve(role: Role, url: &str, messages: Messages) -> Result<(), Error> {
-    match role {
-        Role::Coordinator => coordinator::run(url, &messages).await,
-        Role::Executor => executor::run(url, &messages).await,
-        Role::Pong => ping::pong(url).await,
+pub async fn serve(role: Role, url: &str, messages: Option<Messages>) -> Result<(), Error> {
+    match (role, messages) {
+        (Role::Coordinator, Some(messages)) => coordinator::run(url, &messages).await,
+        (Role::Executor, Some(messages)) => executor::run(url, &messages).await,
+        (Role::Pong, _) => ping::pong(url).await,
+        (_, None) => Err(Error::Usage("the floor is not told which messages it moves".to_owned())),
     }
 }
 

@@ -20,7 +20,14 @@ pub(crate) enum Graph {
     Chain(u32),
     /// One step, one for each of so many items, one that waits for them.
     Wide(u32),
+    /// The same, but the step for each item takes [`WAIT_MS`].
+    Waits(u32),
+    /// The same, but the step for each item is a model call.
+    Calls(u32),
 }
+
+/// How long a step takes that waits, in milliseconds.
+pub(crate) const WAIT_MS: u32 = 50;
 
 impl Graph {
     /// How many steps there are in all, items counted one by one.
@@ -33,7 +40,7 @@ impl Graph {
         match self {
             Self::Diamond => vec![1, 8, 1],
             Self::Chain(steps) => vec![1; steps as usize],
-            Self::Wide(items) => vec![1, items, 1],
+            Self::Wide(items) | Self::Waits(items) | Self::Calls(items) => vec![1, items, 1],
         }
     }
 
@@ -51,19 +58,26 @@ impl Graph {
             Self::Chain(steps) => {
                 std::iter::once(first).chain((2..=steps).map(|id| after(id, id - 1))).collect()
             }
-            Self::Wide(_) => {
-                let (mut each, mut last) = (after(2, 1), after(3, 1));
-                each["for_each"] = json!({"from_step": 0, "path": "/items"});
-                last["depends_on"] = json!([2]);
-                vec![first, each, last]
+            Self::Wide(_) => wide(first, after(2, 1)),
+            Self::Waits(_) => {
+                // The item says how long.
+                let each = json!({"id": 2, "description": "Wait.", "kind": "tool", "tools": ["wait"]});
+                wide(first, each)
             }
+            Self::Calls(_) => wide(first, json!({"id": 2, "description": "Say done.", "kind": "model"})),
         };
         let last = steps.last().map(|step| step["id"].clone());
-        let mut task = json!({"plan": {"steps": steps, "final": last}, "tools": ["echo"]});
-        if let Self::Wide(items) = self {
-            task["inputs"] = json!({"items": (0..items).collect::<Vec<u32>>()});
+        let plan = json!({"steps": steps, "final": last});
+        json!({"plan": plan, "tools": ["echo", "wait"], "inputs": self.inputs()})
+    }
+
+    /// The lists that steps are expanded over.
+    fn inputs(self) -> Value {
+        match self {
+            Self::Diamond | Self::Chain(_) => json!({}),
+            Self::Wide(items) | Self::Calls(items) => json!({"items": (0..items).collect::<Vec<u32>>()}),
+            Self::Waits(items) => json!({"items": vec![WAIT_MS; items as usize]}),
         }
-        task
     }
 
     /// What a client submits.
@@ -75,6 +89,15 @@ impl Graph {
 /// A step that gives back what it gets.
 fn echo(id: u32, input: Value) -> Value {
     json!({"id": id, "description": "Echo a text.", "kind": "tool", "tools": ["echo"], "inputs": [input]})
+}
+
+/// One step, one for each item, one that waits for them.
+fn wide(first: Value, mut each: Value) -> Vec<Value> {
+    let mut last = echo(3, output_of(1));
+    each["for_each"] = json!({"from_step": 0, "path": "/items"});
+    each["depends_on"] = json!([1]);
+    last["depends_on"] = json!([2]);
+    vec![first, each, last]
 }
 
 fn output_of(step: u32) -> Value {

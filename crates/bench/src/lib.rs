@@ -7,20 +7,27 @@
 //! be reached. **Invariant:** a figure that was not measured is null, never zero, and a
 //! run that did not succeed makes the whole measurement void.
 
+mod backlog;
+mod case;
 mod child;
+mod cold_start;
 mod engine;
 mod error;
 pub mod floor;
 mod graph;
 mod load;
+mod machine;
 mod measure;
 mod messages;
+mod occupancy;
+mod planned;
 mod report;
 mod sample;
+mod scale;
 mod server;
 mod site;
+mod slow;
 mod targets;
-mod usage;
 mod workload;
 
 use std::{path::PathBuf, time::Duration};
@@ -49,8 +56,8 @@ pub struct Options {
     pub broker: Broker,
     /// Executor processes, in place of the workload's own number.
     pub executors: Option<usize>,
-    /// Steps at once in each executor.
-    pub slots: usize,
+    /// Steps at once in each executor, in place of the workload's own number.
+    pub slots: Option<usize>,
     /// Whether the engine is measured.
     pub engine: bool,
     /// Whether the floor is measured.
@@ -64,7 +71,7 @@ pub struct Options {
 }
 
 /// How a broker keeps what it stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Broker {
     /// Servers, and copies of everything: 1 or 3.
     pub replicas: usize,
@@ -73,9 +80,10 @@ pub struct Broker {
 }
 
 /// How often a broker syncs to disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Sync {
     /// As the server does unless it is told.
+    #[default]
     Default,
     /// Before each ack.
     Always,
@@ -88,13 +96,6 @@ impl Sync {
             Self::Default => None,
             Self::Always => Some("always"),
         }
-    }
-}
-
-impl Options {
-    /// How many executor processes there are where the workload wants so many.
-    fn executors_or(&self, wanted: usize) -> usize {
-        self.executors.unwrap_or(wanted)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     graph::Graph,
     measure::{Side, Span},
     messages::Messages,
-    sample::{Sample, Subject},
+    sample::Sample,
     site::{Role, Site},
 };
 
@@ -29,16 +29,14 @@ pub(crate) enum Pace {
 /// So many runs of a shape.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
-    pub(crate) workload: &'static str,
     pub(crate) graph: Graph,
     pub(crate) pace: Pace,
     pub(crate) runs: u64,
 }
 
 impl Load {
-    pub(crate) fn subject(&self) -> Subject {
-        let steps = self.runs * self.graph.steps();
-        Subject { workload: self.workload, runs: self.runs, steps, ..Subject::default() }
+    pub(crate) fn steps(&self) -> u64 {
+        self.runs * self.graph.steps()
     }
 
     /// Runs before anything is measured: streams are open, leases taken, code is warm.
@@ -46,7 +44,7 @@ impl Load {
         match self.graph {
             Graph::Diamond => 50,
             Graph::Chain(_) => 5,
-            Graph::Wide(_) => 1,
+            _ => 1,
         }
     }
 
@@ -60,15 +58,9 @@ impl Load {
     }
 
     /// Measures the engine.
-    pub(crate) async fn engine(&self, options: &Options, sync: &mut String) -> Result<Sample, Error> {
+    pub(crate) async fn engine(&self, options: &Options) -> Result<Sample, Error> {
         let mut site = Site::open(options).await?;
-        *sync = site.servers.sync_interval().await?;
-        let executors = options.executors_or(1);
-        let fleet = Fleet { executors, slots: options.slots, ..Fleet::default() };
-        // As the fleet does itself: what is read here is there before the fleet is.
-        site.bootstrap(options, options.slots).await?;
-        engine::start(&mut site, options, &fleet).await?;
-        engine::start_executors(&mut site, options, executors).await?;
+        engine::start(&mut site, options, &Fleet::usual(options)).await?;
         let mut user = User::new(&site, self.warm_up_graph().submission()?);
         site.with_crew(drive(&mut user, self.pace, self.warm_up())).await?;
         user.set(self.graph.submission()?);
@@ -76,31 +68,31 @@ impl Load {
         let latencies = site.with_crew(drive(&mut user, self.pace, self.runs)).await?;
         let after = site.read().await?;
         user.check_unread().await?;
-        let span = Span { before, after, runs: self.runs, steps: self.runs * self.graph.steps() };
+        let span = Span { before, after, runs: self.runs, steps: self.steps() };
         span.check()?;
-        let sample = span.sample(&site, Side::Engine, latencies)?;
+        let sample = span.sample(&site, Side::Engine, latencies).await?;
         site.close().await;
         Ok(sample)
     }
 
     /// Measures the floor.
-    pub(crate) async fn floor(&self, options: &Options, sync: &mut String) -> Result<Sample, Error> {
+    pub(crate) async fn floor(&self, options: &Options) -> Result<Sample, Error> {
         let messages = Messages::of(self.graph)?;
+        let fleet = Fleet::usual(options);
         let mut site = Site::open(options).await?;
-        *sync = site.servers.sync_interval().await?;
-        site.bootstrap(options, options.slots).await?;
-        site.hire_floor(options, Role::Coordinator, "coordinator", &messages).await?;
-        for _ in 0..options.executors_or(1) {
-            site.hire_floor(options, Role::Executor, "executor", &messages).await?;
+        site.bootstrap(options, fleet.slots).await?;
+        site.hire_floor(options, Role::Coordinator, "coordinator", Some(&messages)).await?;
+        for _ in 0..fleet.executors {
+            site.hire_floor(options, Role::Executor, "executor", Some(&messages)).await?;
         }
         let mut client = floor::Client::open(&site.servers.url, &messages).await?;
         site.with_crew(self.drive_floor(&mut client, self.warm_up())).await?;
         let before = site.read().await?;
         let latencies = site.with_crew(self.drive_floor(&mut client, self.runs)).await?;
         let after = site.read().await?;
-        let span = Span { before, after, runs: self.runs, steps: self.runs * self.graph.steps() };
+        let span = Span { before, after, runs: self.runs, steps: self.steps() };
         span.check()?;
-        let sample = span.sample(&site, Side::Floor, latencies)?;
+        let sample = span.sample(&site, Side::Floor, latencies).await?;
         site.close().await;
         Ok(sample)
     }

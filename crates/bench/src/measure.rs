@@ -6,6 +6,7 @@ use planfleet_proto::subjects;
 
 use crate::{
     error::Error,
+    machine,
     sample::Sample,
     site::{Reading, Role, SHARDS, Site},
 };
@@ -37,6 +38,17 @@ impl Span {
         of(&self.after) - of(&self.before)
     }
 
+    /// CPU seconds of the whole machine.
+    pub(crate) fn busy_s(&self) -> f64 {
+        self.after.busy_s - self.before.busy_s
+    }
+
+    /// The part of the machine that others have used: figures beside much of it say little.
+    fn others_cpu_share(&self) -> f64 {
+        let all = [Role::Server, Role::Coordinator, Role::Executor, Role::Planner, Role::Model, Role::Client];
+        (self.busy_s() - self.cpu_s(&all)).max(0.0) / (self.seconds() * machine::cpus())
+    }
+
     /// Messages stored meanwhile, all streams and buckets.
     pub(crate) fn messages(&self) -> u64 {
         self.stored(|_| true)
@@ -66,8 +78,13 @@ impl Span {
     }
 
     /// All figures of a side.
-    pub(crate) fn sample(&self, site: &Site, side: Side, latencies: Vec<Duration>) -> Result<Sample, Error> {
-        let mut sample = Sample::default();
+    pub(crate) async fn sample(
+        &self,
+        site: &Site,
+        side: Side,
+        latencies: Vec<Duration>,
+    ) -> Result<Sample, Error> {
+        let mut sample = Sample::of(site.servers.sync_interval().await?);
         let steps = self.steps as f64;
         let per_1k = |cpu_s: f64| cpu_s * 1_000.0 / steps;
         let server = self.cpu_s(&[Role::Server]);
@@ -94,6 +111,7 @@ impl Span {
                 sample.set("messages_per_step", self.messages() as f64 / steps);
                 sample.set("bytes_per_step", moved / steps);
                 sample.set("server_messages_per_step", sent / steps);
+                sample.set("others_cpu_share", self.others_cpu_share());
             }
             Side::Floor => {
                 sample.set("floor_steps_per_s", steps / self.seconds());
@@ -106,6 +124,7 @@ impl Span {
                 sample.set("floor_messages_per_step", self.messages() as f64 / steps);
                 sample.set("floor_bytes_per_step", moved / steps);
                 sample.set("floor_server_messages_per_step", sent / steps);
+                sample.set("floor_others_cpu_share", self.others_cpu_share());
             }
         }
         Ok(sample)

@@ -77,11 +77,6 @@ impl Messages {
         let done = done.ok_or_else(|| void("it has no end"))?;
         Ok(Self { submit, stages: stages(graph, &lengths).ok_or_else(|| void("steps are missing"))?, done })
     }
-
-    /// How many steps a run has.
-    pub(crate) fn steps(&self) -> u64 {
-        self.stages.iter().map(|stage| u64::from(stage.width)).sum()
-    }
 }
 
 /// Larger bodies travel by reference, in pieces: there are few, and the floor moves
@@ -124,7 +119,10 @@ mod tests {
     fn every_step_s_messages_carry_its_payload() {
         for graph in [Graph::Diamond, Graph::Chain(5), Graph::Wide(20)] {
             let messages = Messages::of(graph).unwrap();
-            assert_eq!(messages.steps(), graph.steps());
+            assert_eq!(
+                messages.stages.iter().map(|stage| u64::from(stage.width)).sum::<u64>(),
+                graph.steps()
+            );
             assert!(messages.submit > 200 && messages.done > 200, "{messages:?}");
             assert!(
                 messages.stages.iter().all(|stage| stage.dispatch > 200 && stage.result > 200),

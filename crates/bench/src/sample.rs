@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Map, Value, json};
 
+use crate::Broker;
+
 /// The figures that every row has, measured or not: what `<workload>.json` promises.
 /// Units are the last part of a name; `_per_1k` is per thousand steps.
 const PROMISED: [&str; 16] = [
@@ -27,25 +29,47 @@ const PROMISED: [&str; 16] = [
 
 /// Figures by name.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sample(BTreeMap<&'static str, f64>);
+pub(crate) struct Sample {
+    figures: BTreeMap<&'static str, f64>,
+    /// How often the servers synced to disk, as they said themselves.
+    sync_interval: Option<String>,
+}
 
 impl Sample {
-    pub(crate) fn set(&mut self, name: &'static str, value: f64) {
-        self.0.insert(name, value);
+    /// Nothing yet, of servers that sync so often.
+    pub(crate) fn of(sync_interval: String) -> Self {
+        Self { figures: BTreeMap::new(), sync_interval: Some(sync_interval) }
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: f64) -> Self {
-        self.set(name, value);
-        self
+    pub(crate) fn set(&mut self, name: &'static str, value: f64) {
+        self.figures.insert(name, value);
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<f64> {
-        self.0.get(name).copied()
+        self.figures.get(name).copied()
     }
 
     /// Takes over what another one has found.
     pub(crate) fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
+        self.figures.extend(other.figures);
+        self.sync_interval = other.sync_interval.or(self.sync_interval.take());
+    }
+
+    /// The figure that says most, for whoever waits for the others.
+    pub(crate) fn in_short(&self) -> String {
+        let told = [
+            ("cold_start_ms", "ms"),
+            ("efficiency", "of what is possible"),
+            ("slots_busy", "of the slots busy"),
+            ("steps_per_s", "steps/s"),
+            ("floor_steps_per_s", "steps/s"),
+            ("floor_p50_ms", "ms at the median"),
+        ];
+        let found = told.into_iter().find_map(|(name, unit)| Some((self.get(name)?, unit)));
+        let beside = self.get("others_cpu_share").or(self.get("floor_others_cpu_share"));
+        let beside =
+            beside.map(|share| format!(", beside {:.0} % of others", share * 100.0)).unwrap_or_default();
+        found.map_or_else(String::new, |(figure, unit)| format!("{} {unit}{beside}", rounded(figure)))
     }
 
     /// Sets the percentiles of some latencies under these names.
@@ -70,14 +94,12 @@ fn percentile(sorted: &[Duration], part: f64) -> Option<Duration> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Subject {
     pub(crate) workload: &'static str,
-    /// Runs, and the steps of all of them.
+    /// Runs, or whatever else is done so often, and the steps of all of them.
     pub(crate) runs: u64,
-    pub(crate) steps: u64,
+    pub(crate) steps: Option<u64>,
     /// What else tells this row from others of the workload, as `("executors", 4)`.
     pub(crate) variant: Option<(&'static str, u64)>,
-    pub(crate) replicas: usize,
-    /// As the server itself says.
-    pub(crate) sync_interval: String,
+    pub(crate) broker: Broker,
 }
 
 /// A row of the table: the medians of some samples.
@@ -112,6 +134,10 @@ impl Row {
         self.spread(name).map(|(median, ..)| median)
     }
 
+    fn sync_interval(&self) -> Option<&str> {
+        self.samples.iter().find_map(|sample| sample.sync_interval.as_deref())
+    }
+
     fn spread(&self, name: &str) -> Option<(f64, f64, f64)> {
         let mut values: Vec<f64> = self.samples.iter().filter_map(|sample| sample.get(name)).collect();
         values.sort_by(f64::total_cmp);
@@ -138,19 +164,19 @@ impl Row {
     /// The row as data. A figure that was not measured is null.
     #[must_use]
     pub fn json(&self) -> Value {
-        let Subject { workload, runs, steps, variant, replicas, sync_interval } = &self.subject;
+        let Subject { workload, runs, steps, variant, broker } = &self.subject;
         let mut row = Map::from_iter([
             ("workload".to_owned(), json!(workload)),
             ("runs".to_owned(), json!(runs)),
             ("steps".to_owned(), json!(steps)),
             ("repeats".to_owned(), json!(self.samples.len())),
-            ("replicas".to_owned(), json!(replicas)),
-            ("sync_interval".to_owned(), json!(sync_interval)),
+            ("replicas".to_owned(), json!(broker.replicas)),
+            ("sync_interval".to_owned(), json!(self.sync_interval())),
         ]);
         if let Some((name, value)) = variant {
             row.insert((*name).to_owned(), json!(value));
         }
-        let found = self.samples.iter().flat_map(|sample| sample.0.keys().copied());
+        let found = self.samples.iter().flat_map(|sample| sample.figures.keys().copied());
         for name in PROMISED.into_iter().chain(found) {
             let spread = self.spread(name);
             row.insert(name.to_owned(), json!(spread.map(|(median, ..)| rounded(median))));
@@ -180,8 +206,12 @@ mod tests {
     use super::*;
 
     fn row(values: &[f64]) -> Row {
-        let samples = values.iter().map(|value| Sample::default().with("steps_per_s", *value)).collect();
-        Row::new(Subject { workload: "w", ..Subject::default() }, samples)
+        let sample = |value: &f64| {
+            let mut sample = Sample::default();
+            sample.set("steps_per_s", *value);
+            sample
+        };
+        Row::new(Subject { workload: "w", ..Subject::default() }, values.iter().map(sample).collect())
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::{
     ffi::OsString,
     fmt::Write as _,
     net::TcpListener,
+    ops::Range,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -109,7 +111,7 @@ impl Servers {
         folder: &Path,
     ) -> Result<(), Error> {
         let (name, path, folder) = (name.to_owned(), path.to_owned(), folder.to_owned());
-        self.children.push(Child::start(&Program { name, path, args, folder }).await?);
+        self.children.push(Child::start(&Program { name, path, args, env: Vec::new(), folder }).await?);
         Ok(())
     }
 
@@ -197,9 +199,20 @@ fn read_ports(folder: &Path) -> Option<(String, String)> {
     Some((first("nats")?, first("monitoring")?))
 }
 
+/// Below the range that systems take the near ends of connections from: a port there is
+/// free one moment, and the next moment somebody has connected to something by it.
+const PORTS: Range<u16> = 10_000..30_000;
+
 /// A port that nobody listens on just now: servers of a cluster must know each other's
-/// before they start.
+/// before they start. Each process begins somewhere else.
 fn free_port() -> Result<u16, Error> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(failed("find a free port"))?;
-    Ok(listener.local_addr().map_err(failed("find a free port"))?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    // Steps of a prime take neighbours far from each other.
+    let start = std::process::id().wrapping_mul(7_919) % count;
+    (0..count)
+        .map(|_| (start + NEXT.fetch_add(1, Ordering::Relaxed) * 13) % count)
+        .filter_map(|offset| Some(PORTS.start + u16::try_from(offset).ok()?))
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .ok_or_else(|| failed("find a free port")("all are taken"))
 }

@@ -1,31 +1,28 @@
 //! Where one measurement takes place: a folder that goes with it, fresh servers, the
 //! processes that work on them, and what all of these have used and moved so far.
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::Client;
-use futures::{FutureExt as _, future::select_all};
+use futures::{
+    FutureExt as _,
+    future::{join_all, select_all},
+};
 use planfleet_bus::{
     Bus, Manage, Pool, Topology,
     broker::nats::{ConnectOptions, NatsBroker},
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     Options,
     child::{Child, Program},
     error::{Error, failed},
+    machine,
     messages::Messages,
     server::{Servers, Traffic},
-    usage,
 };
 
 /// Shards of every measurement: the default for one machine.
@@ -33,6 +30,11 @@ pub(crate) const SHARDS: u16 = 4;
 
 /// The ack wait of pools, as configured by default.
 const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// A cluster that has just started elects leaders for all streams.
+const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(30);
+
+const BOOTSTRAP_AGAIN: Duration = Duration::from_millis(250);
 
 /// Whose use is counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +63,8 @@ pub(crate) struct Site {
 pub(crate) struct Reading {
     pub(crate) at: Instant,
     pub(crate) cpu_s: BTreeMap<Role, f64>,
+    /// CPU seconds of the whole machine.
+    pub(crate) busy_s: f64,
     /// Messages ever stored, by stream.
     pub(crate) stored: BTreeMap<String, u64>,
     pub(crate) traffic: Traffic,
@@ -82,17 +86,14 @@ impl Site {
         Ok(Self { crew: Vec::new(), servers, bus, asking, folder })
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf, Error> {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).map_err(failed(format!("write {name}")))?;
         Ok(path)
     }
 
-    /// Makes the streams, as the engine does itself.
+    /// Makes the streams, as the engine does itself, with patience for a cluster that
+    /// elects their leaders.
     pub(crate) async fn bootstrap(&self, options: &Options, slots: usize) -> Result<(), Error> {
         let pool = |name: &str, slots| Pool { name: name.to_owned(), slots, ack_wait: ACK_WAIT };
         let topology = Topology {
@@ -101,7 +102,15 @@ impl Site {
             pools: vec![pool("plan", 4), pool("default", slots)],
             manage: Manage::Create,
         };
-        Ok(self.bus.bootstrap(&topology).await?)
+        let began = Instant::now();
+        loop {
+            match self.bus.bootstrap(&topology).await {
+                Err(error) if !error.is_permanent() && began.elapsed() < BOOTSTRAP_TIMEOUT => {
+                    sleep(BOOTSTRAP_AGAIN).await;
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
     }
 
     /// Starts this very program with other arguments.
@@ -112,8 +121,8 @@ impl Site {
         args: Vec<OsString>,
     ) -> Result<(), Error> {
         let name = format!("{role:?}-{}", self.crew.len()).to_lowercase();
-        let program =
-            Program { name, path: options.program.clone(), args, folder: self.folder.path().to_owned() };
+        let (path, folder) = (options.program.clone(), self.folder.path().to_owned());
+        let program = Program { name, path, args, env: Vec::new(), folder };
         let child = Child::start(&program).await?;
         self.crew.push((role, child));
         Ok(())
@@ -125,12 +134,30 @@ impl Site {
         options: &Options,
         role: Role,
         name: &str,
-        messages: &Messages,
+        messages: Option<&Messages>,
     ) -> Result<(), Error> {
-        let messages = serde_json::to_string(messages).map_err(failed("write down the messages"))?;
+        let messages = serde_json::to_string(&messages).map_err(failed("write down the messages"))?;
         let url = self.servers.url.clone();
         let args = ["bench-floor", name, "--url", &url, "--messages", &messages];
         self.hire(options, role, args.map(OsString::from).into()).await
+    }
+
+    /// Kills the processes of a role.
+    pub(crate) async fn dismiss(&mut self, role: Role) {
+        let (gone, kept) = std::mem::take(&mut self.crew).into_iter().partition(|(of, _)| *of == role);
+        self.crew = kept;
+        join_all(Vec::into_iter(gone).map(|(_, child)| child.stop())).await;
+    }
+
+    /// What a role's newest process has written.
+    pub(crate) fn said(&self, role: Role) -> String {
+        let of_role = self.crew.iter().rev().find(|(of, _)| *of == role);
+        of_role.map(|(_, child)| child.said()).unwrap_or_default()
+    }
+
+    /// Fails if anybody has ended.
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
+        self.crew.iter_mut().try_for_each(|(_, child)| child.check())
     }
 
     /// Does something that needs everybody: fails as soon as anybody ends.
@@ -151,7 +178,7 @@ impl Site {
     /// The processes of a role.
     pub(crate) fn pids(&self, role: Role) -> Vec<i32> {
         match role {
-            Role::Client => vec![usage::own_pid()],
+            Role::Client => vec![machine::own_pid()],
             Role::Server => self.servers.children.iter().map(Child::pid).collect(),
             _ => self.crew.iter().filter(|(of, _)| *of == role).map(|(_, child)| child.pid()).collect(),
         }
@@ -164,15 +191,17 @@ impl Site {
         for role in
             [Role::Server, Role::Coordinator, Role::Executor, Role::Planner, Role::Model, Role::Client]
         {
-            let each: Result<Vec<f64>, Error> = self.pids(role).into_iter().map(usage::cpu_s).collect();
+            let each: Result<Vec<f64>, Error> = self.pids(role).into_iter().map(machine::cpu_s).collect();
             cpu_s.insert(role, each?.iter().sum());
         }
-        Ok(Reading { at, cpu_s, stored: self.stored().await?, traffic: self.servers.traffic().await? })
+        let busy_s = machine::busy_s()?;
+        let (stored, traffic) = (self.stored().await?, self.servers.traffic().await?);
+        Ok(Reading { at, cpu_s, busy_s, stored, traffic })
     }
 
     /// The peak memory of a role's processes together, in MiB.
     pub(crate) fn peak_rss_mb(&self, role: Role) -> Result<f64, Error> {
-        self.pids(role).into_iter().map(usage::peak_rss_mb).sum()
+        self.pids(role).into_iter().map(machine::peak_rss_mb).sum()
     }
 
     /// How many messages each stream has ever stored.
@@ -191,6 +220,6 @@ impl Site {
     /// Kills everybody.
     pub(crate) async fn close(self) {
         let children = self.crew.into_iter().map(|(_, child)| child).chain(self.servers.children);
-        futures::future::join_all(children.map(Child::stop)).await;
+        join_all(children.map(Child::stop)).await;
     }
 }

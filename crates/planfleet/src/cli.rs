@@ -434,9 +434,9 @@ pub(crate) struct BenchArgs {
     /// Executor processes, in place of the workload's own number.
     #[arg(long, value_parser = at_least_one)]
     pub(crate) executors: Option<usize>,
-    /// Steps at once in each executor, where the workload does not say.
-    #[arg(long, default_value_t = 256, value_parser = at_least_one)]
-    pub(crate) slots: usize,
+    /// Steps at once in each executor, in place of the workload's own number.
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) slots: Option<usize>,
     /// Measure no floor.
     #[arg(long, conflicts_with = "floor_only")]
     pub(crate) engine_only: bool,

@@ -55,7 +55,7 @@ fn options(args: &BenchArgs) -> Result<Options, Failure> {
 
 /// One of the floor's processes.
 pub(super) async fn floor(args: &BenchFloorArgs) -> Result<ExitCode, Failure> {
-    let messages: Messages = serde_json::from_str(&args.messages).map_err(Failure::usage)?;
+    let messages: Option<Messages> = serde_json::from_str(&args.messages).map_err(Failure::usage)?;
     let role = match args.role {
         FloorRole::Coordinator => floor::Role::Coordinator,
         FloorRole::Executor => floor::Role::Executor,

@@ -1,7 +1,7 @@
 //! One row to be measured: what it is, and how each side of it is measured.
 
 use crate::{
-    Options,
+    Broker, Options,
     backlog::Backlog,
     cold_start,
     error::Error,
@@ -28,14 +28,16 @@ pub(crate) enum Case {
 }
 
 impl Case {
-    /// What is measured; the workload's name and the broker are filled in by others.
+    /// What is measured; the workload's name is filled in by others.
     pub(crate) fn subject(&self, options: &Options) -> Subject {
-        let of = |runs, steps| Subject { runs, steps: Some(steps), ..Subject::default() };
+        let broker = options.broker;
+        let of = |runs, steps| Subject { runs, steps: Some(steps), broker, ..Subject::default() };
         match self {
             Self::Load(load) => of(load.runs, load.steps()),
-            Self::Ping(times) => Subject { runs: *times, ..Subject::default() },
+            Self::Ping(times) => Subject { runs: *times, broker, ..Subject::default() },
             Self::Planned(planned) => of(planned.runs, planned.steps()),
-            Self::ColdStart => of(1, 1),
+            // `planfleet dev` has a server of its own.
+            Self::ColdStart => Subject { broker: Broker { replicas: 1, ..broker }, ..of(1, 1) },
             Self::Slow(slow) => of(slow.runs, slow.steps()),
             Self::Scale(scale) => Subject {
                 variant: Some(("executors", scale.executors as u64)),

@@ -9,8 +9,9 @@ use crate::{
     sample::Row,
 };
 
-/// The table's columns. Of two figures the first is the engine's and the second the floor's.
-pub const HEAD: [&str; 13] = [
+/// The table's columns. Of two figures the first is the engine's and the second the
+/// floor's; `others` is what the rest of the machine used meanwhile.
+pub const HEAD: [&str; 14] = [
     "workload",
     "runs",
     "steps/s",
@@ -22,6 +23,7 @@ pub const HEAD: [&str; 13] = [
     "CPU ms/step",
     "RSS MB",
     "msgs/step",
+    "others %",
     "broker",
     "target",
 ];
@@ -34,13 +36,8 @@ pub fn cells(row: &Value) -> Vec<String> {
     let latency = |name: &str| pair(figure(name), figure(&format!("floor_{name}")));
     // CPU seconds per thousand steps are milliseconds per step.
     let cpu = figure("engine_cpu_s_per_1k").zip(figure("server_cpu_s_per_1k")).map(|(e, s)| e + s);
-    let met = match row["met"].as_bool() {
-        Some(true) => "met: ",
-        Some(false) => "MISSED: ",
-        None => "",
-    };
     vec![
-        text(&row["workload"]),
+        name(row),
         text(&row["runs"]),
         shown(figure("steps_per_s")),
         shown(figure("floor_steps_per_s")),
@@ -51,15 +48,26 @@ pub fn cells(row: &Value) -> Vec<String> {
         pair(cpu, figure("floor_cpu_s_per_1k")),
         pair(figure("peak_rss_mb"), figure("floor_peak_rss_mb")),
         pair(figure("messages_per_step"), figure("floor_messages_per_step")),
+        pair(percent(figure("others_cpu_share")), percent(figure("floor_others_cpu_share"))),
         format!("R{} sync {}", text(&row["replicas"]), text(&row["sync_interval"])),
-        format!("{met}{}", text(&row["target"])),
+        // One below the other: a line would be too long.
+        text(&row["target"]).replace("; ", "\n"),
     ]
+}
+
+fn percent(share: Option<f64>) -> Option<f64> {
+    share.map(|share| (share * 100.0).round())
+}
+
+fn name(row: &Value) -> String {
+    let workload = text(&row["workload"]);
+    row["executors"].as_u64().map_or_else(|| workload.clone(), |number| format!("{workload} x{number}"))
 }
 
 fn shown(figure: Option<f64>) -> String {
     match figure {
         None => "-".to_owned(),
-        Some(figure) if figure.abs() >= 100.0 => format!("{figure:.0}"),
+        Some(figure) if figure.abs() >= 100.0 || figure == 0.0 => format!("{figure:.0}"),
         Some(figure) if figure.abs() >= 10.0 => format!("{figure:.1}"),
         Some(figure) if figure.abs() >= 0.1 => format!("{figure:.2}"),
         Some(figure) => format!("{figure:.3}"),

@@ -119,6 +119,17 @@ pub(crate) struct Target {
     pub(crate) met: Option<bool>,
 }
 
+impl Target {
+    fn in_words(&self) -> String {
+        let judged = match self.met {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "not judged",
+        };
+        format!("{judged}: {}", self.text)
+    }
+}
+
 impl Row {
     pub(crate) const fn new(subject: Subject, samples: Vec<Sample>) -> Self {
         Self { subject, samples, targets: Vec::new() }
@@ -183,7 +194,7 @@ impl Row {
             row.insert(format!("{name}_min"), json!(spread.map(|(_, least, _)| rounded(least))));
             row.insert(format!("{name}_max"), json!(spread.map(|(.., most)| rounded(most))));
         }
-        let texts: Vec<&str> = self.targets.iter().map(|target| target.text.as_str()).collect();
+        let texts: Vec<String> = self.targets.iter().map(Target::in_words).collect();
         row.insert("target".to_owned(), json!((!texts.is_empty()).then(|| texts.join("; "))));
         row.insert("met".to_owned(), json!(self.met()));
         Value::Object(row)

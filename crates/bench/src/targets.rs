@@ -89,7 +89,7 @@ fn at_most(what: &str, found: Option<f64>, bound: f64) -> Target {
 }
 
 fn target(what: &str, sign: &str, bound: f64, found: Option<f64>, holds: impl Fn(f64) -> bool) -> Target {
-    let shown = found.map_or_else(|| "not measured".to_owned(), |found| shown(found));
+    let shown = found.map_or_else(|| "not measured".to_owned(), shown);
     Target { text: format!("{shown} {what} ({sign} {bound})"), met: found.map(holds) }
 }
 

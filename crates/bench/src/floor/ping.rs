@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::link::wrong;
 use crate::{
@@ -15,6 +15,11 @@ const SUBJECT: &str = "bench.ping";
 
 /// What is sent there and back.
 const PAYLOAD: [u8; 200] = [b'x'; 200];
+
+/// Whoever answers pings is there within this time.
+const START: Duration = Duration::from_secs(10);
+
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Answers pings until the process ends.
 pub(super) async fn pong(url: &str) -> Result<(), Error> {
@@ -33,18 +38,21 @@ pub(crate) async fn ping(url: &str, times: u64) -> Result<Vec<Duration>, Error> 
     let client = super::connect(url).await?;
     let inbox = client.new_inbox();
     let mut pongs = client.subscribe(inbox.clone()).await.map_err(failed("subscribe to pongs"))?;
-    let mut taken = Vec::new();
-    for _ in 0..times {
+    let (began, mut taken) = (Instant::now(), Vec::new());
+    while (taken.len() as u64) < times {
         let asked = Instant::now();
         let asking = client.publish_with_reply(SUBJECT, inbox.clone(), PAYLOAD.as_slice().into());
         asking.await.map_err(failed("ping"))?;
         let late = |_| Error::Late { what: "a pong".to_owned(), within: STALL };
         let pong = timeout(STALL, pongs.next()).await.map_err(late)?;
-        let pong = pong.ok_or_else(|| wrong("the connection is closed"))?;
-        if pong.status.is_some() {
-            return Err(wrong("nobody answers pings"));
+        match pong.ok_or_else(|| wrong("the connection is closed"))?.status {
+            None => taken.push(asked.elapsed()),
+            // Whoever answers is just being started.
+            Some(_) if began.elapsed() < START => sleep(LOOK_EVERY).await,
+            Some(_) => {
+                return Err(Error::Late { what: "somebody who answers pings".to_owned(), within: START });
+            }
         }
-        taken.push(asked.elapsed());
     }
     Ok(taken)
 }

@@ -36,9 +36,18 @@ chaos-bugs: setup ## Put bugs into the fleet and see the campaign catch each: BU
 		cargo test --locked -p planfleet --features seeded-bugs --test chaos -- \
 		--exact --nocapture seeded::every_seeded_bug_is_caught
 
-bench: setup ## Measure the fold, the linter and takeovers: tables in target/bench
+bench: setup ## Measure everything, or BENCH=diamond-10, idle.. (RUNS= REPEAT=5 SYNC=always REPLICAS=3), fold, recovery: tables in target/bench
+ifneq ($(filter-out fold recovery,$(or $(BENCH),all)),)
+	cargo build --locked --release -p planfleet
+	target/release/planfleet bench $(BENCH) $(if $(RUNS),--runs $(RUNS)) $(if $(REPEAT),--repeat $(REPEAT)) \
+		$(if $(SYNC),--sync $(SYNC)) $(if $(REPLICAS),--replicas $(REPLICAS))
+endif
+ifneq ($(filter fold,$(or $(BENCH),fold)),)
 	cargo bench --locked -p planfleet-core --bench core --bench core_memory
+endif
+ifneq ($(filter recovery,$(or $(BENCH),recovery)),)
 	cargo bench --locked -p planfleet --bench recovery
+endif
 
 TARGET ?= plan
 SECONDS ?= 60

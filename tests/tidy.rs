@@ -53,7 +53,11 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("executor", with(&["llm", "tools"])),
         ("coordinator", with(&[])),
         ("api", with(&[])),
-        ("planfleet", with(&["llm", "tools", "planner", "executor", "coordinator", "api", "modelsim"])),
+        ("bench", BTreeSet::from(["core", "proto", "bus", "tools", "api"])),
+        (
+            "planfleet",
+            with(&["llm", "tools", "planner", "executor", "coordinator", "api", "modelsim", "bench"]),
+        ),
     ])
 }
 

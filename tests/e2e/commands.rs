@@ -45,6 +45,7 @@ fn tools_are_listed_and_called() {
     let names: Vec<&str> =
         listed.as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
     for name in [
+        "echo",
         "http_fetch",
         "file_read",
         "file_list",

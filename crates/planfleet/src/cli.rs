@@ -1,11 +1,14 @@
 //! The command line's shape.
 
+mod bench;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use planfleet_bus::blobs::sweep::GRACE;
 use planfleet_runtime::config::LoadRequest;
 
+pub(crate) use self::bench::{BenchArgs, BenchFloorArgs, FloorRole, SyncMode};
 use crate::exit::Failure;
 
 /// Plan-and-execute LLM work on a fleet.
@@ -74,6 +77,15 @@ pub(crate) enum Command {
     Admin(AdminCommand),
     /// A simulated model provider, for tests, demonstrations and load tests.
     Modelsim(ModelsimArgs),
+    /// Measure this program, and the floor under it, on this machine.
+    ///
+    /// Each measurement starts its own nats-server and its own processes, and stops
+    /// them again. Beside the engine, a bare program moves the same messages through
+    /// the same streams: the floor. All figures are medians of --repeat measurements.
+    Bench(BenchArgs),
+    /// One process of the floor that `bench` compares with.
+    #[command(hide = true)]
+    BenchFloor(BenchFloorArgs),
 }
 
 #[derive(Debug, Args)]
@@ -420,6 +432,8 @@ impl Command {
             Self::Config(_) => "config",
             Self::Admin(_) => "admin",
             Self::Modelsim(_) => "modelsim",
+            Self::Bench(_) => "bench",
+            Self::BenchFloor(_) => "bench-floor",
         }
     }
 

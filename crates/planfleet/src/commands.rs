@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod admin;
+mod bench;
 mod configuration;
 mod dev;
 mod follow;
@@ -43,6 +44,8 @@ pub(crate) async fn dispatch(cli: &Cli, settings: Settings, metrics: Metrics) ->
         Command::Config(command) => configuration::configuration(cli, command, &settings),
         Command::Admin(command) => admin::admin(cli, command, &settings).await,
         Command::Modelsim(args) => modelsim::modelsim(args).await,
+        Command::Bench(args) => bench::bench(cli, args).await,
+        Command::BenchFloor(args) => bench::floor(args).await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The tools that every installation has, one file each.
 
+mod echo;
 mod file_list;
 mod file_read;
 mod http_fetch;
@@ -24,6 +25,7 @@ pub(crate) fn all(settings: &Settings, roots: Vec<PathBuf>) -> Result<Vec<Arc<dy
     let gateway = Arc::new(Gateway::new(settings)?);
     let roots = Arc::new(Roots::new(roots));
     Ok(vec![
+        Arc::new(echo::Echo::new()),
         Arc::new(file_list::FileList::new(roots.clone())),
         Arc::new(file_read::FileRead::new(roots)),
         Arc::new(http_fetch::HttpFetch::new(gateway)),

@@ -69,6 +69,7 @@ fn built_ins_are_complete() {
     assert_eq!(
         names,
         [
+            "echo",
             "file_list",
             "file_read",
             "http_fetch",

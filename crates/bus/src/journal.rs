@@ -9,7 +9,7 @@ use planfleet_core::{
     record::Fact,
 };
 use planfleet_proto::{
-    decode, encode,
+    INLINE_BYTES_MAX, decode, encode,
     subjects::{self, Kind},
 };
 use tokio::time::{Instant, sleep};
@@ -24,7 +24,8 @@ use crate::{
 /// somebody has asked for: a pause that came again would undo a resume in between.
 pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
 
-/// The header that names a record's run: a body by reference may be out of reach.
+/// The header that names the run of a record whose body goes by reference, and may be out
+/// of reach. Others name it themselves.
 pub(crate) const RUN: &str = "Pf-Run";
 
 /// Between two tries to fetch a body by reference.
@@ -64,13 +65,16 @@ impl Bus {
     /// in the log all the same, and appending it again does no harm.
     pub async fn append(&self, run: &RunId, fact: &Fact) -> Result<(), Error> {
         let subject = subjects::record(run.shard(), encode::kind(fact));
-        let mut headers = Headers::from([(RUN.to_owned(), run.to_string())]);
+        let mut headers = Headers::new();
         match encode::kind(fact) {
             Kind::Submit => headers.insert(MESSAGE_ID.to_owned(), run.to_string()),
             Kind::Control => headers.insert(MESSAGE_ID.to_owned(), uuid::Uuid::now_v7().to_string()),
             _ => None,
         };
         let (log, record) = (subjects::log(run.shard()), encode::record(run.as_str(), fact));
+        if record.len() > INLINE_BYTES_MAX {
+            headers.insert(RUN.to_owned(), run.to_string());
+        }
         let published = self.publish(log, subject, record, headers).await?;
         debug_assert!(matches!(published, Published::Stored(_)), "a log refuses nothing");
         Ok(())
@@ -152,7 +156,10 @@ impl Bus {
                 content => break content,
             }
         };
-        let run = run_of(&headers, &payload);
+        let run = match &content {
+            Ok(decode::Entry::Run(record)) => Some(record.run.clone()),
+            _ => run_of(&headers, &payload),
+        };
         JournalEntry { seq, at_ms, subject, run, content, headers, payload }
     }
 

@@ -35,7 +35,10 @@ pub use self::{
     topology::{Manage, Pool, Topology},
     worker::{Job, Settled, Worker},
 };
-use crate::broker::{Broker, Headers, Outgoing, Published};
+use crate::{
+    broker::{Broker, Headers, Outgoing, Published},
+    live::Watched,
+};
 
 /// What can go wrong on the bus.
 #[derive(Debug, thiserror::Error)]
@@ -109,13 +112,14 @@ impl Error {
 pub struct Bus {
     broker: Arc<dyn Broker>,
     shards: ShardId,
+    watched: Arc<Watched>,
 }
 
 impl Bus {
     /// A bus over that broker, with as many shards as its topology was made with.
     #[must_use]
     pub fn new(broker: Arc<dyn Broker>, shards: ShardId) -> Self {
-        Self { broker, shards }
+        Self { broker, shards, watched: Arc::default() }
     }
 
     /// How many shards there are.

@@ -11,11 +11,9 @@ use crate::{
     broker::{Headers, Published},
 };
 
-/// The header that says under which epoch work was ordered.
-pub const EPOCH: &str = "Pf-Epoch";
-
-/// The header that says how much of its log the owner had folded when it ordered work.
-pub const LOG_SEQ: &str = "Pf-Log-Seq";
+/// The header that says who ordered work: the epoch, a slash, and the log position up to
+/// which its owner had folded. One header, as each costs as much as a small body.
+pub const ORIGIN: &str = "Pf-Origin";
 
 /// Who ordered work, and on what grounds. Nobody acts on it; whoever looks into
 /// what has happened finds the record that work followed from.
@@ -29,10 +27,8 @@ pub struct Origin {
 
 impl Origin {
     fn headers(self) -> Headers {
-        Headers::from([
-            (EPOCH.to_owned(), self.epoch.to_string()),
-            (LOG_SEQ.to_owned(), self.log_seq.to_string()),
-        ])
+        let Self { epoch, log_seq } = self;
+        Headers::from([(ORIGIN.to_owned(), format!("{epoch}/{log_seq}"))])
     }
 }
 

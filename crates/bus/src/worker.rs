@@ -128,6 +128,8 @@ impl Worker {
         let (cancels, broker) = (self.cancels.clone(), Arc::clone(self.bus.broker()));
         let cancelled = Cancels::open(&*broker).await?;
         jobs.spawn(async move { cancels.follow(broker, cancelled).await });
+        let bus = self.bus.clone();
+        jobs.spawn(async move { bus.follow_watchers().await });
         self.take_work(&stop, &mut jobs, &in_flight, handler).await;
         drain(jobs, &in_flight, grace).await;
         Ok(())

@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{AbortHandle, Abortable, BoxFuture},
+    stream::FuturesUnordered,
+};
 use planfleet_bus::{
     Bus, DeadLetter, Error, broker,
     live::{APPROVAL_ASKED, News, RUN_FINISHED},
@@ -26,7 +30,6 @@ use planfleet_core::{
 };
 use planfleet_proto::{BLOB_BYTES_MAX, subjects::WorkKind};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 /// Wait before a command is carried out again. The publish underneath has
 /// already tried for its whole time limit.
@@ -40,6 +43,9 @@ pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
 /// Work of a run, by its name.
 type WorkName = (WorkKind, u32);
 
+/// No work of a run comes before this.
+const FIRST_WORK: WorkName = (WorkKind::Step(StepId::plain(0)), 0);
+
 /// Commands in flight.
 pub(crate) struct Emitter {
     bus: Bus,
@@ -47,7 +53,7 @@ pub(crate) struct Emitter {
     epoch: u64,
     in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Dispatches in flight, each with what stops it.
-    dispatches: BTreeMap<RunId, BTreeMap<WorkName, CancellationToken>>,
+    dispatches: BTreeMap<(RunId, WorkName), AbortHandle>,
     /// Messages that are being set aside, by their positions in the log.
     letters: BTreeSet<u64>,
 }
@@ -85,14 +91,11 @@ impl Emitter {
                 async move { carry_out(&bus, &command, origin).await.map_or(Done::Said, Done::Kept) };
             return self.in_flight.push(carried.boxed());
         };
-        let stop = CancellationToken::new();
-        self.dispatches.entry(run.clone()).or_default().insert(work, stop.clone());
+        let (stop, stopped) = AbortHandle::new_pair();
+        self.dispatches.insert((run.clone(), work), stop);
         let dispatch = async move {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                _ = carry_out(&bus, &command, origin) => {}
-            }
+            let carried = async { carry_out(&bus, &command, origin).await };
+            let _ = Abortable::new(carried, stopped).await;
             Done::Dispatched(run, work)
         };
         self.in_flight.push(dispatch.boxed());
@@ -100,14 +103,15 @@ impl Emitter {
 
     /// The outcome of work is in the log: it is not to be queued any more.
     pub(crate) fn answered(&self, run: &RunId, work: WorkName) {
-        if let Some(stop) = self.dispatches.get(run).and_then(|of_run| of_run.get(&work)) {
-            stop.cancel();
+        if let Some(stop) = self.dispatches.get(&(run.clone(), work)) {
+            stop.abort();
         }
     }
 
     /// A run has ended: nothing for it is to be queued any more.
     pub(crate) fn ended(&self, run: &RunId) {
-        self.dispatches.get(run).into_iter().flat_map(BTreeMap::values).for_each(CancellationToken::cancel);
+        let of_run = self.dispatches.range((run.clone(), FIRST_WORK)..);
+        of_run.take_while(|((of, _), _)| of == run).for_each(|(_, stop)| stop.abort());
     }
 
     /// Sets a message aside.
@@ -163,21 +167,12 @@ impl Emitter {
             Done::Said => None,
             Done::Kept(run) => Some(run),
             Done::Dispatched(run, work) => {
-                self.forget(&run, work);
+                self.dispatches.remove(&(run, work));
                 None
             }
             Done::SetAside(seq) => {
                 self.letters.remove(&seq);
                 None
-            }
-        }
-    }
-
-    fn forget(&mut self, run: &RunId, work: WorkName) {
-        if let Some(of_run) = self.dispatches.get_mut(run) {
-            of_run.remove(&work);
-            if of_run.is_empty() {
-                self.dispatches.remove(run);
             }
         }
     }
@@ -329,13 +324,13 @@ async fn try_once(bus: &Bus, command: &Command, origin: Origin) -> Result<Option
         Command::BroadcastCancel { run } => bus.broadcast_cancel(run).await.map(|()| None),
         Command::FinishRun(document) => {
             bus.finish(document).await?;
-            let news = News { event: RUN_FINISHED.to_owned(), step: None, model: None };
-            bus.tell(&document.run_id, &news).await?;
+            let news = || News { event: RUN_FINISHED.to_owned(), step: None, model: None };
+            bus.tell(&document.run_id, news).await?;
             Ok(Some(document.run_id.clone()))
         }
         Command::AskApproval { run, gate } => {
-            let news = News { event: APPROVAL_ASKED.to_owned(), step: step_of(*gate), model: None };
-            bus.tell(run, &news).await?;
+            let news = || News { event: APPROVAL_ASKED.to_owned(), step: step_of(*gate), model: None };
+            bus.tell(run, news).await?;
             Ok(None)
         }
         Command::ArmTimer { .. } => Ok(None),

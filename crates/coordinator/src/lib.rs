@@ -118,6 +118,10 @@ impl Coordinator {
         let beating = membership.clone();
         let beat_stop = stop.clone();
         set.spawn("membership", async move { beating.beat(beat_stop).await });
+        let (bus, watch_stop) = (self.bus.clone(), stop.clone());
+        set.spawn("watchers", async move {
+            watch_stop.run_until_cancelled(bus.follow_watchers()).await;
+        });
         for shard in 0..self.bus.shards() {
             let keeper = keeper::Keeper {
                 shard,

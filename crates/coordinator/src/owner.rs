@@ -225,14 +225,14 @@ impl Owner {
         let mut next = Some(first);
         let mut folded = 0;
         while let Some(entry) = next {
-            let news = news(&entry);
             self.note_answer(&entry);
+            let told = told(&entry);
             let mut commands = Vec::new();
             self.follower.fold(entry, &mut commands);
             self.see_to_what_is_folded()?;
             self.emit(commands);
-            if let Some((run, news)) = news {
-                self.bus.tell(&run, &news).await?;
+            if let Some((run, event, step)) = told {
+                self.bus.tell(&run, || News { event: event.to_owned(), step, model: None }).await?;
             }
             folded += 1;
             let more = folded < FOLD_BATCH && !self.emitter.is_full();
@@ -369,10 +369,9 @@ impl From<planfleet_bus::broker::Error> for Stop {
 }
 
 /// What those who watch a run are told of an entry.
-fn news(entry: &JournalEntry) -> Option<(RunId, News)> {
+fn told(entry: &JournalEntry) -> Option<(RunId, &'static str, Option<StepId>)> {
     let Ok(Entry::Run(record)) = &entry.content else { return None };
-    let (event, step) = (record.fact.name().to_owned(), step_of(&record.fact));
-    Some((record.run.clone(), News { event, step, model: None }))
+    Some((record.run.clone(), record.fact.name(), step_of(&record.fact)))
 }
 
 /// The step that a fact is about, if it is about one.

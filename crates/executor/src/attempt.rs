@@ -212,7 +212,8 @@ async fn begin(
 async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spent) -> Result<Value, Failure> {
     match order.spec.kind {
         StepKind::Tool => tool_step::perform(shared, order, spent).await,
-        StepKind::Model => model_step::perform(shared, order, spent).await,
+        // In a box, as it is much larger than the other, and both would take its room.
+        StepKind::Model => Box::pin(model_step::perform(shared, order, spent)).await,
     }
 }
 
@@ -223,8 +224,8 @@ async fn announce(shared: &Shared, order: &StepOrder) {
     if let Some(model) = &model {
         Span::current().record("gen_ai.request.model", model);
     }
-    let news = News { event: STEP_STARTED.to_owned(), step: Some(order.step), model };
-    if let Err(error) = shared.bus.tell(&order.run, &news).await {
+    let news = || News { event: STEP_STARTED.to_owned(), step: Some(order.step), model };
+    if let Err(error) = shared.bus.tell(&order.run, news).await {
         tracing::debug!(%error, "news not sent");
     }
 }

@@ -222,6 +222,9 @@ pub fn dead_work(pool: &str) -> String {
     format!("pf.dlq.work.{pool}")
 }
 
+/// Where those who watch a run say so.
+pub const WATCHED: &str = "pf.watched";
+
 /// Live changes of one run.
 #[must_use]
 pub fn live(run: &RunId) -> String {

@@ -3,9 +3,11 @@
 //! [`Telemetry::init`] comes before the tokio runtime and [`Telemetry::shutdown`]
 //! after it: both block, and what the runtime logs at its end is still caught.
 //!
-//! Spans always get real ids, so that `traceparent` flows through a process
-//! that exports nothing itself; they are exported only where an endpoint is
-//! configured. Which spans exist does not depend on the log's filter: with
+//! Spans get real ids, so that `traceparent` flows through a process that exports
+//! nothing itself; they are exported only where an endpoint is configured. Those of
+//! single steps and calls have nobody behind them to hand anything to: without an
+//! endpoint they are no part of a trace, which would cost a fifth of what a short
+//! step costs. Which spans exist does not depend on the log's filter: with
 //! `log_filter = "warn"` traces stay whole and warnings still name their run.
 
 mod json;
@@ -165,7 +167,7 @@ fn subscriber(
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::INFO));
+        .with_filter(filter_fn(traced(settings)).with_max_level_hint(LevelFilter::INFO));
     let log = log_layer(settings, target)?;
     Ok(tracing_subscriber::registry().with(log).with(spans))
 }
@@ -213,6 +215,15 @@ where
     let events = events.and(quiet.with_max_level_hint(LevelFilter::TRACE));
     Ok(events.or(spans.with_max_level_hint(LevelFilter::INFO)))
 }
+
+/// Which spans and events are part of traces in this process.
+fn traced(settings: &TelemetrySettings) -> impl Fn(&Metadata<'_>) -> bool + use<> {
+    let exports = !settings.otlp_endpoint.is_empty();
+    move |metadata| is_traced(metadata) && (exports || !OF_A_STEP.contains(&metadata.name()))
+}
+
+/// Spans that end where they begin, in one executor.
+const OF_A_STEP: [&str; 2] = ["step", "execute_tool"];
 
 /// What goes into traces. Not the exporter's own HTTP client and the SDK: their
 /// spans would be exported by requests that make spans.

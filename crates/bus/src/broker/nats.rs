@@ -18,6 +18,7 @@ mod lanes;
 mod live;
 mod log;
 mod objects;
+mod place;
 mod publish;
 mod pull;
 mod replies;

@@ -149,8 +149,8 @@ fn finish_later(bus: &Bus, run: &RunId, after: Duration, tell: bool) -> JoinSet<
         tokio::time::sleep(after).await;
         bus.finish(&document(&run, "done")).await.expect("kept");
         if tell {
-            let news = News { event: RUN_FINISHED.to_owned(), step: None, model: None };
-            bus.tell(&run, &news).await.expect("told");
+            let news = || News { event: RUN_FINISHED.to_owned(), step: None, model: None };
+            bus.tell(&run, news).await.expect("told");
         }
     });
     later
@@ -197,9 +197,9 @@ async fn news_reaches_who_watches_that_run() {
         step: Some(StepId::item(3, 0)),
         model: Some("small".to_owned()),
     };
-    bus.tell(&other, &news("RunFinished", None)).await.unwrap();
-    bus.tell(&run, &started).await.unwrap();
-    bus.tell(&run, &news("StepSucceeded", Some(StepId::plain(3)))).await.unwrap();
+    bus.tell(&other, || news("RunFinished", None)).await.unwrap();
+    bus.tell(&run, || started.clone()).await.unwrap();
+    bus.tell(&run, || news("StepSucceeded", Some(StepId::plain(3)))).await.unwrap();
     assert_eq!(soon("news", watched.next()).await, Some(started));
     assert_eq!(soon("news", watched.next()).await, Some(news("StepSucceeded", Some(StepId::plain(3)))));
 }

@@ -40,7 +40,7 @@ impl JsonLayer {
         let mut line = head(event);
         for span in ctx.event_scope(event).into_iter().flat_map(|s| s.from_root()) {
             if let Some(fields) = span.extensions().get::<Fields>() {
-                line.extend(fields.0.clone());
+                line.extend(fields.shown());
             }
         }
         if let Some(span) = ctx.event_span(event) {
@@ -48,7 +48,7 @@ impl JsonLayer {
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        line.extend(fields.0);
+        line.extend(fields.shown());
         line
     }
 

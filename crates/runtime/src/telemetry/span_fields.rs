@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 
 /// A field longer than this is cut: log collectors drop whole lines beyond 16
@@ -10,16 +10,21 @@ use tracing::field::{Field, Visit};
 const TEXT_BYTES_MAX: usize = 8 * 1024;
 
 /// The fields recorded so far on one span, kept in its extensions, or those of
-/// one event.
+/// one event. A list, as most spans end without a line in them.
 #[derive(Debug, Default)]
-pub(super) struct Fields(pub(super) Map<String, Value>);
+pub(super) struct Fields(Vec<(&'static str, Value)>);
 
 impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         // Instructions to the layer of traces, not facts.
         if !field.name().starts_with("otel.") {
-            self.0.insert(field.name().to_owned(), value);
+            self.0.push((field.name(), value));
         }
+    }
+
+    /// What a line shows of them: of a field that was recorded again, the newest value.
+    pub(super) fn shown(&self) -> impl Iterator<Item = (String, Value)> {
+        self.0.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))
     }
 }
 

@@ -12,7 +12,6 @@ use std::{
 use async_nats::{
     Message, StatusCode, Subscriber,
     jetstream::{
-        self,
         consumer::{
             AckPolicy, DeliverPolicy,
             pull::{BatchConfig, Config},
@@ -26,6 +25,7 @@ use tokio::time::timeout;
 use super::{
     api::{from_wire, jetstream_error, refusal, refused},
     connection::{CONNECTION_LOST, Link},
+    place::Place,
     watch::Outage,
 };
 use crate::broker::{Error, LogEntry};
@@ -50,7 +50,7 @@ const IDLE_MAX: usize = 16;
     reason = "it lives for one match; a box would be an allocation per message"
 )]
 pub(super) enum Arrival {
-    Message(jetstream::Message),
+    Message(Message),
     /// The request is alive and nothing has come.
     Heartbeat,
     /// The request is over: expired, or nothing more is there.
@@ -183,15 +183,15 @@ impl Inbox {
     }
 
     /// What has come in already, without waiting.
-    pub(super) fn take_buffered(&mut self) -> Option<jetstream::Message> {
+    pub(super) fn take_buffered(&mut self) -> Option<Message> {
         let message = self.listening.subscriber.next().now_or_never()??;
-        message.status.is_none().then(|| self.with_context(message))
+        message.status.is_none().then_some(message)
     }
 
     fn classify(&self, message: Message) -> Arrival {
         let description = message.description.as_deref().unwrap_or_default();
         match message.status {
-            None | Some(StatusCode::OK) => Arrival::Message(self.with_context(message)),
+            None | Some(StatusCode::OK) => Arrival::Message(message),
             Some(StatusCode::IDLE_HEARTBEAT) => Arrival::Heartbeat,
             Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => Arrival::Ended,
             Some(StatusCode::REQUEST_TERMINATED) if description == "Batch Completed" => Arrival::Ended,
@@ -203,10 +203,6 @@ impl Inbox {
                 self.consumer
             ))),
         }
-    }
-
-    fn with_context(&self, message: Message) -> jetstream::Message {
-        jetstream::Message { message, context: self.link.jetstream.clone() }
     }
 }
 
@@ -275,20 +271,23 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn read(message: jetstream::Message) -> Result<Self, Error> {
-        let info = message.info().map_err(|error| refused("read a delivery", &error))?;
-        let (seq, delivery, pending) = (info.stream_sequence, info.consumer_sequence, info.pending);
-        let at_ms = unix_ms(info.published.unix_timestamp_nanos());
-        let message = message.message;
+    pub(super) fn read(message: Message) -> Result<Self, Error> {
+        let place = message.reply.as_deref().and_then(Place::read).ok_or_else(no_place)?;
+        let Place { stream_seq, consumer_seq: delivery, pending, .. } = place;
         let entry = LogEntry {
-            seq,
-            at_ms,
+            seq: stream_seq,
+            at_ms: place.stored_ns / 1_000_000,
             subject: message.subject.into_string(),
             headers: from_wire(message.headers),
             payload: message.payload,
         };
         Ok(Self { entry, delivery, pending })
     }
+}
+
+/// A delivery that does not say where it stands.
+pub(super) fn no_place() -> Error {
+    refused("read a delivery", "the subject of its acks is not of a form that is known")
 }
 
 /// Nanoseconds since the Unix epoch as milliseconds; 0 for what lies before it.

@@ -7,9 +7,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::{
-    self,
-    consumer::{DeliverPolicy, pull::BatchConfig},
+use async_nats::{
+    Message,
+    jetstream::consumer::{DeliverPolicy, pull::BatchConfig},
 };
 use futures::{
     StreamExt,
@@ -164,7 +164,7 @@ impl Tail {
         Ok(())
     }
 
-    fn accept(&mut self, message: jetstream::Message) -> Result<LogEntry, Error> {
+    fn accept(&mut self, message: Message) -> Result<LogEntry, Error> {
         let stored = Stored::read(message)?;
         if stored.delivery != self.delivered + 1 {
             let lost = format!("delivery {} followed {}", stored.delivery, self.delivered);

@@ -122,8 +122,7 @@ pub(super) async fn single(link: &Link, message: &Outgoing, headers: &HeaderMap)
     }
     let began = Instant::now();
     let subject = Subject::from(message.subject.as_str());
-    let headers = (!headers.is_empty()).then(|| headers.clone());
-    let attempt = match link.replies.ask(subject, headers, message.payload.clone()).await {
+    let attempt = match link.replies.ask(subject, headers.clone(), message.payload.clone()).await {
         Ok(answer) => judge(message, &answer.payload),
         Err(Unanswered::NotSent(error)) => not_sent(link, message, &error),
         Err(unanswered) => Attempt::Unknown(unanswered.to_string()),

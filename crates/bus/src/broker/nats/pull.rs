@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{
-    Subject,
-    jetstream::{self, AckKind, consumer::pull::BatchConfig},
+    HeaderMap, Message, Subject,
+    jetstream::{AckKind, consumer::pull::BatchConfig},
 };
 use async_trait::async_trait;
 use futures::{
@@ -14,9 +14,10 @@ use futures::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    api::{from_wire, refused},
+    api::from_wire,
     connection::Link,
-    fetch::{Arrival, HEARTBEAT, Inbox, STALL},
+    fetch::{Arrival, HEARTBEAT, Inbox, STALL, no_place},
+    place::Place,
     publish::Pauses,
     streams,
 };
@@ -116,15 +117,14 @@ impl Pull {
         }
     }
 
-    fn delivery(&self, message: jetstream::Message) -> Result<Delivery, Error> {
-        let deliveries = message.info().map_err(|error| refused("read a delivery", &error))?.delivered;
-        let message = message.message;
-        let settled_at = message.reply.ok_or_else(|| refused("read a delivery", "it cannot be acked"))?;
+    fn delivery(&self, message: Message) -> Result<Delivery, Error> {
+        let settled_at = message.reply.ok_or_else(no_place)?;
+        let Place { deliveries, .. } = Place::read(&settled_at).ok_or_else(no_place)?;
         Ok(Delivery {
             subject: message.subject.into_string(),
             headers: from_wire(message.headers),
             payload: message.payload,
-            deliveries: u64::try_from(deliveries).unwrap_or(1),
+            deliveries,
             settle: Arc::new(Receipt { link: self.link.clone(), settled_at, give_up: self.give_up }),
         })
     }
@@ -153,7 +153,8 @@ impl Drop for Pull {
         let Some(inbox) = &mut self.inbox else { return };
         while let Some(message) = inbox.take_buffered() {
             // Sent if the connection's queue has room; the ack wait covers the rest.
-            let sent = message.ack_with(AckKind::Nak(None)).now_or_never();
+            let Some(settled_at) = message.reply else { continue };
+            let sent = self.link.client.publish(settled_at, AckKind::Nak(None).into()).now_or_never();
             tracing::debug!(consumer = self.consumer, sent = sent.is_some(), "gave back unread work");
         }
     }
@@ -178,7 +179,8 @@ impl Receipt {
     /// One ack, until the server has confirmed it. Nobody answers during an election.
     async fn confirm(&self) -> Result<(), Error> {
         self.link.check_up("ack")?;
-        let asked = self.link.replies.ask(self.settled_at.clone(), None, AckKind::Ack.into()).await;
+        let asked =
+            self.link.replies.ask(self.settled_at.clone(), HeaderMap::new(), AckKind::Ack.into()).await;
         asked.map(drop).map_err(|unanswered| Error::Unreachable(format!("ack: {unanswered}")))
     }
 }

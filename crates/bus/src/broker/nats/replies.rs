@@ -78,7 +78,7 @@ impl Replies {
     pub(super) async fn ask(
         &self,
         subject: async_nats::Subject,
-        headers: Option<HeaderMap>,
+        headers: HeaderMap,
         payload: Bytes,
     ) -> Result<Message, Unanswered> {
         let (answer, answered) = oneshot::channel();
@@ -88,12 +88,10 @@ impl Replies {
         let _leave = Leave { open: &self.open, token };
         let reply = format!("{}{token}", self.prefix);
         let sending = async {
-            match headers {
-                Some(headers) => {
-                    self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await
-                }
-                None => self.client.publish_with_reply(subject, reply, payload).await,
+            if headers.is_empty() {
+                return self.client.publish_with_reply(subject, reply, payload).await;
             }
+            self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await
         };
         // Handing a message over waits while the client's queue is full.
         match timeout(CALL_LIMIT, sending).await {

@@ -59,7 +59,7 @@ pub(super) async fn store(link: &Link, letters: &[Letter]) -> Outcome {
     let mut headers = numbered(&last.headers, &id, letters.len());
     headers.insert(async_nats::header::NATS_BATCH_COMMIT, async_nats::header::NATS_BATCH_COMMIT_FINAL);
     let subject = Subject::from(last.message.subject.as_str());
-    match link.replies.ask(subject, Some(headers), last.message.payload.clone()).await {
+    match link.replies.ask(subject, headers, last.message.payload.clone()).await {
         Ok(answer) => read(&answer.payload, letters.len()),
         Err(Unanswered::NotSent(error)) => Outcome::Refused(error.to_string()),
         Err(unanswered) => unknown(unanswered.to_string()),

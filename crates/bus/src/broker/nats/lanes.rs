@@ -31,7 +31,7 @@ use tokio::{
 
 use self::{
     batch::{BATCH_BYTES_MAX, BATCH_MAX, BATCH_MIN, Outcome},
-    pace::Pace,
+    pace::{Pace, Sent, TRIED},
 };
 use super::{
     connection::{CALL_LIMIT, Link},
@@ -69,6 +69,33 @@ struct Letter {
     tell: oneshot::Sender<Attempt>,
 }
 
+/// A message that is on its way alone, also if nobody waits for it any more.
+struct Way<'a> {
+    lane: &'a Lane,
+    sent: Option<Sent>,
+}
+
+impl Way<'_> {
+    fn over(mut self, attempt: &Attempt) {
+        let answered = matches!(attempt, Attempt::Answered(_)).then(Instant::now);
+        self.end(answered);
+    }
+
+    fn end(&mut self, answered: Option<Instant>) {
+        let Some(sent) = self.sent.take() else { return };
+        if self.lane.pace().over(sent, answered) {
+            tracing::debug!("the broker syncs each message; they go in batches");
+            self.lane.gathers.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Way<'_> {
+    fn drop(&mut self) {
+        self.end(None);
+    }
+}
+
 impl Lanes {
     pub(super) fn new(link: Arc<Link>) -> Self {
         Self { link, lanes: RwLock::default() }
@@ -91,11 +118,9 @@ impl Lanes {
         let Ok(Ok(_place)) = timeout(CALL_LIMIT, lane.in_flight.acquire()).await else {
             return Attempt::Unknown("too many messages wait for their answers".to_owned());
         };
-        lane.pace().sent();
+        let way = Way { lane: &lane, sent: Some(lane.pace().sent(Instant::now())) };
         let attempt = publish::single(&self.link, message, headers).await;
-        if lane.pace().answered(Instant::now()) {
-            lane.gathers.store(true, Ordering::Relaxed);
-        }
+        way.over(&attempt);
         attempt
     }
 
@@ -168,8 +193,8 @@ async fn carry(link: Arc<Link>, lane: std::sync::Weak<Lane>, mut letters: mpsc::
         let mut gathered = gather(first, &mut held, &mut letters);
         let Some(lane) = lane.upgrade() else { return };
         if lane.pace().tries_singles(gathered.len(), Instant::now()) {
-            let tried = gathered.drain(..gathered.len().min(pace::SAMPLE)).collect();
-            if pace::are_quick(one_by_one(&link, tried).await) {
+            let tried = gathered.drain(..gathered.len().min(TRIED)).collect();
+            if pace::are_quick(Instant::now(), one_by_one(&link, tried).await) {
                 lane.gathers.store(false, Ordering::Relaxed);
             }
         }

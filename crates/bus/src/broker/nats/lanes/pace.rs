@@ -1,89 +1,80 @@
 //! Whether the server syncs each message to disk, as far as answers tell.
 //!
-//! The gaps between answers do: a sync is between any two of them. A server that is
-//! slow for another reason, because its machine is busy, say, answers many at once
-//! and then none for a while.
+//! A message that is sent behind `k` unanswered ones waits for `k + 1` syncs, whatever
+//! else happens: so the shortest of all waits, divided by `k + 1`, is no less than a
+//! sync takes. A busy machine or a slow network makes some waits longer, and not the
+//! shortest of many.
 
 use tokio::time::{Duration, Instant};
 
-/// With fewer unanswered messages than this, the gaps between answers say how fast
-/// messages come, not how fast they are stored.
-const BUSY: usize = 16;
+/// Behind fewer messages than this, a wait says more about the network.
+const BEHIND_MIN: usize = 8;
 
-/// Gaps that make a measurement, and how many of them have to be long.
-pub(super) const SAMPLE: usize = 64;
-const LONG_MIN: usize = SAMPLE * 3 / 4;
+/// Waits that make a measurement: many, as a machine can be busy for a while.
+const SAMPLE: usize = 256;
 
-/// A longer gap is as good as a sync: those take 190 µs and more on the disks that this
-/// was measured on, and a server that leaves them for later answers every 10 to 50 µs.
-/// Where a sync takes less than this there is not much to gain.
-const LONG: Duration = Duration::from_micros(100);
+/// A sync takes longer: 190 µs and more on the disks that this was measured on. A
+/// server that leaves syncing for later takes 5 to 20 µs for a message. Where a sync
+/// is quicker than this there is little to gain.
+const SYNC_MIN: Duration = Duration::from_micros(100);
 
-/// How often single messages are tried again while batches go: a sample costs a fiftieth
+/// Messages that are tried alone while batches go, and how often: it costs two hundredths
 /// of a second then.
-const TRY_SINGLES_EVERY: Duration = Duration::from_secs(5);
+pub(super) const TRIED: usize = 64;
+const TRY_EVERY: Duration = Duration::from_secs(5);
 
 /// The pace of one lane.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     unanswered: usize,
-    /// The answer before, if the server has been busy since.
-    last: Option<Instant>,
-    gaps: Gaps,
-    tried_singles: Option<Instant>,
+    waits: usize,
+    /// The shortest wait so far, for one message.
+    shortest: Option<Duration>,
+    tried: Option<Instant>,
     no_batches: bool,
 }
 
-#[derive(Debug, Default)]
-struct Gaps {
-    all: usize,
-    long: usize,
-}
-
-impl Gaps {
-    fn add(&mut self, gap: Duration) {
-        self.all += 1;
-        self.long += usize::from(gap > LONG);
-    }
-
-    const fn are_syncs(&self) -> bool {
-        // A part of a sample is judged by the same share.
-        self.long * SAMPLE >= LONG_MIN * self.all
-    }
+/// A message on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    behind: usize,
+    at: Instant,
 }
 
 impl Pace {
-    /// A single message is on its way.
-    pub(super) fn sent(&mut self) {
+    /// A message is sent alone.
+    pub(super) fn sent(&mut self, at: Instant) -> Sent {
+        let behind = self.unanswered;
         self.unanswered += 1;
+        Sent { behind, at }
     }
 
-    /// One is answered, or given up. Says whether messages are better sent in batches from now on.
-    pub(super) fn answered(&mut self, now: Instant) -> bool {
+    /// It is over. Says whether messages are better sent in batches from now on.
+    pub(super) fn over(&mut self, sent: Sent, answered: Option<Instant>) -> bool {
         self.unanswered = self.unanswered.saturating_sub(1);
-        if self.unanswered < BUSY || self.no_batches {
-            (self.last, self.gaps) = (None, Gaps::default());
+        let Some(now) = answered else { return false };
+        if sent.behind < BEHIND_MIN || self.no_batches {
             return false;
         }
-        if let Some(last) = self.last.replace(now) {
-            self.gaps.add(now.duration_since(last));
-        }
-        if self.gaps.all < SAMPLE {
+        let each = each(sent.behind, now.duration_since(sent.at));
+        self.shortest = Some(self.shortest.map_or(each, |shortest| shortest.min(each)));
+        self.waits += 1;
+        if self.waits < SAMPLE {
             return false;
         }
-        let syncs = self.gaps.are_syncs();
-        (self.last, self.gaps) = (None, Gaps::default());
+        self.waits = 0;
+        let syncs = self.shortest.take().is_some_and(|shortest| shortest > SYNC_MIN);
         if syncs {
-            self.tried_singles = Some(now);
+            self.tried = Some(now);
         }
         syncs
     }
 
-    /// Whether so many messages are to be tried alone, while batches go.
+    /// Whether some of so many messages are to be tried alone, while batches go.
     pub(super) fn tries_singles(&mut self, count: usize, now: Instant) -> bool {
-        let due = self.tried_singles.is_none_or(|at| now.duration_since(at) >= TRY_SINGLES_EVERY);
-        if due && count >= SAMPLE / 2 {
-            self.tried_singles = Some(now);
+        let due = self.tried.is_none_or(|at| now.duration_since(at) >= TRY_EVERY);
+        if due && count >= TRIED / 2 {
+            self.tried = Some(now);
             return true;
         }
         false
@@ -95,46 +86,59 @@ impl Pace {
     }
 }
 
-/// Whether messages that were sent at once and answered at these times are better sent
-/// alone from now on.
-pub(super) fn are_quick(mut answered: Vec<Instant>) -> bool {
+fn each(behind: usize, wait: Duration) -> Duration {
+    wait / u32::try_from(behind + 1).unwrap_or(u32::MAX)
+}
+
+/// Whether messages that were sent at once, and answered at these times, were not synced
+/// each.
+pub(super) fn are_quick(sent: Instant, mut answered: Vec<Instant>) -> bool {
     answered.sort_unstable();
-    let mut gaps = Gaps::default();
-    for pair in answered.windows(2) {
-        gaps.add(pair[1].duration_since(pair[0]));
-    }
-    gaps.all > 0 && !gaps.are_syncs()
+    let waits = answered.iter().enumerate().skip(BEHIND_MIN);
+    waits.map(|(behind, at)| each(behind, at.duration_since(sent))).any(|each| each <= SYNC_MIN)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Keeps `unanswered` messages on their way while answers come with these gaps, again
-    /// and again; says after how many answers batches are worth a try, if they ever are.
-    fn found_out(unanswered: usize, gaps_us: &[u64]) -> Option<usize> {
+    /// Sends `behind + 1` messages at once, again and again, and answers one each `sync`, all
+    /// of them `late`; says after how many answers batches are worth a try, if they ever are.
+    fn found_out(behind: usize, sync: Duration, late: impl Fn(usize) -> Duration) -> Option<usize> {
         let mut pace = Pace::default();
         let mut now = Instant::now();
-        (0..unanswered).for_each(|_| pace.sent());
-        gaps_us.iter().cycle().take(10 * SAMPLE).position(|gap| {
-            now += Duration::from_micros(*gap);
-            let syncs = pace.answered(now);
-            pace.sent();
-            syncs
-        })
+        let mut answers = 0;
+        for burst in 0..200 {
+            let sent: Vec<Sent> = (0..=behind).map(|_| pace.sent(now)).collect();
+            now += late(burst);
+            for sent in sent {
+                now += sync;
+                answers += 1;
+                if pace.over(sent, Some(now)) {
+                    return Some(answers);
+                }
+            }
+        }
+        None
+    }
+
+    const fn us(us: u64) -> Duration {
+        Duration::from_micros(us)
     }
 
     #[test]
     fn a_server_that_syncs_is_found_out() {
-        assert_eq!(found_out(64, &[300]), Some(SAMPLE));
-        assert_eq!(found_out(64, &[20, 300, 300, 300, 300, 300, 300]), Some(SAMPLE));
-        assert_eq!(found_out(64, &[50]), None);
-        assert_eq!(found_out(BUSY, &[3_000]), None, "few messages say nothing");
+        let found = found_out(63, us(250), |_| us(0)).unwrap();
+        assert!((SAMPLE..2 * SAMPLE).contains(&found), "{found}");
+        assert!(found_out(63, us(250), |burst| us(8_000 * (burst as u64 % 3))).is_some());
+        assert_eq!(found_out(63, us(30), |_| us(0)), None);
+        assert_eq!(found_out(3, us(3_000), |_| us(0)), None, "few messages say nothing");
     }
 
     #[test]
-    fn a_server_on_a_busy_machine_is_not_taken_for_one_that_syncs() {
-        assert_eq!(found_out(64, &[10, 10, 10, 10, 4_000]), None, "800 µs each, and most at once");
+    fn a_busy_machine_or_a_far_server_is_not_taken_for_one_that_syncs() {
+        assert_eq!(found_out(63, us(10), |burst| us(if burst % 3 == 0 { 1_000 } else { 20_000 })), None);
+        assert_eq!(found_out(63, us(10), |_| us(5_000)), None, "5 ms away");
     }
 
     #[test]
@@ -142,18 +146,20 @@ mod tests {
         let mut pace = Pace::default();
         let now = Instant::now();
         assert!(!pace.tries_singles(3, now), "three say nothing");
-        assert!(pace.tries_singles(SAMPLE, now) && !pace.tries_singles(SAMPLE, now));
-        assert!(pace.tries_singles(SAMPLE, now + TRY_SINGLES_EVERY));
-        let answers = |gap: u64| (0..64).map(|n| now + Duration::from_micros(n * gap)).collect();
-        assert!(are_quick(answers(30)) && !are_quick(answers(250)) && !are_quick(Vec::new()));
+        assert!(pace.tries_singles(TRIED, now) && !pace.tries_singles(TRIED, now));
+        assert!(pace.tries_singles(TRIED, now + TRY_EVERY));
+        let answers = |every: u64| (1..=64).map(|n| now + us(n * every)).collect();
+        assert!(are_quick(now, answers(30)) && !are_quick(now, answers(250)) && !are_quick(now, Vec::new()));
     }
 
     #[test]
     fn a_stream_without_batches_is_never_asked_again() {
         let mut pace = Pace::default();
         pace.never_batches();
-        (0..100).for_each(|_| pace.sent());
         let now = Instant::now();
-        assert!((1..90).all(|n| !pace.answered(now + Duration::from_millis(n))));
+        for _ in 0..20 {
+            let sent: Vec<Sent> = (0..64).map(|_| pace.sent(now)).collect();
+            assert!(sent.into_iter().all(|sent| !pace.over(sent, Some(now + us(50_000)))));
+        }
     }
 }

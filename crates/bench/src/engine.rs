@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, ffi::OsString, time::Duration};
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures::{
+    Stream, StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
 use planfleet_bus::{Bus, Client, broker::LogEntry};
 use planfleet_core::{document::RunState, id::RunId, task::Submission};
 use planfleet_proto::{Message as _, subjects, wire};
@@ -118,7 +121,9 @@ pub(crate) struct User {
     bus: Bus,
     client: Client,
     submission: Submission,
-    /// Where in the stream of ended runs the next one will be.
+    /// The stream of ended runs, from `next_end` on; kept open, as whoever waits for
+    /// many runs does.
+    ends: Option<Ends>,
     next_end: u64,
     /// Runs whose document is not in the message, so that their state is not known yet.
     unread: Vec<RunId>,
@@ -127,7 +132,14 @@ pub(crate) struct User {
 impl User {
     pub(crate) fn new(site: &Site, submission: Submission) -> Self {
         let bus = site.bus.clone();
-        Self { client: Client::new(bus.clone()), bus, submission, next_end: 1, unread: Vec::new() }
+        Self {
+            client: Client::new(bus.clone()),
+            bus,
+            submission,
+            ends: None,
+            next_end: 1,
+            unread: Vec::new(),
+        }
     }
 
     /// Submits something else from now on.
@@ -153,7 +165,10 @@ impl User {
 
     /// Submits `more` runs and reads what has ended until these and the others have.
     async fn follow(&mut self, more: u64, mut submitted: Submitted) -> Result<Vec<Duration>, Error> {
-        let mut ends = self.bus.broker().read_log(subjects::DONE, self.next_end).await?;
+        let mut ends = match self.ends.take() {
+            Some(ends) => ends,
+            None => self.bus.broker().read_log(subjects::DONE, self.next_end).await?,
+        };
         let (client, submission) = (self.client.clone(), self.submission.clone());
         let mut submitting = submits(&client, &submission, more);
         let wanted = submitted.len() as u64 + more;
@@ -183,6 +198,7 @@ impl User {
                 }
             }
         }
+        self.ends = Some(ends);
         let latency = |(run, at): (RunId, Instant)| Some(at - *submitted.get(&run)?);
         Ok(ended.into_iter().filter_map(latency).collect())
     }
@@ -204,7 +220,7 @@ impl User {
         let taken = began.elapsed();
         let late = || Error::Late { what: format!("the end of run {run}"), within: STALL };
         check_state(&run, ended.ok_or_else(late)?["state"].as_str().unwrap_or_default())?;
-        self.next_end += 1;
+        (self.ends, self.next_end) = (None, self.next_end + 1);
         Ok((run, taken))
     }
 
@@ -222,6 +238,8 @@ impl User {
         Ok(())
     }
 }
+
+type Ends = BoxStream<'static, Result<LogEntry, planfleet_bus::broker::Error>>;
 
 /// When runs were submitted.
 pub(crate) type Submitted = BTreeMap<RunId, Instant>;

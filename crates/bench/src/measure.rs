@@ -1,4 +1,9 @@
-//! From two readings and some latencies to figures.
+//! From two readings and some latencies to figures. What their names leave open:
+//! `engine_cpu` is that of coordinators, executors and planners, `floor_cpu` that of
+//! the floor's processes and its servers together; `messages` are those that streams
+//! and buckets have stored; `bytes` and `server_messages` are what the servers have got
+//! and sent, acks and requests included; `peak_rss` is the sum over all processes but
+//! the client; `others_cpu_share` is the part of the machine that others have used.
 
 use std::{collections::BTreeMap, time::Duration};
 

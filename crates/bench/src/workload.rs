@@ -107,7 +107,7 @@ pub(crate) async fn measure(
 ) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
     for case in workload.cases(options) {
-        let subject = Subject { workload: workload.name, broker: options.broker, ..case.subject(options) };
+        let subject = Subject { workload: workload.name, ..case.subject(options) };
         rows.push(row(case, subject, options, progress).await?);
     }
     Ok(rows)

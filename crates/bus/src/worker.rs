@@ -47,6 +47,10 @@ const PULL_EXPIRES: Duration = Duration::from_secs(1);
 /// free: with one request for each slot, the requests would cost more than the work.
 const SLOTS_PER_PULL_MIN: usize = 8;
 
+/// And as soon as this many are, however many there are: a request is cheap beside as much
+/// work, and a slot that waits for others to be free does nothing.
+const SLOTS_FREE_MAX: usize = 16;
+
 /// Wait after a pull that failed: the broker is restarting or electing.
 const PULL_RETRY: Duration = Duration::from_millis(250);
 
@@ -146,7 +150,7 @@ impl Worker {
         F: Future<Output = Settled> + Send + 'static,
     {
         let slots = Arc::new(Semaphore::new(self.pool.slots.max(1)));
-        let enough = (self.pool.slots / SLOTS_PER_PULL_MIN).max(1);
+        let enough = (self.pool.slots / SLOTS_PER_PULL_MIN).clamp(1, SLOTS_FREE_MAX);
         let mut pulls = SelectAll::new();
         let mut number = 0;
         loop {
@@ -173,11 +177,8 @@ impl Worker {
                     number += 1;
                     // Before the task first runs, so that a stop in between hands it back.
                     lock(in_flight).insert(number, Flight::of(&delivery));
-                    let work = self.clone().process(number, delivery, in_flight.clone(), handler.clone());
-                    jobs.spawn(async move {
-                        work.await;
-                        drop(slot);
-                    });
+                    let handler = handler.clone();
+                    jobs.spawn(self.clone().process(number, delivery, slot, in_flight.clone(), handler));
                 }
                 // More than were asked for.
                 Ok((delivery, None)) => give_back(&delivery.subject, &*delivery.settle).await,
@@ -200,8 +201,14 @@ impl Worker {
         Ok(pulled.map(move |delivery| delivery.map(|delivery| (delivery, permits.split(1)))).boxed())
     }
 
-    async fn process<H, F>(self, number: u64, delivery: Delivery, in_flight: InFlight, handler: H)
-    where
+    async fn process<H, F>(
+        self,
+        number: u64,
+        delivery: Delivery,
+        slot: OwnedSemaphorePermit,
+        in_flight: InFlight,
+        handler: H,
+    ) where
         H: Fn(Job) -> F + Send + 'static,
         F: Future<Output = Settled> + Send + 'static,
     {
@@ -211,6 +218,8 @@ impl Worker {
         }
         let work = self.body_and_job(&subject, &headers, payload.clone(), deliveries, handler);
         let settled = extend_while(self.pool.ack_wait / 3, &*settle, work).await;
+        // What came of it is recorded: the next one need not wait for the broker to have heard.
+        drop(slot);
         let again = deliveries == 1 && seeded::is_on(Bug::DoneHandedBack);
         let settled = if again { Settled::GiveBack } else { settled };
         self.settle(Original { subject, headers, payload }, &*settle, settled).await;

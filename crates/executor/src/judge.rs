@@ -52,7 +52,8 @@ pub(crate) async fn unmet(
         if let Some(unmet) = too_long(criterion, &text) {
             return Ok(vec![unmet]);
         }
-        let verdict = decide(shared, request(order, question, &text), spent).await;
+        // In a box, as hardly any step has a judge, and each would hold the room for one.
+        let verdict = Box::pin(decide(shared, request(order, question, &text), spent)).await;
         let verdict = verdict.map_err(|failure| undecided(failure, criterion))?;
         if !verdict.pass {
             let reason = trim_chars(&verdict.reason, SEEN_CHARS_MAX);

@@ -76,11 +76,6 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    fn over(mut self, attempt: &Attempt) {
-        let answered = matches!(attempt, Attempt::Answered(_)).then(Instant::now);
-        self.end(answered);
-    }
-
     fn end(&mut self, answered: Option<Instant>) {
         let Some(sent) = self.sent.take() else { return };
         if self.lane.pace().over(sent, answered) {
@@ -108,7 +103,7 @@ impl Lanes {
     /// Tries once to store a message.
     pub(super) async fn store(&self, message: &Outgoing, headers: &HeaderMap) -> Attempt {
         if message.stream.is_empty() {
-            return publish::single(&self.link, message, headers).await;
+            return publish::single(&self.link, message, headers).await.0;
         }
         let lane = self.lane(&message.stream);
         if lane.gathers.load(Ordering::Relaxed) {
@@ -118,9 +113,9 @@ impl Lanes {
         let Ok(Ok(_place)) = timeout(CALL_LIMIT, lane.in_flight.acquire()).await else {
             return Attempt::Unknown("too many messages wait for their answers".to_owned());
         };
-        let way = Way { lane: &lane, sent: Some(lane.pace().sent(Instant::now())) };
-        let attempt = publish::single(&self.link, message, headers).await;
-        way.over(&attempt);
+        let mut way = Way { lane: &lane, sent: Some(lane.pace().sent(Instant::now())) };
+        let (attempt, answered) = publish::single(&self.link, message, headers).await;
+        way.end(answered);
         attempt
     }
 
@@ -232,12 +227,13 @@ fn gather(first: Letter, held: &mut Option<Letter>, letters: &mut mpsc::Receiver
 
 /// Stores messages each for itself, all at once; says when each was answered.
 async fn one_by_one(link: &Link, letters: Vec<Letter>) -> Vec<Instant> {
-    join_all(letters.into_iter().map(|letter| async move {
-        let attempt = publish::single(link, &letter.message, &letter.headers).await;
+    let answered = join_all(letters.into_iter().map(|letter| async move {
+        let (attempt, answered) = publish::single(link, &letter.message, &letter.headers).await;
         letter.answer(attempt);
-        Instant::now()
+        answered
     }))
-    .await
+    .await;
+    answered.into_iter().flatten().collect()
 }
 
 impl Letter {

@@ -114,16 +114,26 @@ fn no_answer(link: &Link, subject: &str, within: Duration, reason: &str) -> Erro
 }
 
 /// Tries once to store a message by itself.
-pub(super) async fn single(link: &Link, message: &Outgoing, headers: &HeaderMap) -> Attempt {
+///
+/// Says when it was answered, too, as far as it was.
+pub(super) async fn single(
+    link: &Link,
+    message: &Outgoing,
+    headers: &HeaderMap,
+) -> (Attempt, Option<Instant>) {
     // Without a connection the client would queue the message: every attempt would leave
     // one more copy to be sent on reconnect, when it may not be wanted any more.
     if let Err(error) = link.check_up("ack") {
-        return Attempt::Unknown(error.to_string());
+        return (Attempt::Unknown(error.to_string()), None);
     }
     let began = Instant::now();
+    let mut answered = None;
     let subject = Subject::from(message.subject.as_str());
     let attempt = match link.replies.ask(subject, headers.clone(), message.payload.clone()).await {
-        Ok(answer) => judge(message, &answer.payload),
+        Ok(answer) => {
+            answered = Some(answer.at);
+            judge(message, &answer.payload)
+        }
         Err(Unanswered::NotSent(error)) => not_sent(link, message, &error),
         Err(unanswered) => Attempt::Unknown(unanswered.to_string()),
     };
@@ -132,7 +142,7 @@ pub(super) async fn single(link: &Link, message: &Outgoing, headers: &HeaderMap)
         Attempt::Unknown(reason) => Some(reason.as_str()),
     };
     link.watch.wrote(&message.subject, began, unanswered);
-    attempt
+    (attempt, answered)
 }
 
 /// Sends one message and waits for its ack, which is its sequence.

@@ -54,7 +54,15 @@ struct Table {
 }
 
 /// Who waits for an answer, and until when.
-struct Waiting(oneshot::Sender<Message>, Instant);
+///
+/// Nothing is sent where nobody takes the question.
+struct Waiting(oneshot::Sender<Option<Answer>>, Instant);
+
+/// What came in, and when: whoever waits may be busy.
+pub(super) struct Answer {
+    pub(super) payload: Bytes,
+    pub(super) at: Instant,
+}
 
 impl Replies {
     /// Listens from now on, for as long as this lives.
@@ -80,12 +88,12 @@ impl Replies {
         subject: async_nats::Subject,
         headers: HeaderMap,
         payload: Bytes,
-    ) -> Result<Message, Unanswered> {
+    ) -> Result<Answer, Unanswered> {
         let (answer, answered) = oneshot::channel();
         let asked = Instant::now();
         let token = self.open.enter(Waiting(answer, asked + CALL_LIMIT));
         // Whoever stops waiting leaves nothing behind.
-        let _leave = Leave { open: &self.open, token };
+        let mut leave = Leave { open: &self.open, token: Some(token) };
         let reply = format!("{}{token}", self.prefix);
         let sending = async {
             if headers.is_empty() {
@@ -99,9 +107,11 @@ impl Replies {
             Ok(Err(error)) => return Err(Unanswered::NotSent(error)),
             Err(_) => return Err(Unanswered::Late),
         }
-        match answered.await {
-            Ok(message) if message.status == Some(StatusCode::NO_RESPONDERS) => Err(Unanswered::NobodyThere),
-            Ok(message) => Ok(message),
+        let answered = answered.await;
+        // Otherwise the table has let go of it already.
+        leave.token = None;
+        match answered {
+            Ok(answer) => answer.ok_or(Unanswered::NobodyThere),
             Err(_) if asked.elapsed() >= CALL_LIMIT => Err(Unanswered::Late),
             Err(_) => Err(Unanswered::ConnectionLost),
         }
@@ -130,12 +140,14 @@ pub(super) enum Unanswered {
 
 struct Leave<'a> {
     open: &'a Open,
-    token: u64,
+    token: Option<u64>,
 }
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        self.open.leave(self.token);
+        if let Some(token) = self.token {
+            self.open.leave(token);
+        }
     }
 }
 
@@ -156,7 +168,10 @@ impl Open {
     fn hand_out(&self, token: u64, message: Message) {
         let waiting = self.lock().waiting.remove(&token);
         if let Some(Waiting(to, _)) = waiting {
-            let _ = to.send(message);
+            let answer = (message.status != Some(StatusCode::NO_RESPONDERS))
+                .then(|| Answer { payload: message.payload, at: Instant::now() });
+            // Whoever asked may have left in this moment.
+            let _ = to.send(answer);
         }
     }
 

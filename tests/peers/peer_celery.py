@@ -34,7 +34,7 @@ def start(stage, python, redis, fsync):
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
     worker = ["-m", "celery", "-A", "celery_app", "worker", "--pool", "prefork", "--concurrency", "2"]
     stage.start("worker", "celery", [python, *worker, *quiet], env)
-    return Client(stage, "client", [python, install.APPS / "celery_app.py"], env)
+    return Client(stage, "client", [python, install.APPS / "celery_client.py"], env)
 
 
 def serve(stage, redis, port, fsync):

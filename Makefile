@@ -4,7 +4,7 @@ SHELL := bash
 .PHONY: help setup build run test sim chaos chaos-bugs bench fuzz verify fix clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install nats-server and the small local model (outside the repository), checked by hash
 	@scripts/setup.sh
@@ -39,6 +39,10 @@ chaos-bugs: setup ## Put bugs into the fleet and see the campaign catch each: BU
 bench: setup ## Measure the fold, the linter and takeovers: tables in target/bench
 	cargo bench --locked -p planfleet-core --bench core --bench core_memory
 	cargo bench --locked -p planfleet --bench recovery
+
+.PHONY: bench-peers
+bench-peers: ## Measure other engines on the same workloads: PEERS=restate,celery,dbos,temporal REPEAT=1, RUNS=20 for a quick look
+	PEERS='$(PEERS)' REPEAT='$(REPEAT)' RUNS='$(RUNS)' python3 tests/peers/bench.py
 
 TARGET ?= plan
 SECONDS ?= 60

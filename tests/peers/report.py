@@ -5,6 +5,14 @@ import sys
 from pathlib import Path
 
 BENCH = Path(__file__).parents[2] / "target" / "bench"
+HEAD = [
+    "engine", "shape", "runs", "steps/s", "p50 ms", "p99 ms", "all in s", "CPU ms/step: server",
+    "workers", "client", "RSS MB", "planfleet is", "note",
+]
+FIGURES = [
+    "steps_per_s", "p50_ms", "p99_ms", "makespan_s", "server_cpu_s_per_1k", "worker_cpu_s_per_1k",
+    "client_cpu_s_per_1k", "peak_rss_mb",
+]
 
 
 def say(text):
@@ -16,10 +24,78 @@ def write(rows):
     (BENCH / "peers.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def line(row):
-    return f"{row['peer']} {row['shape']} fsync={row['fsync']} {row['workload']} {row['runs']}: {row['steps_per_s']} steps/s p50 {row['p50_ms']} {row['fault'] or ''}"
+def in_short(row):
+    synced = "fsynced" if row["fsync"] else "not fsynced"
+    what = f"{row['peer']}, {row['shape']}, {synced}, {row['workload']} x {row['runs']}"
+    if row["repeats"] == 0:
+        return f"{what}: {row['note']}"
+    beside = f"beside {100 * row['others_cpu_share']:.0f} % of others"
+    note = f", {row['note']}" if row["note"] else ""
+    return f"{what}: {shown(row['steps_per_s'])} steps/s, p50 {shown(row['p50_ms'])} ms, {beside}{note}"
 
 
 def print_tables(rows):
-    for row in rows:
-        print(json.dumps(row))
+    """A table for each way to write and each workload: like is beside like."""
+    for fsync in [False, True]:
+        for workload in dict.fromkeys(row["workload"] for row in rows):
+            alike = [row for row in rows if (row["fsync"], row["workload"]) == (fsync, workload)]
+            if alike:
+                order = "fsynced before they are acknowledged" if fsync else "acknowledged before any fsync"
+                print(f"\n{workload}, writes {order}")
+                print_table(alike, own_rows(workload, fsync))
+    print("\nDurability:")
+    for row in {(row["peer"], row["fsync"]): row for row in rows}.values():
+        print(f"  {row['peer']} {row['version']}: {row['durability']}")
+
+
+def print_table(rows, own):
+    ordered = sorted([*own, *rows], key=lambda row: row["runs"])
+    lines = [HEAD, *(cells(row, nearest(own, row["runs"])) for row in ordered)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+
+
+def cells(row, own):
+    figures = [shown(row.get(name)) for name in FIGURES]
+    return [row["peer"], row["shape"], str(row["runs"]), *figures, ratio(row, own), row["note"] or ""]
+
+
+def ratio(row, own):
+    """How many times better planfleet's figure is: of latency where runs come one at a time."""
+    if own is None or row["peer"] == own["peer"]:
+        return "-"
+    if row["workload"] == "idle":
+        more, less = row["p50_ms"], own["p50_ms"]
+    else:
+        more, less = own["steps_per_s"], row["steps_per_s"]
+    return f"{more / less:.1f} x" if more and less else "-"
+
+
+def nearest(own, runs):
+    return min(own, key=lambda row: abs(row["runs"] - runs), default=None)
+
+
+def own_rows(workload, fsync):
+    """What `planfleet bench` last wrote of a workload, on one broker that syncs likewise."""
+    file = BENCH / f"{workload}.json"
+    if not file.is_file():
+        return []
+    alike = [
+        row for row in json.loads(file.read_text())
+        if row["replicas"] == 1 and (row["sync_interval"] == "always") == fsync
+    ]
+    return [
+        {
+            **row, "peer": "planfleet", "shape": "workers", "makespan_s": None, "note": None,
+            "worker_cpu_s_per_1k": row.get("engine_cpu_s_per_1k"),
+        }
+        for row in alike
+    ]
+
+
+def shown(figure):
+    if figure is None:
+        return "-"
+    digits = 0 if abs(figure) >= 100 else 1 if abs(figure) >= 10 else 2 if abs(figure) >= 0.1 else 3
+    return f"{figure:.{digits}f}"

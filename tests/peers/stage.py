@@ -55,10 +55,7 @@ class Stage:
     def __exit__(self, *_):
         for _, child, _ in reversed(self._children):
             end(child)
-        for pid in descendants(os.getpid()):
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+        end_orphans()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self, role, name, argv, env=None, user=None, piped=False):
@@ -142,9 +139,10 @@ class Client:
             if time.monotonic() > give_up:
                 raise Fault(f"not done after {limit_s} s, ended")
             if select.select([output], [], [], 0.5)[0]:
-                self._received += os.read(output, 1 << 20)
-            else:
-                self._stage.check_children()
+                if not (read := os.read(output, 1 << 20)):
+                    end(self._child)
+                self._received += read
+            self._stage.check_children()
         line, self._received = self._received.split(b"\n", 1)
         return json.loads(line)
 
@@ -176,6 +174,16 @@ def end(child):
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+def end_orphans():
+    """Ends what children have left behind: adopted, it is ours, and nothing else is."""
+    give_up = time.monotonic() + STOP_LIMIT_S
+    while (left := descendants(os.getpid())) and time.monotonic() < give_up:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def last_line(log):
@@ -218,6 +226,12 @@ def _pss_kb(pid):
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
     return next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+
+
+def machine_busy_s():
+    """CPU seconds of the whole machine so far: user, nice, system and interrupts."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    return sum(int(fields[n]) for n in [0, 1, 2, 5, 6]) / os.sysconf("SC_CLK_TCK")
 
 
 def _die_with_parent():

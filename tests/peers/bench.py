@@ -13,7 +13,7 @@ import sys
 import report
 from common import row, workloads_of
 from install import Missing
-from stage import adopt_orphans
+from stage import ENDING, adopt_orphans
 
 PEERS = ["restate", "celery", "dbos", "temporal"]
 
@@ -21,7 +21,7 @@ PEERS = ["restate", "celery", "dbos", "temporal"]
 def main():
     peers, repeats, most_runs = settings()
     adopt_orphans()
-    for ending in [signal.SIGTERM, signal.SIGHUP]:
+    for ending in ENDING:
         signal.signal(ending, lambda *_: sys.exit(1))
     rows = []
     for peer in peers:

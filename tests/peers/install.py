@@ -82,6 +82,7 @@ def _run(argv, folder):
         )
     except subprocess.CalledProcessError as error:
         said = error.stdout.strip().splitlines() or ["it said nothing"]
-        raise Missing(f"{' '.join(argv[1:4])} failed: {said[-1][:300]}") from None
+        why = next((line for line in said if "error" in line.lower()), said[-1])
+        raise Missing(f"{' '.join(argv)} failed: {why[:300]}") from None
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Missing(f"{' '.join(argv[1:4])}: {error}") from None
+        raise Missing(f"{' '.join(argv)}: {error}") from None

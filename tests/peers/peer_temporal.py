@@ -6,7 +6,9 @@ from stage import Client, free_port
 
 SYNCED = "development server, SQLite file: write-ahead log fsynced at each commit (synchronous=full)"
 UNSYNCED = "development server, SQLite file: write-ahead log written, never fsynced (synchronous=off)"
+LOCAL = "; local activities recorded when their workflow task ends, together"
 
+# One process per core, since a process of Python uses no more.
 WORKER_PROCESSES = 2
 
 
@@ -16,8 +18,9 @@ def setups():
     version = f"dev server of CLI {server}, SDK {install.pinned('temporal', 'temporalio')}"
     for fsync in [False, True]:
         for shape in [WORKERS, IN_PROCESS]:
+            durability = (SYNCED if fsync else UNSYNCED) + (LOCAL if shape == IN_PROCESS else "")
             yield Setup(
-                "temporal", version, shape, SYNCED if fsync else UNSYNCED, fsync,
+                "temporal", version, shape, durability, fsync,
                 lambda stage, shape=shape, fsync=fsync: start(stage, python, shape, fsync),
                 most_runs=400 if shape == WORKERS else 1000,
             )

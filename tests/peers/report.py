@@ -7,7 +7,7 @@ from pathlib import Path
 BENCH = Path(__file__).parents[2] / "target" / "bench"
 HEAD = [
     "engine", "shape", "runs", "steps/s", "p50 ms", "p99 ms", "all in s", "CPU ms/step: server",
-    "workers", "client", "RSS MB", "planfleet is", "note",
+    "workers", "client", "RSS MB", "others %", "planfleet is", "note",
 ]
 FIGURES = [
     "steps_per_s", "p50_ms", "p99_ms", "makespan_s", "server_cpu_s_per_1k", "worker_cpu_s_per_1k",
@@ -43,9 +43,11 @@ def print_tables(rows):
                 order = "fsynced before they are acknowledged" if fsync else "acknowledged before any fsync"
                 print(f"\n{workload}, writes {order}")
                 print_table(alike, own_rows(workload, fsync))
+    if not any(own_rows(row["workload"], row["fsync"]) for row in rows):
+        print("\nNothing of planfleet's own to set beside: `planfleet bench` writes it.")
     print("\nDurability:")
-    for row in {(row["peer"], row["fsync"]): row for row in rows}.values():
-        print(f"  {row['peer']} {row['version']}: {row['durability']}")
+    for said in dict.fromkeys(f"{row['peer']} {row['version']}: {row['durability']}" for row in rows):
+        print(f"  {said}")
 
 
 def print_table(rows, own):
@@ -58,7 +60,10 @@ def print_table(rows, own):
 
 def cells(row, own):
     figures = [shown(row.get(name)) for name in FIGURES]
-    return [row["peer"], row["shape"], str(row["runs"]), *figures, ratio(row, own), row["note"] or ""]
+    beside = row.get("others_cpu_share")
+    others = "-" if beside is None else f"{100 * beside:.0f}"
+    ends = [others, ratio(row, own), row["note"] or ""]
+    return [row["peer"], row["shape"], str(row["runs"]), *figures, *ends]
 
 
 def ratio(row, own):

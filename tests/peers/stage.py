@@ -17,6 +17,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 SAMPLE_EVERY_S = 0.5
 START_LIMIT_S = 60
 STOP_LIMIT_S = 5
@@ -53,10 +54,13 @@ class Stage:
         return self
 
     def __exit__(self, *_):
+        # A signal that comes now waits, or it would leave the rest running.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         for _, child, _ in reversed(self._children):
             end(child)
         end_orphans()
         shutil.rmtree(self.folder, ignore_errors=True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def start(self, role, name, argv, env=None, user=None, piped=False):
         log = self.folder / f"{name}.log"

@@ -16,8 +16,9 @@ URL = os.environ["PEERS_POSTGRES"]
 POLL_S = 0.02
 # A worker takes no more at once than it gets through between two polls of a busy machine.
 RUNS_AT_ONCE, STEPS_AT_ONCE = 50, 100
-# "Configuration": pool sizes for this many connections of PostgreSQL.
+# DBOS's own default, which the client would not take by itself.
 POOL = 20
+
 
 @DBOS.workflow()
 async def run_in_process(run, width, text):

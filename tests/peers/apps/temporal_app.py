@@ -11,7 +11,8 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
 QUEUE = "runs"
-STEP_LIMIT = timedelta(seconds=100)
+# "Activity timeouts": little more than a step can take, since a lost one is seen only then.
+STEP_LIMIT = timedelta(seconds=10)
 
 
 # No step waits for anything, so all run on the event loop: threads would only cost more.

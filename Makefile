@@ -4,7 +4,7 @@ SHELL := bash
 .PHONY: help setup build run test sim chaos chaos-bugs bench fuzz verify fix clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install nats-server and the small local model (outside the repository), checked by hash
 	@scripts/setup.sh
@@ -48,6 +48,10 @@ endif
 ifneq ($(filter recovery,$(or $(BENCH),recovery)),)
 	cargo bench --locked -p planfleet --bench recovery
 endif
+
+.PHONY: bench-peers
+bench-peers: ## Measure other engines on the same workloads: PEERS=restate,celery,dbos,temporal REPEAT=1, RUNS=20 for a quick look
+	PEERS='$(PEERS)' REPEAT='$(REPEAT)' RUNS='$(RUNS)' python3 tests/peers/bench.py
 
 TARGET ?= plan
 SECONDS ?= 60

@@ -19,6 +19,7 @@ mod steer;
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use axum::serve::ListenerExt as _;
 use planfleet_bus::Bus;
 use planfleet_runtime::health::{self, ListenError};
 use tokio::net::TcpListener;
@@ -94,6 +95,8 @@ impl Api {
         check_local(&listener)?;
         let drain = self.config.drain;
         let service = Service::new(self.bus, self.config, self.scope, stop.clone());
+        // An answer of several pieces would wait 40 ms for the client to acknowledge the first.
+        let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
         let served = axum::serve(listener, routes::router(service))
             .with_graceful_shutdown(stop.clone().cancelled_owned());
         let drained = async {

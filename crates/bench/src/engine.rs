@@ -41,8 +41,8 @@ impl Fleet {
     }
 }
 
-/// Slots of an executor whose steps take no time.
-pub(crate) const SLOTS: usize = 256;
+/// Slots of an executor whose steps take no time: as many messages as the floor has under way.
+pub(crate) const SLOTS: usize = 1_000;
 
 const CONFIG: &str = "planfleet.toml";
 

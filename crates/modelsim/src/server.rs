@@ -9,6 +9,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::ListenerExt as _;
 use axum::{Json, Router, middleware};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -73,7 +74,9 @@ impl Server {
             shutdown.await;
             stop.send_replace(true);
         };
-        axum::serve(self.listener, router(self.shared))
+        // An answer that comes in pieces would wait 40 ms for the client to acknowledge the first.
+        let listener = self.listener.tap_io(|connection| drop(connection.set_nodelay(true)));
+        axum::serve(listener, router(self.shared))
             .with_graceful_shutdown(stopping)
             .await
             .map_err(Error::Serve)

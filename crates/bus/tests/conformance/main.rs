@@ -23,6 +23,7 @@ mod live;
 mod log;
 mod lost_answers;
 mod objects;
+mod pace;
 mod queue;
 mod restart;
 

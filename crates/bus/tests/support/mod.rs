@@ -25,7 +25,17 @@ pub(crate) struct NatsServer {
 
 impl NatsServer {
     pub(crate) async fn start() -> Self {
+        Self::configured("").await
+    }
+
+    /// One that syncs each message to disk before it answers.
+    pub(crate) async fn syncing() -> Self {
+        Self::configured("jetstream { sync_interval: always }\n").await
+    }
+
+    async fn configured(configuration: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::write(dir.path().join("server.conf"), configuration).expect("room for a configuration");
         let child = spawn(dir.path(), -1);
         let port = port_of(&child, dir.path()).await;
         Self { dir, child, port }
@@ -75,6 +85,8 @@ fn spawn(dir: &Path, port: i32) -> Child {
     let binary = find_server();
     Command::new(&binary)
         .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js"])
+        .arg("-c")
+        .arg(dir.join("server.conf"))
         .arg("-sd")
         .arg(dir.join("store"))
         .arg("--ports_file_dir")

@@ -22,7 +22,6 @@ use std::{
     },
 };
 
-use async_nats::HeaderMap;
 use futures::future::join_all;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
@@ -65,7 +64,6 @@ struct Lane {
 /// A message that waits to be stored, and who waits for what comes of it.
 struct Letter {
     message: Outgoing,
-    headers: HeaderMap,
     tell: oneshot::Sender<Attempt>,
 }
 
@@ -101,20 +99,20 @@ impl Lanes {
     }
 
     /// Tries once to store a message.
-    pub(super) async fn store(&self, message: &Outgoing, headers: &HeaderMap) -> Attempt {
+    pub(super) async fn store(&self, message: &Outgoing) -> Attempt {
         if message.stream.is_empty() {
-            return publish::single(&self.link, message, headers).await.0;
+            return publish::single(&self.link, message).await.0;
         }
         let lane = self.lane(&message.stream);
         if lane.gathers.load(Ordering::Relaxed) {
-            return lane.gather(message.clone(), headers.clone()).await;
+            return lane.gather(message.clone()).await;
         }
         // As long as the server answers, a place is free soon.
         let Ok(Ok(_place)) = timeout(CALL_LIMIT, lane.in_flight.acquire()).await else {
             return Attempt::Unknown("too many messages wait for their answers".to_owned());
         };
         let mut way = Way { lane: &lane, sent: Some(lane.pace().sent(Instant::now())) };
-        let (attempt, answered) = publish::single(&self.link, message, headers).await;
+        let (attempt, answered) = publish::single(&self.link, message).await;
         way.end(answered);
         attempt
     }
@@ -143,9 +141,9 @@ impl Lane {
         lane
     }
 
-    async fn gather(&self, message: Outgoing, headers: HeaderMap) -> Attempt {
+    async fn gather(&self, message: Outgoing) -> Attempt {
         let (tell, told) = oneshot::channel();
-        let letter = Letter { message, headers, tell };
+        let letter = Letter { message, tell };
         match timeout(CALL_LIMIT, self.queue.send(letter)).await {
             Ok(Ok(())) => {}
             _ => return Attempt::Unknown("too many messages wait to be stored".to_owned()),
@@ -228,7 +226,7 @@ fn gather(first: Letter, held: &mut Option<Letter>, letters: &mut mpsc::Receiver
 /// Stores messages each for itself, all at once; says when each was answered.
 async fn one_by_one(link: &Link, letters: Vec<Letter>) -> Vec<Instant> {
     let answered = join_all(letters.into_iter().map(|letter| async move {
-        let (attempt, answered) = publish::single(link, &letter.message, &letter.headers).await;
+        let (attempt, answered) = publish::single(link, &letter.message).await;
         letter.answer(attempt);
         answered
     }))

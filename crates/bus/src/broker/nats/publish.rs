@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use async_nats::{
-    HeaderMap, Subject,
+    Subject,
     jetstream::{
         self, ErrorCode,
         context::{PublishError, PublishErrorKind},
@@ -82,11 +82,10 @@ pub(super) async fn publish(
     message: &Outgoing,
     give_up: Duration,
 ) -> Result<Published, Error> {
-    let headers = to_wire(&message.headers)?;
     // Nearly always the first try is answered.
     let mut pauses = None;
     loop {
-        let reason = match lanes.store(message, &headers).await {
+        let reason = match lanes.store(message).await {
             Attempt::Answered(outcome) => return outcome,
             Attempt::Unknown(_) if seeded::is_on(Bug::UnknownIsStored) => return Ok(Published::Stored(0)),
             Attempt::Unknown(reason) => reason,
@@ -116,20 +115,20 @@ fn no_answer(link: &Link, subject: &str, within: Duration, reason: &str) -> Erro
 /// Tries once to store a message by itself.
 ///
 /// Says when it was answered, too, as far as it was.
-pub(super) async fn single(
-    link: &Link,
-    message: &Outgoing,
-    headers: &HeaderMap,
-) -> (Attempt, Option<Instant>) {
+pub(super) async fn single(link: &Link, message: &Outgoing) -> (Attempt, Option<Instant>) {
     // Without a connection the client would queue the message: every attempt would leave
     // one more copy to be sent on reconnect, when it may not be wanted any more.
     if let Err(error) = link.check_up("ack") {
         return (Attempt::Unknown(error.to_string()), None);
     }
+    let headers = match to_wire(&message.headers) {
+        Ok(headers) => headers,
+        Err(error) => return (Attempt::Answered(Err(error)), None),
+    };
     let began = Instant::now();
     let mut answered = None;
     let subject = Subject::from(message.subject.as_str());
-    let attempt = match link.replies.ask(subject, headers.clone(), message.payload.clone()).await {
+    let attempt = match link.replies.ask(subject, headers, message.payload.clone()).await {
         Ok(answer) => {
             answered = Some(answer.at);
             judge(message, &answer.payload)

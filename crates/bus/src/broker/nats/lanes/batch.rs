@@ -5,8 +5,9 @@ use async_nats::{HeaderMap, Subject, jetstream::ErrorCode};
 
 use super::Letter;
 use crate::broker::{
-    Published,
+    Error, Outgoing, Published,
     nats::{
+        api::to_wire,
         connection::{CALL_LIMIT, Link},
         publish::{Answer, Attempt, read_answer},
         replies::Unanswered,
@@ -43,20 +44,24 @@ pub(super) async fn store(link: &Link, letters: &[Letter]) -> Outcome {
     let id = uuid::Uuid::now_v7().simple().to_string();
     let sending = async {
         for (number, letter) in (1_usize..).zip(others) {
-            let Letter { message, headers, .. } = letter;
-            let headers = numbered(headers, &id, number);
+            let message = &letter.message;
+            let headers = numbered(message, &id, number).map_err(|error| error.to_string())?;
             let subject = Subject::from(message.subject.as_str());
-            link.client.publish_with_headers(subject, headers, message.payload.clone()).await?;
+            let sent = link.client.publish_with_headers(subject, headers, message.payload.clone()).await;
+            sent.map_err(|error| error.to_string())?;
         }
-        Ok::<_, async_nats::PublishError>(())
+        Ok::<_, String>(())
     };
     match tokio::time::timeout(CALL_LIMIT, sending).await {
         Ok(Ok(())) => {}
         // One that is too large for the server tells so when it goes alone.
-        Ok(Err(error)) => return Outcome::Refused(error.to_string()),
+        Ok(Err(error)) => return Outcome::Refused(error),
         Err(_) => return unknown(Unanswered::Late.to_string()),
     }
-    let mut headers = numbered(&last.headers, &id, letters.len());
+    let mut headers = match numbered(&last.message, &id, letters.len()) {
+        Ok(headers) => headers,
+        Err(error) => return Outcome::Refused(error.to_string()),
+    };
     headers.insert(async_nats::header::NATS_BATCH_COMMIT, async_nats::header::NATS_BATCH_COMMIT_FINAL);
     let subject = Subject::from(last.message.subject.as_str());
     match link.replies.ask(subject, headers, last.message.payload.clone()).await {
@@ -66,11 +71,11 @@ pub(super) async fn store(link: &Link, letters: &[Letter]) -> Outcome {
     }
 }
 
-fn numbered(headers: &HeaderMap, id: &str, number: usize) -> HeaderMap {
-    let mut headers = headers.clone();
+fn numbered(message: &Outgoing, id: &str, number: usize) -> Result<HeaderMap, Error> {
+    let mut headers = to_wire(&message.headers)?;
     headers.insert(async_nats::header::NATS_BATCH_ID, id);
     headers.insert(async_nats::header::NATS_BATCH_SEQUENCE, number.to_string());
-    headers
+    Ok(headers)
 }
 
 fn read(answer: &[u8], count: usize) -> Outcome {

@@ -143,10 +143,10 @@ pub(crate) struct Dispatch {
     pub(crate) work: Work,
     /// The body, where it is a step.
     pub(crate) order: Option<Box<StepOrder>>,
-    /// Whose order it is: `Pf-Epoch`.
+    /// Whose order it is, as `Pf-Origin` says.
     pub(crate) epoch: Option<u64>,
     /// The position up to which that owner had folded its log when the order
-    /// followed: `Pf-Log-Seq`.
+    /// followed, as `Pf-Origin` says.
     pub(crate) log_seq: Option<u64>,
 }
 

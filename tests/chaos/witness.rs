@@ -19,6 +19,7 @@ use async_nats::jetstream::{
     message::StreamMessage,
     stream::{Config, LastRawMessageErrorKind, Republish, Stream},
 };
+use planfleet_bus::work::Origin;
 use planfleet_core::id::ShardId;
 use planfleet_proto::{
     decode,
@@ -248,14 +249,15 @@ fn dispatch(seen: Seen) -> Option<Dispatch> {
         WorkKind::Planning(_) => None,
     };
     let number = |name: &str| seen.headers.get(name).and_then(|value| value.parse().ok());
+    let origin = Origin::read(&seen.headers);
     Some(Dispatch {
         // Of the queue, not of the stream that repeats it.
         seq: number("Nats-Sequence")?,
         at_ms: seen.at_ms,
         work,
         order,
-        epoch: number("Pf-Epoch"),
-        log_seq: number("Pf-Log-Seq"),
+        epoch: origin.map(|origin| origin.epoch),
+        log_seq: origin.map(|origin| origin.log_seq),
     })
 }
 

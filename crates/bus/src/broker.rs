@@ -376,6 +376,11 @@ pub trait Broker: Send + Sync {
     fn troubles(&self) -> Vec<Trouble> {
         Vec::new()
     }
+    /// Somebody knows whether the broker syncs each message to disk before it answers,
+    /// which decides how it is best written to; without that it may find out by itself.
+    fn note_sync(&self, each: bool) {
+        let _ = each;
+    }
     /// What the broker says of itself.
     async fn describe(&self) -> Result<Description, Error>;
 }

@@ -30,6 +30,13 @@ impl Origin {
         let Self { epoch, log_seq } = self;
         Headers::from([(ORIGIN.to_owned(), format!("{epoch}/{log_seq}"))])
     }
+
+    /// What the headers of a dispatch say of it.
+    #[must_use]
+    pub fn read(headers: &Headers) -> Option<Self> {
+        let (epoch, log_seq) = headers.get(ORIGIN)?.split_once('/')?;
+        Some(Self { epoch: epoch.parse().ok()?, log_seq: log_seq.parse().ok()? })
+    }
 }
 
 impl Bus {

@@ -16,6 +16,7 @@ use std::{
 use bytes::Bytes;
 use futures::{
     FutureExt as _, StreamExt as _,
+    future::join_all,
     stream::{BoxStream, SelectAll},
 };
 use planfleet_core::{
@@ -28,7 +29,7 @@ use planfleet_proto::subjects;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{Instant, interval_at, sleep, timeout},
+    time::{Instant, interval_at, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,9 @@ const SLOTS_PER_PULL_MIN: usize = 8;
 /// And as soon as this many are, however many there are: a request is cheap beside as much
 /// work, and a slot that waits for others to be free does nothing.
 const SLOTS_FREE_MAX: usize = 16;
+
+/// How long a stop waits for the broker to confirm the last acks: several answers' time.
+const LAST_ACKS: Duration = Duration::from_secs(1);
 
 /// Wait after a pull that failed: the broker is restarting or electing.
 const PULL_RETRY: Duration = Duration::from_millis(250);
@@ -89,11 +93,13 @@ pub struct Worker {
 struct Flight {
     settle: Arc<dyn Settle>,
     subject: String,
+    /// Whether its outcome is in the log.
+    recorded: bool,
 }
 
 impl Flight {
     fn of(delivery: &Delivery) -> Self {
-        Self { settle: Arc::clone(&delivery.settle), subject: delivery.subject.clone() }
+        Self { settle: Arc::clone(&delivery.settle), subject: delivery.subject.clone(), recorded: false }
     }
 }
 
@@ -134,8 +140,8 @@ impl Worker {
         jobs.spawn(async move { cancels.follow(broker, cancelled).await });
         let bus = self.bus.clone();
         jobs.spawn(async move { bus.follow_watchers().await });
-        self.take_work(&stop, &mut jobs, &in_flight, handler).await;
-        drain(jobs, &in_flight, grace).await;
+        let pulls = self.take_work(&stop, &mut jobs, &in_flight, handler).await;
+        tokio::join!(hand_back(pulls), drain(jobs, &in_flight, grace));
         Ok(())
     }
 
@@ -145,7 +151,8 @@ impl Worker {
         jobs: &mut JoinSet<()>,
         in_flight: &InFlight,
         handler: H,
-    ) where
+    ) -> SelectAll<Pull>
+    where
         H: Fn(Job) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Settled> + Send + 'static,
     {
@@ -153,17 +160,18 @@ impl Worker {
         let enough = (self.pool.slots / SLOTS_PER_PULL_MIN).clamp(1, SLOTS_FREE_MAX);
         let mut pulls = SelectAll::new();
         let mut number = 0;
+        let mut pull_from = Instant::now();
         loop {
             while jobs.try_join_next().is_some() {}
             let wanted = if pulls.is_empty() { 1 } else { enough };
             let pulled = tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return pulls,
                 Some(pulled) = pulls.next() => pulled,
-                permits = free_slots(&slots, wanted) => {
+                permits = free_slots(&slots, wanted, pull_from) => {
                     match self.pull(permits).await {
                         Ok(pull) => pulls.push(pull),
-                        Err(error) => self.pause(&error).await,
+                        Err(error) => self.put_off(&error, &mut pull_from),
                     }
                     continue;
                 }
@@ -182,8 +190,18 @@ impl Worker {
                 }
                 // More than were asked for.
                 Ok((delivery, None)) => give_back(&delivery.subject, &*delivery.settle).await,
-                Err(error) => self.pause(&error).await,
+                // The other pulls go on, or end for the same reason.
+                Err(error) => self.put_off(&error, &mut pull_from),
             }
+        }
+    }
+
+    /// Asks for more only in a while, as after every error: one line for all of a moment.
+    fn put_off(&self, error: &broker::Error, pull_from: &mut Instant) {
+        let now = Instant::now();
+        if now >= *pull_from {
+            *pull_from = now + PULL_RETRY;
+            tracing::warn!(pool = %self.pool.name, %error, "cannot pull work; trying again");
         }
     }
 
@@ -218,8 +236,13 @@ impl Worker {
         }
         let work = self.body_and_job(&subject, &headers, payload.clone(), deliveries, handler);
         let settled = extend_while(self.pool.ack_wait / 3, &*settle, work).await;
-        // What came of it is recorded: the next one need not wait for the broker to have heard.
-        drop(slot);
+        if settled == Settled::Done {
+            // The outcome is recorded: the next one need not wait for the broker to have heard.
+            if let Some(flight) = lock(&in_flight).get_mut(&number) {
+                flight.recorded = true;
+            }
+            drop(slot);
+        }
         let again = deliveries == 1 && seeded::is_on(Bug::DoneHandedBack);
         let settled = if again { Settled::GiveBack } else { settled };
         self.settle(Original { subject, headers, payload }, &*settle, settled).await;
@@ -324,8 +347,11 @@ fn panicked(subject: &str) -> Settled {
     Settled::GiveBack
 }
 
-/// At least so many free slots, and all others that are free then.
-async fn free_slots(slots: &Arc<Semaphore>, wanted: usize) -> OwnedSemaphorePermit {
+/// At least so many free slots, and all others that are free then; not before `from`.
+async fn free_slots(slots: &Arc<Semaphore>, wanted: usize, from: Instant) -> OwnedSemaphorePermit {
+    if Instant::now() < from {
+        sleep_until(from).await;
+    }
     let count = |slots: usize| u32::try_from(slots).unwrap_or(u32::MAX);
     let Ok(mut permits) = Arc::clone(slots).acquire_many_owned(count(wanted)).await else {
         // Nobody closes it.
@@ -370,9 +396,29 @@ async fn drain(mut jobs: JoinSet<()>, in_flight: &InFlight, grace: Duration) {
         return;
     }
     let left = std::mem::take(&mut *lock(in_flight));
-    for flight in left.values() {
+    let (recorded, others): (Vec<_>, Vec<_>) = left.into_values().partition(|flight| flight.recorded);
+    for flight in &others {
         give_back(&flight.subject, &*flight.settle).await;
     }
+    // Handed back, somebody would do again what is done.
+    let acks = join_all(recorded.iter().map(|flight| flight.settle.ack()));
+    if timeout(LAST_ACKS, acks).await.is_err() {
+        tracing::warn!("acks of finished work are not confirmed; it may be delivered again");
+    }
+}
+
+/// Gives back what open pulls still bring. One that is dropped would leave what is on its
+/// way with nobody until its ack wait is over.
+async fn hand_back(mut pulls: SelectAll<Pull>) {
+    let rest = async {
+        while let Some(pulled) = pulls.next().await {
+            if let Ok((delivery, _)) = pulled {
+                give_back(&delivery.subject, &*delivery.settle).await;
+            }
+        }
+    };
+    // Each ends by itself in that time.
+    let _ = timeout(PULL_EXPIRES + LAST_ACKS, rest).await;
 }
 
 async fn give_back(subject: &str, settle: &dyn Settle) {

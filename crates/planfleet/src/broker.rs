@@ -62,6 +62,11 @@ pub(crate) async fn look(bus: &Bus, settings: &Settings, own: Option<Sync>) -> R
             Facts { replicas, sync, own: false }
         }
     };
+    match facts.sync {
+        Sync::Always => bus.broker().note_sync(true),
+        Sync::Every(_) => bus.broker().note_sync(false),
+        Sync::Unknown(_) => {}
+    }
     Ok(Report { description, facts })
 }
 

@@ -6,8 +6,8 @@
 //! Spans get real ids, so that `traceparent` flows through a process that exports
 //! nothing itself; they are exported only where an endpoint is configured. Those of
 //! single steps and calls have nobody behind them to hand anything to: without an
-//! endpoint they are no part of a trace, which would cost a fifth of what a short
-//! step costs. Which spans exist does not depend on the log's filter: with
+//! endpoint they are no part of a trace, and their lines have no trace id, which would
+//! cost a fifth of what a short step costs. Which spans exist does not depend on the log's filter: with
 //! `log_filter = "warn"` traces stay whole and warnings still name their run.
 
 mod json;
@@ -223,7 +223,7 @@ fn traced(settings: &TelemetrySettings) -> impl Fn(&Metadata<'_>) -> bool + use<
 }
 
 /// Spans that end where they begin, in one executor.
-const OF_A_STEP: [&str; 2] = ["step", "execute_tool"];
+const OF_A_STEP: [&str; 3] = ["step", "execute_tool", "chat"];
 
 /// What goes into traces. Not the exporter's own HTTP client and the SDK: their
 /// spans would be exported by requests that make spans.

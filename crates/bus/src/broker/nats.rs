@@ -273,6 +273,10 @@ impl Broker for NatsBroker {
         self.links().into_iter().flat_map(|link| link.watch.troubles()).collect()
     }
 
+    fn note_sync(&self, each: bool) {
+        self.lanes.note_sync(each);
+    }
+
     async fn describe(&self) -> Result<Description, Error> {
         self.sending.describe().map(Description::Server)
     }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -40,8 +40,8 @@ pub(super) async fn say(broker: &dyn Broker, run: &RunId) -> Result<(), broker::
 /// Which runs are watched.
 #[derive(Debug, Default)]
 pub struct Watched {
-    /// Whether anybody has been listened to; before, nobody knows who watches.
-    follows: AtomicBool,
+    /// How many listen to watchers; while nobody does, nobody knows who watches.
+    followers: AtomicUsize,
     /// How many runs are in the list: nearly always none.
     count: AtomicUsize,
     runs: Mutex<Runs>,
@@ -58,14 +58,13 @@ impl Watched {
         loop {
             match broker.subscribe(subjects::WATCHED).await {
                 Ok(mut said) => {
-                    self.follows.store(true, Ordering::Relaxed);
+                    let _follower = Follower::of(self);
                     while let Some(message) = said.next().await {
                         self.note(&message.payload);
                     }
                 }
                 Err(error) => tracing::debug!(%error, "cannot learn which runs are watched; trying again"),
             }
-            self.follows.store(false, Ordering::Relaxed);
             sleep(FOLLOW_RETRY).await;
         }
     }
@@ -87,7 +86,7 @@ impl Watched {
 
     /// Whether somebody may watch a run.
     pub(super) fn is_watched(&self, run: &RunId) -> bool {
-        if !self.follows.load(Ordering::Relaxed) {
+        if self.followers.load(Ordering::Relaxed) == 0 {
             return true;
         }
         match self.count.load(Ordering::Relaxed) {
@@ -103,6 +102,22 @@ impl Watched {
     }
 }
 
+/// Somebody listens, for as long as this lives.
+struct Follower<'a>(&'a Watched);
+
+impl<'a> Follower<'a> {
+    fn of(watched: &'a Watched) -> Self {
+        watched.followers.fetch_add(1, Ordering::Relaxed);
+        Self(watched)
+    }
+}
+
+impl Drop for Follower<'_> {
+    fn drop(&mut self) {
+        self.0.followers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +130,7 @@ mod tests {
     async fn only_what_is_watched_is_told_once_that_is_known() {
         let watched = Watched::default();
         assert!(watched.is_watched(&run("00-a")), "nobody knows yet");
-        watched.follows.store(true, Ordering::Relaxed);
+        let follower = Follower::of(&watched);
         assert!(!watched.is_watched(&run("00-a")));
         watched.note(b"00-a");
         watched.note(b"no run");
@@ -124,12 +139,14 @@ mod tests {
         assert!(!watched.is_watched(&run("00-a")), "whoever watched is gone");
         watched.note(b"00-b");
         assert_eq!(watched.lock().until.len(), 1);
+        drop(follower);
+        assert!(watched.is_watched(&run("00-a")), "nobody knows any more");
     }
 
     #[test]
     fn with_too_many_watchers_all_runs_count_as_watched() {
         let watched = Watched::default();
-        watched.follows.store(true, Ordering::Relaxed);
+        let _follower = Follower::of(&watched);
         watched.count.store(WATCHED_MAX, Ordering::Relaxed);
         assert!(watched.is_watched(&run("00-a")));
     }

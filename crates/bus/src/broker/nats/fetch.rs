@@ -41,7 +41,8 @@ pub(super) const STALL: Duration = Duration::from_secs(4);
 /// How long the server keeps an ephemeral consumer that nobody asks.
 const EPHEMERAL_KEPT: Duration = Duration::from_secs(30);
 
-/// Subscriptions that are kept for later: as many as a worker has pulls open at once.
+/// Subscriptions that are kept for later: as many as a worker of 256 slots has pulls open at
+/// once, and most others.
 const IDLE_MAX: usize = 16;
 
 /// What came in.

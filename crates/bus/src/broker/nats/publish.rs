@@ -68,6 +68,10 @@ pub(super) struct Answer {
     /// Where it is; the last one's place for a batch.
     #[serde(default)]
     pub(super) seq: u64,
+    /// The batch that is stored with it, and how many messages that had.
+    pub(super) batch: Option<String>,
+    #[serde(default)]
+    pub(super) count: u64,
     pub(super) error: Option<jetstream::Error>,
 }
 
@@ -82,15 +86,14 @@ pub(super) async fn publish(
     message: &Outgoing,
     give_up: Duration,
 ) -> Result<Published, Error> {
-    // Nearly always the first try is answered.
-    let mut pauses = None;
+    let mut pauses = Pauses::within(give_up);
     loop {
         let reason = match lanes.store(message).await {
             Attempt::Answered(outcome) => return outcome,
             Attempt::Unknown(_) if seeded::is_on(Bug::UnknownIsStored) => return Ok(Published::Stored(0)),
             Attempt::Unknown(reason) => reason,
         };
-        let Some(pause) = pauses.get_or_insert_with(|| Pauses::within(give_up)).next() else {
+        let Some(pause) = pauses.next() else {
             return Err(no_answer(lanes.link(), &message.subject, give_up, &reason));
         };
         tracing::debug!(subject = message.subject, reason, "publish is tried again");
@@ -189,7 +192,9 @@ fn is_answer(error: &PublishError) -> bool {
 
 fn judge(message: &Outgoing, answer: &[u8]) -> Attempt {
     match read_answer(answer) {
-        Ok(Answer { seq, error: None }) => Attempt::Answered(Ok(Published::Stored(seq))),
+        // Sequences begin with 1: what has none is no answer of a stream.
+        Ok(Answer { seq: 0, error: None, .. }) => Attempt::Unknown("an answer without a place".to_owned()),
+        Ok(Answer { seq, error: None, .. }) => Attempt::Answered(Ok(Published::Stored(seq))),
         Ok(Answer { error: Some(refusal), .. }) => judge_refusal(&message.subject, &refusal),
         Err(error) => Attempt::Unknown(format!("unreadable answer: {error}")),
     }

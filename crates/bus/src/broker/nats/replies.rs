@@ -50,6 +50,8 @@ struct Open {
 #[derive(Default)]
 struct Table {
     next: u64,
+    /// Whether nobody hands out answers any more.
+    closed: bool,
     waiting: HashMap<u64, Waiting>,
 }
 
@@ -151,12 +153,26 @@ impl Drop for Leave<'_> {
     }
 }
 
+/// Without a reader nobody is to wait for an answer.
+struct Close(Arc<Open>);
+
+impl Drop for Close {
+    fn drop(&mut self) {
+        let mut table = self.0.lock();
+        table.closed = true;
+        table.waiting.clear();
+    }
+}
+
 impl Open {
     fn enter(&self, waiting: Waiting) -> u64 {
         let mut table = self.lock();
         let token = table.next;
         table.next += 1;
-        table.waiting.insert(token, waiting);
+        // Otherwise what it waits with is dropped here, which tells it.
+        if !table.closed {
+            table.waiting.insert(token, waiting);
+        }
         token
     }
 
@@ -188,6 +204,7 @@ impl Open {
 }
 
 async fn read(mut subscriber: Subscriber, prefix: usize, open: Arc<Open>, mut outage: Outage) {
+    let _close = Close(Arc::clone(&open));
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -195,7 +212,7 @@ async fn read(mut subscriber: Subscriber, prefix: usize, open: Arc<Open>, mut ou
             // What has come in counts, even if the connection broke behind it.
             biased;
             arrived = subscriber.next() => {
-                let Some(message) = arrived else { return open.lock().waiting.clear() };
+                let Some(message) = arrived else { return };
                 if let Some(Ok(token)) = message.subject.get(prefix..).map(str::parse) {
                     open.hand_out(token, message);
                 }

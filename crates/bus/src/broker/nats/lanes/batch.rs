@@ -2,6 +2,7 @@
 //! call for them.
 
 use async_nats::{HeaderMap, Subject, jetstream::ErrorCode};
+use tokio::time::{Instant, timeout};
 
 use super::Letter;
 use crate::broker::{
@@ -32,6 +33,8 @@ pub(super) enum Outcome {
     Refused(String),
     /// Nothing is stored, and the stream takes no batches at all.
     NeverTaken(String),
+    /// The server does not know batches: of all but the last nobody knows what came of them.
+    NotKnown(String),
 }
 
 /// Stores messages as one batch.
@@ -41,6 +44,7 @@ pub(super) async fn store(link: &Link, letters: &[Letter]) -> Outcome {
     if let Err(error) = link.check_up("ack") {
         return unknown(error.to_string());
     }
+    let began = Instant::now();
     let id = uuid::Uuid::now_v7().simple().to_string();
     let sending = async {
         for (number, letter) in (1_usize..).zip(others) {
@@ -52,12 +56,13 @@ pub(super) async fn store(link: &Link, letters: &[Letter]) -> Outcome {
         }
         Ok::<_, String>(())
     };
-    match tokio::time::timeout(CALL_LIMIT, sending).await {
+    match timeout(CALL_LIMIT, sending).await {
         Ok(Ok(())) => {}
         // One that is too large for the server tells so when it goes alone.
         Ok(Err(error)) => return Outcome::Refused(error),
         Err(_) => return unknown(Unanswered::Late.to_string()),
     }
+    let wrote = |unanswered: Option<&str>| link.watch.wrote(&last.message.subject, began, unanswered);
     let mut headers = match numbered(&last.message, &id, letters.len()) {
         Ok(headers) => headers,
         Err(error) => return Outcome::Refused(error.to_string()),
@@ -65,9 +70,15 @@ pub(super) async fn store(link: &Link, letters: &[Letter]) -> Outcome {
     headers.insert(async_nats::header::NATS_BATCH_COMMIT, async_nats::header::NATS_BATCH_COMMIT_FINAL);
     let subject = Subject::from(last.message.subject.as_str());
     match link.replies.ask(subject, headers, last.message.payload.clone()).await {
-        Ok(answer) => read(&answer.payload, letters.len()),
+        Ok(answer) => {
+            wrote(None);
+            read(&answer.payload, &id, letters.len())
+        }
         Err(Unanswered::NotSent(error)) => Outcome::Refused(error.to_string()),
-        Err(unanswered) => unknown(unanswered.to_string()),
+        Err(unanswered) => {
+            wrote(Some(&unanswered.to_string()));
+            unknown(unanswered.to_string())
+        }
     }
 }
 
@@ -78,9 +89,14 @@ fn numbered(message: &Outgoing, id: &str, number: usize) -> Result<HeaderMap, Er
     Ok(headers)
 }
 
-fn read(answer: &[u8], count: usize) -> Outcome {
+fn read(answer: &[u8], id: &str, count: usize) -> Outcome {
     match read_answer(answer) {
-        Ok(Answer { seq, error: None }) => {
+        Ok(Answer { error: None, batch, count: stored, .. })
+            if batch.as_deref() != Some(id) || stored != count as u64 =>
+        {
+            Outcome::NotKnown(format!("{count} messages were sent as a batch, and {stored} stored as one"))
+        }
+        Ok(Answer { seq, error: None, .. }) => {
             let first = seq.saturating_sub(count as u64 - 1);
             Outcome::Answered(
                 (first..).take(count).map(|seq| Attempt::Answered(Ok(Published::Stored(seq)))).collect(),
@@ -101,7 +117,7 @@ mod tests {
     #[test]
     fn each_message_of_a_batch_has_its_own_place() {
         let answer = br#"{"stream":"S","seq":12,"batch":"b","count":3}"#;
-        let Outcome::Answered(attempts) = read(answer, 3) else { panic!("it is answered") };
+        let Outcome::Answered(attempts) = read(answer, "b", 3) else { panic!("it is answered") };
         let stored = |attempt: &Attempt| match attempt {
             Attempt::Answered(Ok(Published::Stored(seq))) => *seq,
             _ => 0,
@@ -110,10 +126,17 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_one_message_is_none_to_a_batch() {
+        for answer in [r#"{"stream":"S","seq":12}"#, r#"{"stream":"S","seq":12,"batch":"b","count":1}"#] {
+            assert!(matches!(read(answer.as_bytes(), "b", 3), Outcome::NotKnown(_)), "{answer}");
+        }
+    }
+
+    #[test]
     fn a_refusal_says_whether_it_is_for_good() {
         let refused = |code: u64| {
             let body = format!(r#"{{"error":{{"code":400,"err_code":{code},"description":"no"}}}}"#);
-            read(body.as_bytes(), 3)
+            read(body.as_bytes(), "b", 3)
         };
         assert!(matches!(refused(10174), Outcome::NeverTaken(_)));
         assert!(matches!(refused(10201), Outcome::Refused(_)));

@@ -46,10 +46,6 @@ const EPHEMERAL_KEPT: Duration = Duration::from_secs(30);
 const IDLE_MAX: usize = 16;
 
 /// What came in.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives for one match; a box would be an allocation per message"
-)]
 pub(super) enum Arrival {
     Message(Message),
     /// The request is alive and nothing has come.

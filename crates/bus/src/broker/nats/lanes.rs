@@ -16,7 +16,7 @@ mod pace;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -24,6 +24,7 @@ use std::{
 use futures::future::join_all;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
+    task::JoinSet,
     time::{Instant, timeout},
 };
 
@@ -53,6 +54,8 @@ pub(super) struct Lanes {
     lanes: RwLock<HashMap<String, Arc<Lane>>>,
     in_flight: Semaphore,
     syncs: Arc<Syncs>,
+    /// One for each lane; they end with this.
+    carriers: Mutex<JoinSet<()>>,
 }
 
 /// Whether the server syncs each message, where somebody knows.
@@ -105,8 +108,8 @@ impl Drop for Way<'_> {
 
 impl Lanes {
     pub(super) fn new(link: Arc<Link>) -> Self {
-        let (lanes, syncs) = (RwLock::default(), Arc::default());
-        Self { link, lanes, in_flight: Semaphore::new(IN_FLIGHT_MAX), syncs }
+        let (lanes, syncs, carriers) = Default::default();
+        Self { link, lanes, in_flight: Semaphore::new(IN_FLIGHT_MAX), syncs, carriers }
     }
 
     /// Somebody knows whether the server syncs each message: it need not be found out.
@@ -146,25 +149,27 @@ impl Lanes {
             return Arc::clone(lane);
         }
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
-        let lane = lanes.entry(stream.to_owned()).or_insert_with(|| Lane::open(&self.link, &self.syncs));
+        let lane = lanes.entry(stream.to_owned()).or_insert_with(|| self.open_lane());
         Arc::clone(lane)
     }
 }
 
-impl Lane {
-    fn open(link: &Arc<Link>, syncs: &Arc<Syncs>) -> Arc<Self> {
+impl Lanes {
+    fn open_lane(&self) -> Arc<Lane> {
         let (queue, letters) = mpsc::channel(QUEUE_MAX);
-        let lane = Arc::new(Self {
+        let lane = Arc::new(Lane {
             gathers: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
             pace: Mutex::default(),
             queue,
         });
-        // It holds the lane weakly, and ends when the lane is dropped.
-        tokio::spawn(carry(Arc::clone(link), Arc::downgrade(&lane), letters, Arc::clone(syncs)));
+        let carrier = carry(Arc::clone(&self.link), Arc::clone(&lane), letters, Arc::clone(&self.syncs));
+        self.carriers.lock().unwrap_or_else(PoisonError::into_inner).spawn(carrier);
         lane
     }
+}
 
+impl Lane {
     fn gathers(&self, known: Option<bool>) -> bool {
         match known {
             Some(each) => each && !self.refuses.load(Ordering::Relaxed),
@@ -225,14 +230,13 @@ impl Lane {
 }
 
 /// Stores what piles up on a lane, one batch after the other.
-async fn carry(link: Arc<Link>, lane: Weak<Lane>, mut letters: mpsc::Receiver<Letter>, syncs: Arc<Syncs>) {
+async fn carry(link: Arc<Link>, lane: Arc<Lane>, mut letters: mpsc::Receiver<Letter>, syncs: Arc<Syncs>) {
     let mut held = None;
     let mut small = 0;
     while let Some(first) = next(&mut held, &mut letters).await {
         // What is being sent in this moment comes along.
         tokio::task::yield_now().await;
         let mut gathered = gather(first, &mut held, &mut letters);
-        let Some(lane) = lane.upgrade() else { return };
         let measures = syncs.known().is_none();
         small = if gathered.len() < BATCH_MIN { small + 1 } else { 0 };
         if small > SMALL_MAX {

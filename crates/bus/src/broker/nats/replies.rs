@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::{
     sync::oneshot,
-    task::JoinHandle,
+    task::JoinSet,
     time::{Duration, Instant, MissedTickBehavior, interval, timeout},
 };
 
@@ -38,7 +38,8 @@ pub(super) struct Replies {
     /// What the subjects of answers begin with, the last dot included.
     prefix: String,
     open: Arc<Open>,
-    reader: JoinHandle<()>,
+    /// Ends with this.
+    _reader: JoinSet<()>,
 }
 
 /// Who waits for what.
@@ -76,8 +77,9 @@ impl Replies {
             .map_err(|error| Error::Unreachable(format!("subscribe: {error}")))?;
         let open = Arc::new(Open::default());
         let prefix = format!("{inbox}.");
-        let reader = tokio::spawn(read(subscriber, prefix.len(), Arc::clone(&open), outage));
-        Ok(Self { client: client.clone(), prefix, open, reader })
+        let mut reader = JoinSet::new();
+        reader.spawn(read(subscriber, prefix.len(), Arc::clone(&open), outage));
+        Ok(Self { client: client.clone(), prefix, open, _reader: reader })
     }
 
     /// Sends a message and waits for its answer, for [`CALL_LIMIT`] at most or until the
@@ -117,12 +119,6 @@ impl Replies {
             Err(_) if asked.elapsed() >= CALL_LIMIT => Err(Unanswered::Late),
             Err(_) => Err(Unanswered::ConnectionLost),
         }
-    }
-}
-
-impl Drop for Replies {
-    fn drop(&mut self) {
-        self.reader.abort();
     }
 }
 

@@ -54,11 +54,12 @@ pub(crate) async fn start(site: &mut Site, options: &Options, fleet: &Fleet) -> 
         None => String::new(),
     };
     let config = format!(
-        "[nats]\nurl = {url:?}\nreplicas = {replicas}\nshards = {SHARDS}\n\
+        "[nats]\nurl = {url:?}\nmonitoring_url = {monitoring:?}\nreplicas = {replicas}\nshards = {SHARDS}\n\
          [pools.default]\nslots = {slots}\n\
          [telemetry]\nlog_filter = \"warn\"\nlog_format = \"human\"\n\
          [health]\nlisten = \"127.0.0.1:0\"\n[data]\ndir = \"data\"\n{models}",
         url = site.servers.url,
+        monitoring = site.servers.monitoring.join(","),
         replicas = options.broker.replicas,
         slots = fleet.slots,
     );

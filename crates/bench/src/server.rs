@@ -33,7 +33,8 @@ pub(crate) struct Servers {
     pub(crate) children: Vec<Child>,
     /// All of them, separated by commas.
     pub(crate) url: String,
-    monitoring: Vec<String>,
+    /// URLs of their monitoring endpoints.
+    pub(crate) monitoring: Vec<String>,
     http: reqwest::Client,
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -17,9 +18,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::broker::{self, Broker, Headers};
 
-/// How often watchers say that they are there: a service that has just started has no
-/// news for them until then.
+/// How often watchers say that they are there.
 pub(super) const SAY_EVERY: Duration = Duration::from_secs(2);
+
+/// Whoever begins to listen knows of all watchers after this: each has spoken once by then.
+const ALL_KNOWN_AFTER: Duration = Duration::from_secs(3);
 
 /// A watcher that has not said so for this long is gone.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(7);
@@ -40,7 +43,7 @@ pub(super) async fn say(broker: &dyn Broker, run: &RunId) -> Result<(), broker::
 /// Which runs are watched.
 #[derive(Debug, Default)]
 pub struct Watched {
-    /// How many listen to watchers; while nobody does, nobody knows who watches.
+    /// How many know of all watchers. While nobody does, every run may be watched.
     followers: AtomicUsize,
     /// How many runs are in the list: nearly always none.
     count: AtomicUsize,
@@ -58,9 +61,19 @@ impl Watched {
         loop {
             match broker.subscribe(subjects::WATCHED).await {
                 Ok(mut said) => {
-                    let _follower = Follower::of(self);
-                    while let Some(message) = said.next().await {
-                        self.note(&message.payload);
+                    let mut follower = None;
+                    let mut all_known = pin!(sleep(ALL_KNOWN_AFTER));
+                    loop {
+                        tokio::select! {
+                            biased;
+                            message = said.next() => match message {
+                                Some(message) => self.note(&message.payload),
+                                None => break,
+                            },
+                            () = &mut all_known, if follower.is_none() => {
+                                follower = Some(Follower::of(self));
+                            }
+                        }
                     }
                 }
                 Err(error) => tracing::debug!(%error, "cannot learn which runs are watched; trying again"),
@@ -102,7 +115,7 @@ impl Watched {
     }
 }
 
-/// Somebody listens, for as long as this lives.
+/// Somebody knows of all watchers, for as long as this lives.
 struct Follower<'a>(&'a Watched);
 
 impl<'a> Follower<'a> {

@@ -87,13 +87,18 @@ impl Owner {
     /// Others have followed already; where there are none, the next one begins where
     /// this one ends, if that can be written in the time that a stop has.
     async fn snapshot_at_the_tail(&mut self) {
-        if self.snapshots.unread(&self.follower) < STOP_UNREAD_MIN.min(self.config.upkeep.snapshot_entries) {
-            return;
-        }
-        if self.snapshots.begin(&self.follower) {
-            let left = self.stop_left();
-            let _ = timeout(left, self.snapshots.built()).await;
-        }
+        let unread_min = STOP_UNREAD_MIN.min(self.config.upkeep.snapshot_entries);
+        let (left, Self { snapshots, follower, .. }) = (self.stop_left(), self);
+        let written = async {
+            // One that is being written is not made at the tail.
+            if snapshots.is_building() {
+                snapshots.built().await;
+            }
+            if snapshots.unread(follower) >= unread_min && snapshots.begin(follower) {
+                snapshots.built().await;
+            }
+        };
+        let _ = timeout(left, written).await;
     }
 
     fn stop_left(&self) -> Duration {

@@ -117,6 +117,11 @@ impl Snapshots {
         true
     }
 
+    /// Whether one is being written.
+    pub(super) const fn is_building(&self) -> bool {
+        self.building.is_some()
+    }
+
     /// Waits for the one that is being written; for ever when none is. Can be
     /// dropped at any time and called again.
     pub(super) async fn built(&mut self) {

@@ -54,7 +54,7 @@ async fn a_paused_run_stays_paused_whoever_owns_it() {
 async fn a_plan_waits_for_its_approval_whoever_owns_it() {
     let fleet = Fleet::with_shards(1).await;
     let run = "00-run".parse().unwrap();
-    let mut news = fleet.bus.watch(&run).await.unwrap();
+    let mut news = fleet.watch(&run).await;
     let a = fleet.start_alone("a").await;
     fleet.submit("run", enveloped(planned(), |envelope| envelope.approval.plan = true)).await;
     assert_eq!(told(&mut news, "ApprovalAsked").await.step, None, "the plan as a whole");
@@ -77,7 +77,7 @@ async fn a_plan_waits_for_its_approval_whoever_owns_it() {
 async fn a_step_waits_for_its_approval_whoever_owns_it() {
     let fleet = Fleet::with_shards(1).await;
     let run = "00-run".parse().unwrap();
-    let mut news = fleet.bus.watch(&run).await.unwrap();
+    let mut news = fleet.watch(&run).await;
     let a = fleet.start_alone("a").await;
     let plan = json!({"final": 2, "steps": [
         {"id": 1, "description": "a"}, {"id": 2, "description": "b", "tools": ["send"], "depends_on": [1]}]});
@@ -105,7 +105,7 @@ async fn who_watches_is_told_of_pauses() {
     let _a = fleet.start_alone("a").await;
     let run = fleet.submit("run", planned()).await;
     fleet.checkpoint().await;
-    let mut news = fleet.bus.watch(&run).await.unwrap();
+    let mut news = fleet.watch(&run).await;
     fleet.append(&run, Fact::RunPauseRequested { reason: "lunch".to_owned() }).await;
     fleet.append(&run, Fact::RunResumeRequested).await;
     for event in ["RunPauseRequested", "RunResumeRequested"] {

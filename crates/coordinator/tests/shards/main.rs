@@ -46,7 +46,10 @@ use planfleet_core::{
 use planfleet_proto::subjects;
 use planfleet_runtime::tasks::Tasks;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::spy::Spy;
@@ -107,6 +110,19 @@ struct Node {
 }
 
 impl Fleet {
+    /// News of a run. Somebody listens all the time, as watchers do: who does not is forgotten.
+    async fn watch(&self, run: &RunId) -> BoxStream<'static, News> {
+        let mut news = self.bus.watch(run).await.expect("news");
+        let (to, heard) = futures::channel::mpsc::unbounded();
+        let mut listening = JoinSet::new();
+        listening.spawn(async move {
+            while let Some(news) = news.next().await {
+                let _ = to.unbounded_send(news);
+            }
+        });
+        heard.inspect(move |_| assert!(!listening.is_empty())).boxed()
+    }
+
     async fn with_shards(shards: ShardId) -> Self {
         // From here on the time of day moves with the paused clock, as the broker's does.
         now_ms();

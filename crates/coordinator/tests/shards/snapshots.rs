@@ -243,7 +243,7 @@ async fn a_run_that_has_ended_lately_is_known_by_the_next_owner() {
 async fn the_last_to_stop_leaves_a_snapshot_at_the_tail() {
     let scene = scene(often).await;
     let b = scene.is_taken_over().await;
-    for number in 0..3 {
+    for number in 0..6 {
         scene.fleet.submit(&format!("more{number}"), goal()).await;
     }
     scene.fleet.checkpoint().await;

@@ -123,7 +123,7 @@ async fn the_judge_role_is_asked_and_no_other() {
 async fn an_output_is_judged_whole_or_not_at_all() {
     let judge = Script::texts([r#"{"pass": true, "reason": "it is"}"#]);
     let mut bench = Bench::with(Models { judge: Some(judge.handle("judge")), ..Models::default() }).await;
-    let spec = json!({"id": 7, "kind": "tool", "tools": ["echo"], "success_criteria": [
+    let spec = json!({"id": 7, "kind": "tool", "tools": ["parrot"], "success_criteria": [
         {"kind": "judge", "arg": "Is it kind?"}]});
     let ended = bench.carry_out(order(spec.clone(), vec![literal("text", &"x".repeat(15_000))])).await;
     assert_eq!(ended.usage(Account::Judge), Some(cost(1)));
@@ -151,7 +151,7 @@ async fn no_judge_is_no_pass() {
 async fn an_output_that_misses_another_criterion_is_not_judged() {
     let judge = Script::texts([]);
     let mut bench = Bench::with(Models { judge: Some(judge.handle("judge")), ..Models::default() }).await;
-    let spec = json!({"id": 7, "kind": "tool", "tools": ["echo"], "success_criteria": [
+    let spec = json!({"id": 7, "kind": "tool", "tools": ["parrot"], "success_criteria": [
         {"kind": "judge", "arg": "Is it kind?"}, {"kind": "contains", "arg": "welcome"}]});
     let ended = bench.carry_out(order(spec, vec![literal("text", "go away")])).await;
     assert_eq!(ended.usage(Account::Judge), None, "a judge costs money");

@@ -118,7 +118,7 @@ async fn the_first_limit_to_end_cuts_a_step_off() {
 /// An order that comes after its time is answered without being begun.
 async fn too_late(run: i64, step: i64) -> Failure {
     let mut bench = Bench::with(Models::default()).await;
-    let mut late = tool_step("echo", vec![literal("text", "x")]);
+    let mut late = tool_step("parrot", vec![literal("text", "x")]);
     (late.deadline_at_ms, late.timeout_at_ms) = (in_ms(run), in_ms(step));
     let mut news = bench.bus.watch(&late.run).await.expect("news");
     let ended = bench.carry_out(late).await;
@@ -141,7 +141,11 @@ async fn a_step_whose_time_is_up_is_not_begun() {
 #[tokio::test(start_paused = true)]
 async fn a_step_that_loses_every_executor_is_reported_lost() {
     let mut bench = Bench::empty().await;
-    bench.bus.dispatch_step(&tool_step("echo", vec![literal("text", "x")]), Origin::default()).await.unwrap();
+    bench
+        .bus
+        .dispatch_step(&tool_step("parrot", vec![literal("text", "x")]), Origin::default())
+        .await
+        .unwrap();
     for _ in 0..3 {
         let pull = bench.bus.broker().pull(subjects::STEPS, "pool_default", 1, Duration::from_secs(1));
         let delivery = pull.await.unwrap().next().await.expect("work").unwrap();

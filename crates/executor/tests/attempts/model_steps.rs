@@ -117,16 +117,16 @@ async fn without_a_model_the_step_says_what_to_configure() {
 
 #[tokio::test(start_paused = true)]
 async fn a_model_reads_what_its_tools_put_out() {
-    let replies = [calls("echo", r#"{"text": "page"}"#), says("Santiago")];
+    let replies = [calls("parrot", r#"{"text": "page"}"#), says("Santiago")];
     let model = Script::new(replies.map(Ok));
     let mut bench = Bench::with_model(&model).await;
-    let ended = bench.carry_out(with_tools(&["echo"])).await;
+    let ended = bench.carry_out(with_tools(&["parrot"])).await;
     assert_eq!(ended.usage(Account::Executor), Some(cost(2)));
     assert_eq!(ended.output(), "Santiago");
-    assert_eq!(bench.calls.all(), [("echo".to_owned(), json!({"text": "page"}))]);
+    assert_eq!(bench.calls.all(), [("parrot".to_owned(), json!({"text": "page"}))]);
     let requests = model.requests();
     let offered: Vec<&str> = requests[0].tools.iter().map(|tool| tool.name.as_str()).collect();
-    assert_eq!(offered, ["echo"]);
+    assert_eq!(offered, ["parrot"]);
     let Some(Message::Tool { tool_call_id, content }) = requests[1].messages.last() else {
         panic!("no result: {:?}", requests[1].messages);
     };
@@ -135,10 +135,10 @@ async fn a_model_reads_what_its_tools_put_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_model_that_only_calls_tools_has_an_end() {
-    let endless = (0..TURNS_MAX).map(|_| Ok(calls("echo", r#"{"text": "again"}"#)));
+    let endless = (0..TURNS_MAX).map(|_| Ok(calls("parrot", r#"{"text": "again"}"#)));
     let model = Script::new(endless);
     let mut bench = Bench::with_model(&model).await;
-    let ended = bench.carry_out(with_tools(&["echo"])).await;
+    let ended = bench.carry_out(with_tools(&["parrot"])).await;
     assert_eq!(ended.usage(Account::Executor), Some(cost(TURNS_MAX.into())));
     let failure = ended.failure();
     assert_eq!(failure.class, FailureClass::InvalidOutput);
@@ -158,20 +158,20 @@ async fn told(step_tools: &[&str], tool: &str, arguments: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_tool_outside_the_envelope_is_denied_to_the_model() {
-    let told = told(&["echo", "shell"], "shell", r#"{"text": "rm"}"#).await;
+    let told = told(&["parrot", "shell"], "shell", r#"{"text": "rm"}"#).await;
     assert!(told.contains("denied") && told.contains("shell"), "{told}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_tool_that_the_step_does_not_have_is_denied_to_the_model() {
-    let told = told(&[], "echo", r#"{"text": "x"}"#).await;
-    assert!(told.contains("denied") && told.contains("echo"), "{told}");
+    let told = told(&[], "parrot", r#"{"text": "x"}"#).await;
+    assert!(told.contains("denied") && told.contains("parrot"), "{told}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn wrong_arguments_are_the_models_to_mend() {
     for arguments in ["{\"text\": ", "{\"text\": 1}", "{\"text\": \"a\", \"text\": \"b\"}"] {
-        let told = told(&["echo"], "echo", arguments).await;
+        let told = told(&["parrot"], "parrot", arguments).await;
         assert!(told.contains("tool_error"), "{arguments}: {told}");
     }
 }

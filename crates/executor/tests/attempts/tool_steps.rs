@@ -10,11 +10,11 @@ use super::{Bench, literal, order, output_of_step, tool_step};
 async fn a_tool_is_called_with_the_inputs_as_arguments() {
     let mut bench = Bench::with(Models::default()).await;
     let inputs = vec![output_of_step("text", &json!("hello")), literal("times", "3")];
-    let ended = bench.carry_out(tool_step("echo", inputs)).await;
+    let ended = bench.carry_out(tool_step("parrot", inputs)).await;
     assert_eq!((ended.report.step.to_string(), ended.report.attempt), ("7".to_owned(), 2));
     assert_eq!((&ended.report.model, ended.report.usage.len()), (&None, 0), "no model, no cost");
     assert_eq!(ended.output(), json!({"text": "hello", "times": 3}));
-    assert_eq!(bench.calls.all(), [("echo".to_owned(), json!({"text": "hello", "times": 3}))]);
+    assert_eq!(bench.calls.all(), [("parrot".to_owned(), json!({"text": "hello", "times": 3}))]);
     assert_eq!(bench.calls.keys(), ["00-secretrun.7"], "the same for every attempt");
     bench.emptied().await;
 }
@@ -22,7 +22,7 @@ async fn a_tool_is_called_with_the_inputs_as_arguments() {
 #[tokio::test(start_paused = true)]
 async fn an_output_that_misses_a_criterion_fails_with_what_was_seen() {
     let mut bench = Bench::with(Models::default()).await;
-    let spec = json!({"id": 7, "kind": "tool", "tools": ["echo"], "success_criteria": [
+    let spec = json!({"id": 7, "kind": "tool", "tools": ["parrot"], "success_criteria": [
         {"kind": "contains", "arg": "text"}, {"kind": "contains", "arg": "welcome"}]});
     let failure = bench.carry_out(order(spec, vec![literal("text", "go away")])).await.failure();
     assert_eq!(failure.class, FailureClass::InvalidOutput);
@@ -43,7 +43,7 @@ async fn a_tool_outside_the_envelope_is_denied_and_never_called() {
 async fn bad_arguments_and_unknown_tools_are_tool_errors() {
     let mut bench = Bench::with(Models::default()).await;
     let inputs = vec![literal("text", "x"), literal("times", "many")];
-    let failure = bench.carry_out(tool_step("echo", inputs)).await.failure();
+    let failure = bench.carry_out(tool_step("parrot", inputs)).await.failure();
     assert_eq!(failure.class, FailureClass::ToolError);
     assert!(failure.message.contains("times"), "{failure}");
     bench.emptied().await;

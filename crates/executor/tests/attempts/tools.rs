@@ -63,10 +63,10 @@ impl Tool for Noted {
     }
 }
 
-/// `echo`, `busy`, `hang`, `much`, `value`, which puts out the JSON that its text is, and `shell`, which no envelope here holds.
+/// `parrot`, `busy`, `hang`, `much`, `value`, which puts out the JSON that its text is, and `shell`, which no envelope here holds.
 pub(crate) fn registry(calls: &Calls) -> Registry {
     let mut registry = Registry::builtin(Settings::default()).expect("built-in tools");
-    for name in ["echo", "busy", "hang", "much", "value", "shell"] {
+    for name in ["parrot", "busy", "hang", "much", "value", "shell"] {
         let spec = ToolSpec {
             name: name.to_owned(),
             description: String::new(),

@@ -46,10 +46,10 @@ fn a_json_line_names_run_step_and_trace() {
     let text = logged("warn", LogFormat::Json, || {
         let run = tracing::info_span!("run", run_id = "r1", otel.kind = "internal");
         let _run = run.enter();
-        let step = tracing::info_span!("step", step = tracing::field::Empty);
-        step.record("step", 3);
-        let _step = step.enter();
-        expected = step.context().span().span_context().trace_id().to_string();
+        let draft = tracing::info_span!("draft", step = tracing::field::Empty);
+        draft.record("step", 3);
+        let _draft = draft.enter();
+        expected = draft.context().span().span_context().trace_id().to_string();
         assert_eq!(LevelFilter::current(), LevelFilter::INFO);
         tracing::info!("below the filter");
         tracing::warn!(attempt = 2, "slow \"tool\"");
@@ -60,7 +60,7 @@ fn a_json_line_names_run_step_and_trace() {
     assert_eq!(line["attempt"], 2);
     assert_eq!(line["level"], "WARN");
     assert_eq!(line["message"], "slow \"tool\"");
-    assert_eq!(line["span"], "step");
+    assert_eq!(line["span"], "draft");
     assert_eq!(line["trace_id"], expected.as_str());
     assert_eq!(line["span_id"].as_str().unwrap().len(), 16);
     assert_eq!(line.get("otel.kind"), None);
@@ -70,12 +70,26 @@ fn a_json_line_names_run_step_and_trace() {
 fn spans_of_one_run_share_a_sampled_trace_without_an_exporter() {
     logged("off", LogFormat::Json, || {
         let run = tracing::info_span!("run");
-        let step = tracing::info_span!(parent: &run, "step");
-        let (run, step) = (run.context(), step.context());
-        let (run, step) = (run.span().span_context().clone(), step.span().span_context().clone());
+        let draft = tracing::info_span!(parent: &run, "draft");
+        let (run, draft) = (run.context(), draft.context());
+        let (run, draft) = (run.span().span_context().clone(), draft.span().span_context().clone());
         assert!(run.is_valid() && run.is_sampled());
-        assert_eq!(run.trace_id(), step.trace_id());
+        assert_eq!(run.trace_id(), draft.trace_id());
     });
+}
+
+#[test]
+fn a_step_is_part_of_a_trace_where_somebody_exports_it() {
+    for (otlp_endpoint, traced) in [("", false), ("http://127.0.0.1:9", true)] {
+        let settings =
+            TelemetrySettings { otlp_endpoint: otlp_endpoint.to_owned(), ..TelemetrySettings::default() };
+        let provider = SdkTracerProvider::builder().build();
+        let made = subscriber(&settings, LogTarget::Stderr, &provider).unwrap();
+        tracing::subscriber::with_default(made, || {
+            let step = tracing::info_span!("step");
+            assert_eq!(step.context().span().span_context().is_valid(), traced, "{otlp_endpoint:?}");
+        });
+    }
 }
 
 #[test]

@@ -31,6 +31,9 @@ pub use listen::{ListenError, listen};
 /// OpenTelemetry's Prometheus exporters take by default.
 pub const SERVE_LISTEN: &str = "127.0.0.1:9464";
 
+/// `health.listen` of a process that has no health port at all.
+pub const OFF: &str = "off";
+
 /// Requests are answered from memory: a connection that is still open this long
 /// after the end was asked for belongs to a client that does not read.
 const DRAIN: Duration = Duration::from_secs(2);

@@ -93,7 +93,7 @@ fn serve_api(
 
 /// The health port, where one is configured.
 async fn health_listener(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
-    if settings.health.listen.is_empty() {
+    if settings.health.listen.is_empty() || settings.health.listen == health::OFF {
         return Ok(None);
     }
     health::listen(&settings.health.listen, "health.listen").await.map(Some).map_err(Failure::usage)

@@ -127,7 +127,7 @@ async fn serve_health(
 ) -> Result<(), Failure> {
     let listen =
         if settings.health.listen.is_empty() { health::SERVE_LISTEN } else { &settings.health.listen };
-    if listen == "off" {
+    if listen == health::OFF {
         return Ok(());
     }
     let named = !settings.health.listen.is_empty();

@@ -193,7 +193,9 @@ impl Checks<'_> {
     fn listeners(&mut self) {
         let (health, api) = (&self.settings.health.listen, &self.settings.api.listen);
         for (key, listen) in [("health.listen", health), ("api.listen", api)] {
-            if !listen.is_empty() {
+            // Several processes of one machine need no health port each.
+            let off = key == "health.listen" && listen == crate::health::OFF;
+            if !listen.is_empty() && !off {
                 self.add(key, listen_fault(listen));
             }
         }

@@ -195,6 +195,13 @@ fn semantic_faults_name_what_would_be_right() {
 }
 
 #[test]
+fn only_the_health_port_can_be_off() {
+    assert_eq!(story("[health]\nlisten = \"off\"\n").load().unwrap().health.listen, "off");
+    let faults = story("[api]\nlisten = \"off\"\n").faults();
+    assert!(faults[0].starts_with("api.listen: `off` has no port"), "{faults:?}");
+}
+
+#[test]
 fn a_missing_file_is_a_fault_only_when_it_was_asked_for() {
     let request = LoadRequest { file: Some("/nowhere/x.toml".into()), ..LoadRequest::default() };
     let error = Settings::load(&request, &BTreeMap::new()).unwrap_err();

@@ -78,9 +78,10 @@ async fn what_is_published_to_a_server_that_syncs_is_there_once_and_where_it_is_
 async fn in_a_batch_too_only_the_names_that_are_taken_are_refused() {
     let server = NatsServer::syncing().await;
     let broker: AnyBroker = Arc::new(server.connect().await);
+    broker.note_sync(true);
     work_queue(&broker, PATIENCE).await;
     let work = |n| to("WORK", format!("work.{n}"));
-    // Every hundredth name is taken by the time that the others come in batches.
+    // Every hundredth name is taken before the others come.
     let taken: BTreeSet<u64> = (0..MESSAGES).step_by(100).collect();
     publish_all(&broker, taken.iter().copied(), work).await;
     let others = soon("answers", publish_all(&broker, 0..MESSAGES, work)).await;
@@ -94,10 +95,14 @@ async fn in_a_batch_too_only_the_names_that_are_taken_are_refused() {
 async fn what_was_answered_outlives_a_server_that_dies_in_the_middle_of_batches() {
     let mut server = NatsServer::syncing().await;
     let broker: AnyBroker = Arc::new(server.connect().await);
+    broker.note_sync(true);
     new_log(&broker).await;
     let publishing = publish_all(&broker, 0..MESSAGES, |n| to("LOG", format!("log.{n}")));
     let crash = async {
-        sleep(Duration::from_millis(700)).await;
+        // With a part of them stored, and batches on their way.
+        while broker.stream_state("LOG").await.expect("a log").messages < MESSAGES / 4 {
+            sleep(Duration::from_millis(1)).await;
+        }
         server.kill().await;
         server.revive().await;
     };

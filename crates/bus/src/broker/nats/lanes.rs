@@ -93,7 +93,7 @@ struct Way<'a> {
 impl Way<'_> {
     fn end(&mut self, answered: Option<Instant>) {
         let Some(sent) = self.sent.take() else { return };
-        if self.lane.pace().over(sent, answered) {
+        if self.lane.pace().over(sent, answered) && !self.lane.refuses.load(Ordering::Relaxed) {
             tracing::debug!("the broker syncs each message; they go in batches");
             self.lane.gathers.store(true, Ordering::Relaxed);
         }
@@ -152,9 +152,7 @@ impl Lanes {
         let lane = lanes.entry(stream.to_owned()).or_insert_with(|| self.open_lane());
         Arc::clone(lane)
     }
-}
 
-impl Lanes {
     fn open_lane(&self) -> Arc<Lane> {
         let (queue, letters) = mpsc::channel(QUEUE_MAX);
         let lane = Arc::new(Lane {
@@ -171,10 +169,7 @@ impl Lanes {
 
 impl Lane {
     fn gathers(&self, known: Option<bool>) -> bool {
-        match known {
-            Some(each) => each && !self.refuses.load(Ordering::Relaxed),
-            None => self.gathers.load(Ordering::Relaxed),
-        }
+        known.unwrap_or_else(|| self.gathers.load(Ordering::Relaxed)) && !self.refuses.load(Ordering::Relaxed)
     }
 
     async fn gather(&self, message: Outgoing) -> Attempt {
@@ -192,12 +187,6 @@ impl Lane {
         }
     }
 
-    fn stop_batches(&self) {
-        self.refuses.store(true, Ordering::Relaxed);
-        self.pace().never_batches();
-        self.gathers.store(false, Ordering::Relaxed);
-    }
-
     async fn carry_batch(&self, link: &Link, letters: Vec<Letter>) {
         let reason = match batch::store(link, &letters).await {
             Outcome::Answered(attempts) => {
@@ -208,12 +197,12 @@ impl Lane {
             }
             Outcome::Refused(reason) => reason,
             Outcome::NeverTaken(reason) => {
-                self.stop_batches();
+                self.refuses.store(true, Ordering::Relaxed);
                 reason
             }
             Outcome::NotKnown(reason) => {
                 tracing::warn!(reason, "the broker knows no batches; messages go one by one");
-                self.stop_batches();
+                self.refuses.store(true, Ordering::Relaxed);
                 return letters
                     .into_iter()
                     .for_each(|letter| letter.answer(Attempt::Unknown(reason.clone())));

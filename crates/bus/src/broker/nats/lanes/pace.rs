@@ -17,12 +17,15 @@ const SAMPLE: usize = 512;
 /// A sync takes longer: 190 µs and more on the disks that this was measured on. A
 /// server that leaves syncing for later takes 5 to 20 µs for a message. Where a sync
 /// is quicker than this there is little to gain.
-const SYNC_MIN: Duration = Duration::from_micros(100);
+const SYNC_MIN: Duration = Duration::from_micros(150);
 
-/// Messages that are tried alone while batches go, and how often: it costs two hundredths
-/// of a second then.
+/// Messages that are tried alone while batches go, which costs two hundredths of a second.
 pub(super) const TRIED: usize = 64;
-const TRY_EVERY: Duration = Duration::from_secs(5);
+
+/// How soon they are tried first, and how often at least: a machine that was only busy is
+/// found out soon, and a server that syncs is asked ever more rarely.
+const TRY_AFTER: Duration = Duration::from_millis(250);
+const TRY_EVERY: Duration = Duration::from_secs(8);
 
 /// The pace of one lane.
 #[derive(Debug, Default)]
@@ -33,8 +36,14 @@ pub(super) struct Pace {
     shortest: Option<Duration>,
     /// The shortest wait ever that was behind nobody: the way there and back is in it.
     alone: Option<Duration>,
-    tried: Option<Instant>,
-    no_batches: bool,
+    tries: Option<Tries>,
+}
+
+/// When messages are tried alone next, and how long after the time before.
+#[derive(Debug)]
+struct Tries {
+    next: Instant,
+    pause: Duration,
 }
 
 /// A message on its way.
@@ -60,7 +69,7 @@ impl Pace {
         if sent.behind == 0 {
             self.alone = Some(self.alone.map_or(wait, |alone| alone.min(wait)));
         }
-        if sent.behind < BEHIND_MIN || self.no_batches {
+        if sent.behind < BEHIND_MIN {
             return false;
         }
         let each = self.each(sent.behind, wait);
@@ -72,19 +81,20 @@ impl Pace {
         self.waits = 0;
         let syncs = self.shortest.take().is_some_and(|shortest| shortest > SYNC_MIN);
         if syncs {
-            self.tried = Some(now);
+            self.tries = Some(Tries { next: now + TRY_AFTER, pause: TRY_AFTER });
         }
         syncs
     }
 
     /// Whether some of so many messages are to be tried alone, while batches go.
     pub(super) fn tries_singles(&mut self, count: usize, now: Instant) -> bool {
-        let due = self.tried.is_none_or(|at| now.duration_since(at) >= TRY_EVERY);
-        if due && count >= TRIED / 2 {
-            self.tried = Some(now);
-            return true;
+        let Some(tries) = &mut self.tries else { return false };
+        if now < tries.next || count < TRIED / 2 {
+            return false;
         }
-        false
+        tries.pause = (tries.pause * 2).min(TRY_EVERY);
+        tries.next = now + tries.pause;
+        true
     }
 
     /// Whether messages that were sent at once, and answered at these times, were not synced
@@ -99,11 +109,6 @@ impl Pace {
     fn each(&self, behind: usize, wait: Duration) -> Duration {
         let behind = u32::try_from(behind).unwrap_or(u32::MAX);
         wait.saturating_sub(self.alone.unwrap_or_default()) / behind.max(1)
-    }
-
-    /// The stream does not take batches.
-    pub(super) fn never_batches(&mut self) {
-        self.no_batches = true;
     }
 }
 
@@ -151,25 +156,17 @@ mod tests {
     }
 
     #[test]
-    fn singles_are_tried_now_and_then_and_stay_if_they_are_quick() {
-        let mut pace = Pace::default();
+    fn singles_are_tried_ever_more_rarely_and_stay_if_they_are_quick() {
         let now = Instant::now();
-        assert!(!pace.tries_singles(3, now), "three say nothing");
-        assert!(pace.tries_singles(TRIED, now) && !pace.tries_singles(TRIED, now));
-        assert!(pace.tries_singles(TRIED, now + TRY_EVERY));
+        let mut pace =
+            Pace { tries: Some(Tries { next: now + TRY_AFTER, pause: TRY_AFTER }), ..Pace::default() };
+        let ms = Duration::from_millis;
+        assert!(!pace.tries_singles(3, now + TRY_EVERY), "three say nothing");
+        let tried: Vec<u64> =
+            (0..30_000).step_by(50).filter(|at| pace.tries_singles(TRIED, now + ms(*at))).collect();
+        assert_eq!(tried, [250, 750, 1_750, 3_750, 7_750, 15_750, 23_750]);
         let answers = |every: u64| (1..=64).map(|n| now + us(n * every)).collect();
         assert!(pace.are_quick(now, answers(30)) && !pace.are_quick(now, answers(250)));
         assert!(!pace.are_quick(now, Vec::new()));
-    }
-
-    #[test]
-    fn a_stream_without_batches_is_never_asked_again() {
-        let mut pace = Pace::default();
-        pace.never_batches();
-        let now = Instant::now();
-        for _ in 0..20 {
-            let sent: Vec<Sent> = (0..64).map(|_| pace.sent(now)).collect();
-            assert!(sent.into_iter().all(|sent| !pace.over(sent, Some(now + us(50_000)))));
-        }
     }
 }

@@ -74,6 +74,8 @@ pub struct RunDocument {
     pub run_id: RunId,
     /// The user's own name for it.
     pub custom_id: Option<String>,
+    /// The batch that it is part of, if it is; absent in JSON where it is not.
+    pub batch_id: Option<String>,
     /// Whose it is.
     pub tenant: String,
     /// The run that it goes on from, if it is a rerun.
@@ -228,9 +230,15 @@ pub fn rfc3339(at_ms: u64) -> String {
 
 impl Serialize for RunDocument {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut doc = serializer.serialize_struct("RunDocument", 18)?;
+        let mut doc =
+            serializer.serialize_struct("RunDocument", 18 + usize::from(self.batch_id.is_some()))?;
         doc.serialize_field("run_id", &self.run_id)?;
         doc.serialize_field("custom_id", &self.custom_id)?;
+        match &self.batch_id {
+            Some(batch) => doc.serialize_field("batch_id", batch)?,
+            // What is kept of runs outside batches stays what it was, to the byte.
+            None => doc.skip_field("batch_id")?,
+        }
         doc.serialize_field("tenant", &self.tenant)?;
         doc.serialize_field("rerun_of", &self.rerun_of)?;
         doc.serialize_field("state", &self.state)?;

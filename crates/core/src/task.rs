@@ -153,6 +153,9 @@ pub struct Brief {
     pub priority: Priority,
     /// For filters and reports.
     pub labels: BTreeMap<String, String>,
+    /// The batch that it was submitted with: never a word of the task's own, as its
+    /// budget is charged for what the run spends.
+    pub batch: Option<String>,
 }
 
 impl Brief {
@@ -175,6 +178,7 @@ impl From<Task> for Brief {
             tenant: task.tenant,
             priority: task.priority,
             labels: task.labels,
+            batch: None,
         }
     }
 }

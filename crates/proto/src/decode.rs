@@ -280,6 +280,7 @@ fn task(task: wire::Task) -> Result<Brief> {
         tenant: filled(task.tenant),
         priority,
         labels: task.labels,
+        batch: filled(task.batch),
     })
 }
 

@@ -222,6 +222,7 @@ fn task(task: &Brief) -> wire::Task {
         tenant: task.tenant.clone().unwrap_or_default(),
         priority: priority.into(),
         labels: task.labels.clone(),
+        batch: task.batch.clone().unwrap_or_default(),
     }
 }
 

@@ -150,6 +150,9 @@ pub struct Task {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// The batch that it is part of, if it is.
+    #[prost(string, tag = "10")]
+    pub batch: ::prost::alloc::string::String,
 }
 /// What a run may use.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -123,6 +123,7 @@ fn document(run: &RunId, answer: &str) -> RunDocument {
     RunDocument {
         run_id: run.clone(),
         custom_id: None,
+        batch_id: None,
         tenant: "acme".to_owned(),
         rerun_of: None,
         state: RunState::Succeeded,

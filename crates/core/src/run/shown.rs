@@ -82,6 +82,7 @@ impl Run {
         RunDocument {
             run_id: self.id.clone(),
             custom_id: self.submission.task.custom_id.clone(),
+            batch_id: self.submission.task.batch.clone(),
             tenant: self.submission.task.tenant().to_owned(),
             rerun_of: self.submission.carried.as_ref().map(|carried| carried.run.clone()),
             state,

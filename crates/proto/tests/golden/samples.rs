@@ -218,6 +218,7 @@ fn submission(plan: Option<Plan>) -> Submission {
             priority: Priority::High,
             tenant: Some("acme".to_owned()),
             labels: BTreeMap::from([("team".to_owned(), "books".to_owned())]),
+            batch: Some("nightly-1".to_owned()),
         },
         envelope: envelope(&effects),
         plan: plan.map(Arc::new),
@@ -294,6 +295,7 @@ fn document() -> RunDocument {
     RunDocument {
         run_id: run(),
         custom_id: Some("c-1".to_owned()),
+        batch_id: Some("nightly-1".to_owned()),
         tenant: "acme".to_owned(),
         rerun_of: Some("0b-before".parse().unwrap()),
         state: RunState::Failed,

@@ -225,6 +225,7 @@ fn task(task: &Brief) -> Value {
         "goal": task.goal,
         "inputs": task.inputs,
         "custom_id": task.custom_id,
+        "batch_id": task.batch,
         "tenant": task.tenant(),
         "labels": task.labels,
     })

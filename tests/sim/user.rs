@@ -155,6 +155,7 @@ fn submission(dice: &Dice) -> Submission {
         },
         approval: Approval { plan: dice.chance(120), ..Approval::default() },
         step_timeout_ms: dice.chance(200).then(|| dice.number(1_000, 9_000)),
+        quota_wait_ms: if dice.chance(500) { 100_000 } else { 0 },
     };
     let goal = dice.chance(950).then(|| "a report".to_owned());
     let planned = goal.is_none() || dice.chance(250);

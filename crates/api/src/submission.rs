@@ -41,12 +41,14 @@ pub struct Limits {
     pub attempts_max: u32,
     /// Replans of a task that says nothing about them.
     pub replans: u32,
+    /// Milliseconds for which a run waits for a model out of credit.
+    pub quota_wait_ms: u64,
 }
 
 impl Default for Limits {
     /// Design section 12.
     fn default() -> Self {
-        Self { steps_max: 1_000, items_max: 1_000, attempts_max: 5, replans: 3 }
+        Self { steps_max: 1_000, items_max: 1_000, attempts_max: 5, replans: 3, quota_wait_ms: 0 }
     }
 }
 
@@ -163,6 +165,7 @@ fn envelope(task: &Task, scope: &Scope, faults: &mut Vec<Fault>) -> Envelope {
         review: task.review,
         approval: task.approval.clone(),
         step_timeout_ms: task.step_timeout_s.map(|seconds| u64::from(seconds) * 1_000),
+        quota_wait_ms: limits.quota_wait_ms,
     }
 }
 

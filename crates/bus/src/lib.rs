@@ -7,6 +7,7 @@
 
 pub mod blobs;
 pub mod broker;
+pub mod budgets;
 pub mod client;
 pub mod dead_letters;
 pub mod journal;

@@ -157,6 +157,7 @@ impl Topology {
             bucket(subjects::MEMBERS, Some(MEMBER_AGE)),
             bucket(subjects::CANCELS, Some(CANCEL_AGE)),
             bucket(subjects::KEYS, Some(KEY_AGE)),
+            bucket(subjects::BUDGETS, Some(LOG_AGE)),
         ]
     }
 }

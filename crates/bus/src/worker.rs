@@ -23,7 +23,6 @@ use planfleet_core::{
     failure::{Failure, FailureClass},
     record::{AttemptReport, Draft, Fact, StepFailed},
     seeded::{self, Bug},
-    usage::Usage,
 };
 use planfleet_proto::subjects;
 use tokio::{
@@ -331,7 +330,7 @@ pub fn failed(what: subjects::WorkKind, attempt: u32, failure: Failure) -> Fact 
         subjects::WorkKind::Planning(revision) => Fact::PlanFailed {
             draft: Draft { revision, attempt, take: u32::MAX },
             failure,
-            usage: Usage::NONE,
+            usage: Vec::new(),
         },
     }
 }

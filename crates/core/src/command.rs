@@ -135,6 +135,8 @@ pub struct StepOrder {
     pub inputs: Vec<ResolvedInput>,
     /// Whose run it is.
     pub tenant: Cow<'static, str>,
+    /// The batch that the run belongs to, if it does.
+    pub batch: Option<String>,
     /// The run's place in line.
     pub priority: Priority,
     /// What the run may use.

@@ -16,7 +16,7 @@ use crate::{
     reason::{Cause, End, Wait},
     record::Gate,
     task::Submission,
-    usage::{Ledger, NanoUsd, Usage},
+    usage::{Charge, Ledger, NanoUsd, Usage},
 };
 
 /// Where a run stands, or how it ended.
@@ -100,7 +100,7 @@ pub struct RunDocument {
     pub final_step: Option<u32>,
     /// Every step of every revision; the items of a `for_each` follow their step.
     pub steps: Vec<StepEntry>,
-    /// Usage by account.
+    /// Usage by account, and by model.
     pub usage: Ledger,
     /// What it cost; `None` when a price was unknown.
     pub nano_usd: Option<NanoUsd>,
@@ -151,6 +151,8 @@ pub struct RevisionNote {
     pub added: Vec<u32>,
     /// Steps it dropped.
     pub dropped: Vec<u32>,
+    /// The model that wrote it, if one did.
+    pub model: Option<String>,
     /// What it cost to write; `None` when the price was unknown.
     pub nano_usd: Option<NanoUsd>,
 }
@@ -230,15 +232,10 @@ pub fn rfc3339(at_ms: u64) -> String {
 
 impl Serialize for RunDocument {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut doc =
-            serializer.serialize_struct("RunDocument", 18 + usize::from(self.batch_id.is_some()))?;
+        let mut doc = serializer.serialize_struct("RunDocument", 20)?;
         doc.serialize_field("run_id", &self.run_id)?;
         doc.serialize_field("custom_id", &self.custom_id)?;
-        match &self.batch_id {
-            Some(batch) => doc.serialize_field("batch_id", batch)?,
-            // What is kept of runs outside batches stays what it was, to the byte.
-            None => doc.skip_field("batch_id")?,
-        }
+        doc.serialize_field("batch_id", &self.batch_id)?;
         doc.serialize_field("tenant", &self.tenant)?;
         doc.serialize_field("rerun_of", &self.rerun_of)?;
         doc.serialize_field("state", &self.state)?;
@@ -253,6 +250,7 @@ impl Serialize for RunDocument {
         doc.serialize_field("final", &self.final_step)?;
         doc.serialize_field("steps", &self.steps)?;
         doc.serialize_field("usage", &LedgerJson(&self.usage))?;
+        doc.serialize_field("models", &ModelsJson(&self.usage.models))?;
         doc.serialize_field("usd", &usd(self.nano_usd))?;
         doc.serialize_field("timings", &self.timings)?;
         doc.end()
@@ -261,12 +259,13 @@ impl Serialize for RunDocument {
 
 impl Serialize for RevisionNote {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut note = serializer.serialize_struct("RevisionNote", 6)?;
+        let mut note = serializer.serialize_struct("RevisionNote", 7)?;
         note.serialize_field("revision", &self.revision)?;
         note.serialize_field("cause", &self.cause)?;
         note.serialize_field("reason", &self.reason)?;
         note.serialize_field("added", &self.added)?;
         note.serialize_field("dropped", &self.dropped)?;
+        note.serialize_field("model", &self.model)?;
         note.serialize_field("usd", &usd(self.nano_usd))?;
         note.end()
     }
@@ -317,18 +316,44 @@ impl Serialize for LedgerJson<'_> {
     }
 }
 
+struct ModelsJson<'a>(&'a [Charge]);
+
+impl Serialize for ModelsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(ModelJson))
+    }
+}
+
+/// What was used of one model for one role.
+struct ModelJson<'a>(&'a Charge);
+
+impl Serialize for ModelJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Charge { account, model, usage } = self.0;
+        let mut used = serializer.serialize_struct("ModelUsage", 7)?;
+        used.serialize_field("model", model)?;
+        used.serialize_field("role", account)?;
+        figures(usage, &mut used)?;
+        used.end()
+    }
+}
+
 struct UsageJson<'a>(&'a Usage);
 
 impl Serialize for UsageJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut usage = serializer.serialize_struct("Usage", 5)?;
-        usage.serialize_field("calls", &self.0.calls)?;
-        usage.serialize_field("input_tokens", &self.0.input_tokens)?;
-        usage.serialize_field("output_tokens", &self.0.output_tokens)?;
-        usage.serialize_field("cached_tokens", &self.0.cached_tokens)?;
-        usage.serialize_field("usd", &usd(self.0.nano_usd))?;
+        figures(self.0, &mut usage)?;
         usage.end()
     }
+}
+
+fn figures<S: SerializeStruct>(usage: &Usage, into: &mut S) -> Result<(), S::Error> {
+    into.serialize_field("calls", &usage.calls)?;
+    into.serialize_field("input_tokens", &usage.input_tokens)?;
+    into.serialize_field("output_tokens", &usage.output_tokens)?;
+    into.serialize_field("cached_tokens", &usage.cached_tokens)?;
+    into.serialize_field("usd", &usd(usage.nano_usd))
 }
 
 #[cfg(test)]

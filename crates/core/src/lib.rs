@@ -9,6 +9,7 @@
 //! Start with [`run`], the state machine of one run; [`plan`] is what planners
 //! write; [`record`] and [`command`] are what goes in and comes out.
 
+pub mod budget;
 pub mod command;
 pub mod criteria;
 pub mod document;

@@ -8,7 +8,7 @@ use crate::{
     json::Json,
     plan::PlanStep,
     task::Submission,
-    usage::{Account, Usage},
+    usage::Charge,
 };
 
 /// One entry of a shard's log.
@@ -44,7 +44,7 @@ pub enum Fact {
         /// Why.
         failure: Failure,
         /// What it cost all the same.
-        usage: Usage,
+        usage: Vec<Charge>,
     },
     /// An attempt has succeeded.
     StepSucceeded(Box<StepSucceeded>),
@@ -112,8 +112,8 @@ pub struct PlanSealed {
     /// Why, in the planner's words.
     pub reason: String,
     /// What it cost.
-    pub usage: Usage,
-    /// The model that planned.
+    pub usage: Vec<Charge>,
+    /// The model that planned; empty when none had to.
     pub model: String,
     /// When the planner took the work, in milliseconds since the Unix epoch.
     pub started_ms: u64,
@@ -170,8 +170,8 @@ pub struct AttemptReport {
     pub attempt: u32,
     /// The model that was used, if one was.
     pub model: Option<String>,
-    /// Usage by account.
-    pub usage: Vec<(Account, Usage)>,
+    /// Usage by account and model.
+    pub usage: Vec<Charge>,
     /// When the executor began, in milliseconds since the Unix epoch; 0 when nobody did.
     pub started_ms: u64,
     /// When it ended.

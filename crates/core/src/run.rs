@@ -35,7 +35,7 @@ use crate::{
     record::{Draft, Fact, Timer},
     seeded::{self, Bug},
     task::Submission,
-    usage::{Account, Ledger, NanoUsd, Usage},
+    usage::{Charge, Ledger, NanoUsd, Usage},
 };
 
 /// One run.
@@ -91,6 +91,8 @@ struct Times {
     planner_started: u64,
     first_step_started: u64,
     planning_ms: u64,
+    /// Since when it has not got on for want of a model's credit.
+    without_credit: u64,
 }
 
 /// The earlier of two times, of which the first may not be known yet.
@@ -105,6 +107,8 @@ struct Revision {
     cause: Cause,
     reason: Cow<'static, str>,
     dropped: Vec<u32>,
+    /// Empty where no model was asked.
+    model: Box<str>,
     nano_usd: Option<NanoUsd>,
 }
 
@@ -321,13 +325,13 @@ impl Run {
 
     /// What was used so far, by account.
     fn ledger(&self) -> Ledger {
-        self.ledger.as_deref().copied().unwrap_or_default()
+        self.ledger.as_deref().cloned().unwrap_or_default()
     }
 }
 
-/// Charges `usage` to an account of a run's ledger.
-fn charge(ledger: &mut Option<Box<Ledger>>, account: Account, usage: &Usage) {
-    if *usage != Usage::NONE {
-        ledger.get_or_insert_default().charge(account, usage);
+/// Charges what was used to a run's ledger.
+fn charge(ledger: &mut Option<Box<Ledger>>, charges: &[Charge]) {
+    for charge in charges.iter().filter(|charge| charge.usage != Usage::NONE) {
+        ledger.get_or_insert_default().charge(charge);
     }
 }

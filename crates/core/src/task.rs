@@ -210,6 +210,9 @@ pub struct Envelope {
     pub approval: Approval,
     /// Milliseconds from the dispatch of an attempt to its result, where its step does not say.
     pub step_timeout_ms: Option<u64>,
+    /// Milliseconds for which a run waits, without getting on, for a model that has
+    /// run out of credit; 0 ends it at once.
+    pub quota_wait_ms: u64,
 }
 
 impl Envelope {

@@ -58,8 +58,37 @@ pub enum Account {
     Triage,
 }
 
+/// What was used of one model on one account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// The account.
+    pub account: Account,
+    /// The model's name in the configuration; empty when no model was reached.
+    pub model: String,
+    /// What was used.
+    pub usage: Usage,
+}
+
+impl Charge {
+    /// Adds a charge to others: what was used of one model on one account is one of them.
+    pub fn add_to(charges: &mut Vec<Self>, account: Account, model: &str, usage: &Usage) {
+        match charges.iter_mut().find(|known| known.account == account && known.model == model) {
+            Some(known) => known.usage.add(usage),
+            None => charges.push(Self { account, model: model.to_owned(), usage: *usage }),
+        }
+    }
+
+    /// The sum of all charges.
+    #[must_use]
+    pub fn sum(charges: &[Self]) -> Usage {
+        let mut sum = Usage::NONE;
+        charges.iter().for_each(|charge| sum.add(&charge.usage));
+        sum
+    }
+}
+
 /// Usage by account: one ledger a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     /// Planning and replanning.
     pub planner: Usage,
@@ -69,22 +98,33 @@ pub struct Ledger {
     pub judge: Usage,
     /// Deciding whether a task needs a plan.
     pub triage: Usage,
+    /// The same by model and account, in the order of their first use.
+    pub models: Vec<Charge>,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { planner: Usage::NONE, executor: Usage::NONE, judge: Usage::NONE, triage: Usage::NONE }
+        Self {
+            planner: Usage::NONE,
+            executor: Usage::NONE,
+            judge: Usage::NONE,
+            triage: Usage::NONE,
+            models: Vec::new(),
+        }
     }
 }
 
 impl Ledger {
-    /// Charges `usage` to `account`.
-    pub fn charge(&mut self, account: Account, usage: &Usage) {
+    /// Takes up a charge.
+    pub fn charge(&mut self, Charge { account, model, usage }: &Charge) {
         match account {
             Account::Planner => self.planner.add(usage),
             Account::Executor => self.executor.add(usage),
             Account::Judge => self.judge.add(usage),
             Account::Triage => self.triage.add(usage),
+        }
+        if !model.is_empty() {
+            Charge::add_to(&mut self.models, *account, model, usage);
         }
     }
 
@@ -106,10 +146,34 @@ mod tests {
     #[test]
     fn an_unknown_price_stays_unknown() {
         let mut ledger = Ledger::default();
-        ledger.charge(Account::Executor, &Usage { calls: 1, nano_usd: None, ..Usage::NONE });
-        ledger.charge(Account::Planner, &Usage { calls: 1, nano_usd: Some(5), ..Usage::NONE });
+        let charge = |account, nano_usd| {
+            let usage = Usage { calls: 1, nano_usd, ..Usage::NONE };
+            Charge { account, model: "m".to_owned(), usage }
+        };
+        ledger.charge(&charge(Account::Executor, None));
+        ledger.charge(&charge(Account::Planner, Some(5)));
         assert_eq!(ledger.planner.nano_usd, Some(5));
         assert_eq!(ledger.total().nano_usd, None);
         assert_eq!(ledger.total().calls, 2);
+    }
+
+    #[test]
+    fn one_model_on_one_account_is_one_charge() {
+        let mut ledger = Ledger::default();
+        let usage = Usage { calls: 1, nano_usd: Some(2), ..Usage::NONE };
+        for (account, model) in [
+            (Account::Executor, "small"),
+            (Account::Executor, "big"),
+            (Account::Executor, "small"),
+            (Account::Judge, "small"),
+        ] {
+            ledger.charge(&Charge { account, model: model.to_owned(), usage });
+        }
+        let shown: Vec<_> = ledger.models.iter().map(|c| (c.account, c.model.as_str(), c.usage.calls)).collect();
+        assert_eq!(
+            shown,
+            [(Account::Executor, "small", 2), (Account::Executor, "big", 1), (Account::Judge, "small", 1)]
+        );
+        assert_eq!(Charge::sum(&ledger.models), ledger.total());
     }
 }

@@ -58,6 +58,7 @@ fn submission(plan: Plan) -> Submission {
         review: Review::Never,
         approval: Approval::default(),
         step_timeout_ms: None,
+        quota_wait_ms: 0,
     };
     Submission {
         task: Brief::default(),

@@ -60,6 +60,7 @@ fn submission(steps: Vec<PlanStep>) -> Submission {
             review: Review::OnFailure,
             approval: Approval::default(),
             step_timeout_ms: None,
+            quota_wait_ms: 0,
         }),
         plan: Some(Arc::new(Plan::new(steps, final_step))),
         traceparent: None,

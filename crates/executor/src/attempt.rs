@@ -15,9 +15,9 @@ use planfleet_core::{
     plan::StepKind,
     record::{AttemptReport, Fact, StepFailed, StepSucceeded},
     seeded::{self, Bug},
-    usage::{Account, Usage},
+    usage::{Account, Charge},
 };
-use planfleet_llm::{ChatRequest, ChatResponse, ModelHandle, Tally};
+use planfleet_llm::{ChatRequest, ChatResponse, ModelHandle, Purse, Tally};
 use planfleet_proto::decode;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -29,21 +29,17 @@ use crate::{Shared, limit::Limit, model_step, tool_step};
 const NOT_BEGUN: u64 = 0;
 
 /// What an attempt uses up on its way, whether it succeeds or not.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Spent {
     pub(crate) model: Option<String>,
-    pub(crate) usage: Vec<(Account, Usage)>,
+    pub(crate) usage: Vec<Charge>,
+    /// What its calls are paid from, if there is a limit.
+    purse: Option<Arc<dyn Purse>>,
     /// The model call under way.
-    in_flight: Option<(Account, Arc<Tally>)>,
+    in_flight: Option<(Account, String, Arc<Tally>)>,
 }
 
 impl Spent {
-    fn charge(&mut self, account: Account, usage: &Usage) {
-        match self.usage.iter_mut().find(|(charged, _)| *charged == account) {
-            Some((_, sum)) => sum.add(usage),
-            None => self.usage.push((account, *usage)),
-        }
-    }
 
     /// Calls a model and charges it.
     pub(crate) async fn call(
@@ -52,19 +48,19 @@ impl Spent {
         model: &ModelHandle,
         request: ChatRequest,
     ) -> Result<ChatResponse, Failure> {
-        let tally = Arc::new(model.tally());
-        self.in_flight = Some((account, Arc::clone(&tally)));
+        let tally = Arc::new(model.tally().paid_from(self.purse.clone()));
+        self.in_flight = Some((account, model.name().to_owned(), Arc::clone(&tally)));
         let called = model.call_tallied(request, &tally).await;
         self.in_flight = None;
-        self.charge(account, &called.usage);
+        Charge::add_to(&mut self.usage, account, model.name(), &called.usage);
         called.result
     }
 
     /// Charges the call that a time limit has cut off, which the provider may bill
     /// all the same.
     fn cut_off(&mut self) {
-        if let Some((account, tally)) = self.in_flight.take() {
-            self.charge(account, &tally.cut_off());
+        if let Some((account, model, tally)) = self.in_flight.take() {
+            Charge::add_to(&mut self.usage, account, &model, &tally.cut_off());
         }
     }
 }
@@ -103,7 +99,7 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
             return Settled::Done;
         }
     }
-    let mut spent = Spent::default();
+    let mut spent = Spent { purse: (shared.purses)(order), ..Spent::default() };
     let (outcome, started_ms) = match admit(shared, order, job.deliveries, now_ms) {
         Err(failure) => (Err(failure), NOT_BEGUN),
         Ok(limit) => tokio::select! {

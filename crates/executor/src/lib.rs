@@ -17,7 +17,8 @@ mod tool_step;
 use std::{sync::Arc, time::Duration};
 
 use planfleet_bus::{Bus, Error, Pool, Worker};
-use planfleet_llm::ModelHandle;
+use planfleet_core::command::StepOrder;
+use planfleet_llm::{ModelHandle, Purse};
 use planfleet_tools::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +54,9 @@ pub struct Models {
     pub judge: Option<ModelHandle>,
 }
 
+/// Finds what an order's model calls are paid from; `None` where nothing limits them.
+pub type FindPurse = Arc<dyn Fn(&StepOrder) -> Option<Arc<dyn Purse>> + Send + Sync>;
+
 /// The executor of one process and pool.
 pub struct Executor {
     shared: Arc<Shared>,
@@ -64,14 +68,22 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) models: Models,
     pub(crate) tools: Arc<Registry>,
+    pub(crate) purses: FindPurse,
     pub(crate) instruments: Instruments,
 }
 
 impl Executor {
     /// An executor with these models and tools.
     #[must_use]
-    pub fn build(bus: Bus, config: Config, models: Models, tools: Arc<Registry>) -> Self {
-        let shared = Arc::new(Shared { bus, config, models, tools, instruments: Instruments::new() });
+    pub fn build(
+        bus: Bus,
+        config: Config,
+        models: Models,
+        tools: Arc<Registry>,
+        purses: FindPurse,
+    ) -> Self {
+        let instruments = Instruments::new();
+        let shared = Arc::new(Shared { bus, config, models, tools, purses, instruments });
         Self { shared }
     }
 

@@ -208,6 +208,7 @@ pub(crate) mod tests {
             review: Review::OnFailure,
             approval: Approval::default(),
             step_timeout_ms: None,
+            quota_wait_ms: 0,
         }
     }
 

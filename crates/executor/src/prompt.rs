@@ -77,6 +77,7 @@ pub(crate) mod tests {
             spec: Arc::new(spec),
             inputs,
             tenant: "t".into(),
+            batch: None,
             priority: Default::default(),
             envelope: Arc::new(crate::model_step::tests::envelope()),
             traceparent: None,

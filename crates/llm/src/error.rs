@@ -52,6 +52,8 @@ pub enum ErrorClass {
     Timeout,
     /// The answer could not be understood.
     InvalidResponse,
+    /// Whoever pays for the call has too little left for it: it was not made.
+    Budget,
 }
 
 impl ErrorClass {
@@ -67,6 +69,7 @@ impl ErrorClass {
             Self::NotFound => "not_found",
             Self::Timeout => "timeout",
             Self::InvalidResponse => "invalid_response",
+            Self::Budget => "budget",
         }
     }
 }

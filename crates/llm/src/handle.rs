@@ -1,8 +1,11 @@
 //! A model as a role of the fleet holds it: calls are retried, bounded in number, and priced,
 //! and their errors carry the class that decides who acts next.
 
+use std::borrow::Cow;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use planfleet_core::failure::{Failure, FailureClass};
@@ -13,6 +16,7 @@ use crate::chat::{self, ChatModel, ChatRequest, ChatResponse, StopReason, TextSi
 use crate::dialect::{Dialect, Structured};
 use crate::error::{Error, ErrorClass};
 use crate::price::{self, Price};
+use crate::purse::{Ceiling, Paid};
 use crate::retry::{Attempted, Retrying};
 use crate::tally::Tally;
 
@@ -25,6 +29,7 @@ pub struct ModelHandle {
     price: Option<Price>,
     max_output_tokens: Option<u32>,
     temperature: Option<f32>,
+    lasts: Duration,
     in_flight: Arc<Semaphore>,
     /// The server has refused `response_format`.
     schema_in_prompt: Arc<AtomicBool>,
@@ -46,6 +51,8 @@ pub struct HandleSettings {
     pub temperature: Option<f32>,
     /// Calls of this process that may be under way at once.
     pub concurrency_max: usize,
+    /// How long one try can take.
+    pub lasts: Duration,
 }
 
 /// What a call brought and what it used.
@@ -70,6 +77,7 @@ impl ModelHandle {
             price: settings.price,
             max_output_tokens: settings.max_output_tokens,
             temperature: settings.temperature,
+            lasts: settings.lasts,
             in_flight: Arc::new(Semaphore::new(settings.concurrency_max.max(1))),
             schema_in_prompt: Arc::default(),
             retrying: Retrying::default(),
@@ -136,6 +144,10 @@ impl ModelHandle {
         self.account(&request, attempted)
     }
 
+    fn ceiling(&self) -> Ceiling<'_> {
+        Ceiling { model: &self.name, price: self.price.as_ref(), lasts: self.lasts }
+    }
+
     fn complete(&self, mut request: ChatRequest) -> ChatRequest {
         request.max_output_tokens = request.max_output_tokens.or(self.max_output_tokens);
         request.temperature = request.temperature.or(self.temperature);
@@ -199,14 +211,47 @@ impl ModelHandle {
     }
 }
 
-/// Takes one of the handle's turns for each try, so that the waits between tries hold none.
+/// Pays for each try and takes one of the handle's turns for it, so that the waits between
+/// tries hold none.
 struct InTurn<'a>(&'a ModelHandle, &'a Tally);
+
+impl InTurn<'_> {
+    /// The request as its purse pays for it.
+    async fn pay<'r, 'c>(
+        &self,
+        ceiling: &'c Ceiling<'c>,
+        request: &'r ChatRequest,
+    ) -> Result<(Cow<'r, ChatRequest>, Option<Paid<'c>>), Error> {
+        let Some(purse) = self.1.purse() else { return Ok((Cow::Borrowed(request), None)) };
+        let paid = ceiling.pay(purse, request).await?;
+        let max_output_tokens = Some(paid.output_tokens_max);
+        Ok((Cow::Owned(ChatRequest { max_output_tokens, ..request.clone() }), Some(paid)))
+    }
+
+    /// One try, which is settled when it is over.
+    async fn try_once(
+        &self,
+        mut paid: Option<Paid<'_>>,
+        attempt: impl Future<Output = Result<ChatResponse, Error>>,
+    ) -> Result<ChatResponse, Error> {
+        let _turn = self.0.in_flight.acquire().await;
+        if let Some(paid) = &mut paid {
+            paid.begin();
+        }
+        let result = self.1.try_once(attempt).await;
+        if let Some(paid) = paid {
+            paid.settle(&result);
+        }
+        result
+    }
+}
 
 #[async_trait]
 impl ChatModel for InTurn<'_> {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
-        let _turn = self.0.in_flight.acquire().await;
-        self.1.try_once(self.0.chat.chat(request)).await
+        let ceiling = self.0.ceiling();
+        let (request, paid) = self.pay(&ceiling, request).await?;
+        self.try_once(paid, self.0.chat.chat(&request)).await
     }
 
     async fn chat_stream(
@@ -214,8 +259,9 @@ impl ChatModel for InTurn<'_> {
         request: &ChatRequest,
         sink: &mut TextSink<'_>,
     ) -> Result<ChatResponse, Error> {
-        let _turn = self.0.in_flight.acquire().await;
-        self.1.try_once(self.0.chat.chat_stream(request, sink)).await
+        let ceiling = self.0.ceiling();
+        let (request, paid) = self.pay(&ceiling, request).await?;
+        self.try_once(paid, self.0.chat.chat_stream(&request, sink)).await
     }
 }
 
@@ -248,6 +294,7 @@ pub fn failure(error: &Error) -> Failure {
         ErrorClass::Timeout => FailureClass::Timeout,
         ErrorClass::InvalidResponse => FailureClass::InvalidOutput,
         ErrorClass::InvalidRequest => FailureClass::ToolError,
+        ErrorClass::Budget => FailureClass::Budget,
     };
     let retry_after_ms = error.retry_after.and_then(|wait| u64::try_from(wait.as_millis()).ok());
     Failure { retry_after_ms, ..Failure::new(class, error.to_string()) }

@@ -36,6 +36,20 @@ pub fn cost(usage: &Usage, price: &Price) -> u64 {
     u64::try_from(total.div_ceil(TOKENS_PER_PRICE)).unwrap_or(u64::MAX)
 }
 
+/// The most that a call with so many tokens can cost, whatever its provider caches.
+#[must_use]
+pub fn most(input_tokens: u64, output_tokens: u64, price: &Price) -> u64 {
+    let dearest = Price { input: price.input.max(price.cached_input), ..*price };
+    cost(&Usage { input_tokens, output_tokens, ..Usage::default() }, &dearest)
+}
+
+/// How many tokens `nano_usd` pays for at a price per million.
+#[must_use]
+pub fn tokens_for(nano_usd: u64, price: u64) -> u64 {
+    let tokens = (u128::from(nano_usd) * TOKENS_PER_PRICE).checked_div(u128::from(price));
+    tokens.map_or(u64::MAX, |tokens| u64::try_from(tokens).unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +64,17 @@ mod tests {
     #[test]
     fn cached_input_is_charged_at_its_own_price() {
         assert_eq!(cost(&usage(1_000, 400, 100), &PRICE), 3_000_000);
+    }
+
+    #[test]
+    fn what_money_pays_for_costs_no_more_than_it() {
+        for nano_usd in [0, 1, 9_999, 10_000, 123_456_789] {
+            let tokens = tokens_for(nano_usd, PRICE.output);
+            assert!(most(0, tokens, &PRICE) <= nano_usd && most(0, tokens + 1, &PRICE) > nano_usd);
+        }
+        assert_eq!(tokens_for(5, 0), u64::MAX);
+        let dear_cache = Price { cached_input: 3_000_000_000, ..PRICE };
+        assert_eq!(most(1_000, 0, &dear_cache), 3_000_000);
     }
 
     #[test]

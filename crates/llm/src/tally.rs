@@ -2,26 +2,47 @@
 //! for it has a time limit, and what is dropped reports nothing.
 
 use std::{
+    fmt,
     future::Future,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use planfleet_core::usage::Usage;
 
-use crate::error::Error;
+use crate::{error::Error, purse::Purse};
 
 /// The tries of one call, counted as they begin.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Tally {
     calls: AtomicU32,
     /// A try is under way, or one that failed may have been billed.
     may_be_billed: AtomicBool,
     is_free: bool,
+    purse: Option<Arc<dyn Purse>>,
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tally").field("calls", &self.calls).finish_non_exhaustive()
+    }
 }
 
 impl Tally {
     pub(crate) fn new(is_free: bool) -> Self {
         Self { is_free, ..Self::default() }
+    }
+
+    /// Has each try paid from a purse; without one nobody asks.
+    #[must_use]
+    pub fn paid_from(self, purse: Option<Arc<dyn Purse>>) -> Self {
+        Self { purse, ..self }
+    }
+
+    pub(crate) fn purse(&self) -> Option<&dyn Purse> {
+        self.purse.as_deref()
     }
 
     /// One try. It counts from its beginning: the provider may bill what nobody waits for.

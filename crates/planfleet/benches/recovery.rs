@@ -117,6 +117,7 @@ fn submission() -> Submission {
         review: Review::OnFailure,
         approval: Approval::default(),
         step_timeout_ms: None,
+        quota_wait_ms: 0,
     };
     let task = Brief { goal: Some("Do ten things.".to_owned()), ..Brief::default() };
     let plan = Some(Arc::new(plan));

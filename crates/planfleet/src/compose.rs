@@ -8,6 +8,7 @@ use planfleet_api::{
 };
 use planfleet_bus::{
     Bus, Manage, Pool, Topology,
+    budgets::Budgets,
     broker::{
         Broker as _,
         Error::Unreachable,
@@ -31,7 +32,7 @@ use planfleet_tools::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{broker, cli::Role, exit::Failure};
+use crate::{broker, cli::Role, exit::Failure, purse::Purses};
 
 /// The models of a process, by role.
 #[derive(Clone, Default)]
@@ -40,6 +41,7 @@ pub(crate) struct Models {
     pub(crate) executor: Option<ModelHandle>,
     pub(crate) strong: Option<ModelHandle>,
     pub(crate) judge: Option<ModelHandle>,
+    pub(crate) triage: Option<ModelHandle>,
 }
 
 /// The models that the settings name for each role. A role that nothing is
@@ -61,6 +63,7 @@ pub(crate) fn models(settings: &Settings) -> Result<Models, Failure> {
         executor: role(config::Role::Executor)?,
         strong: role(config::Role::Strong)?,
         judge: role(config::Role::Judge)?,
+        triage: role(config::Role::Triage)?,
     })
 }
 
@@ -79,6 +82,7 @@ pub(crate) fn handle(name: &str, settings: &ModelSettings) -> Result<ModelHandle
             max_output_tokens: settings.max_output_tokens,
             temperature,
             concurrency_max: settings.max_concurrency,
+            lasts: settings.total_timeout(),
         },
     ))
 }
@@ -209,6 +213,7 @@ pub(crate) fn scope(settings: &Settings, tools: ToolCatalog) -> Scope {
             items_max: limits.for_each_items,
             attempts_max: limits.attempts,
             replans: limits.replans,
+            quota_wait_ms: limits.quota_wait_s * 1_000,
         },
     }
 }
@@ -288,8 +293,12 @@ impl Fleet {
             grace: Duration::from_secs(own.grace_s),
             now_ms: clock::unix_ms,
         };
-        let planner =
-            Planner::build(self.bus.clone(), config, self.models.planner.clone(), self.tools.catalog());
+        let models = planfleet_planner::Models {
+            planner: self.models.planner.clone(),
+            triage: self.models.triage.clone(),
+        };
+        let purses = self.purses(settings).of_plan();
+        let planner = Planner::build(self.bus.clone(), config, models, self.tools.catalog(), purses);
         let stop = stop.clone();
         tasks.spawn("planner", async move { planner.run(stop).await });
     }
@@ -310,10 +319,19 @@ impl Fleet {
                 strong: self.models.strong.clone(),
                 judge: self.models.judge.clone(),
             };
-            let executor = Executor::build(self.bus.clone(), config, models, Arc::clone(&self.tools));
+            let (tools, purses) = (Arc::clone(&self.tools), self.purses(settings).of_step());
+            let executor = Executor::build(self.bus.clone(), config, models, tools, purses);
             let stop = stop.clone();
             tasks.spawn("executor", async move { executor.run(stop).await });
         }
+    }
+}
+
+impl Fleet {
+    fn purses(&self, settings: &Settings) -> Purses {
+        let broker = Arc::clone(self.bus.broker());
+        // One for each pool: what keeps the books of one process is told apart by name.
+        Purses::new(Budgets::new(broker, unique_name(), clock::unix_ms), settings)
     }
 }
 

@@ -8,6 +8,7 @@ mod compose;
 mod embedded;
 mod exit;
 mod output;
+mod purse;
 mod submit;
 
 use std::{process::ExitCode, time::Duration};

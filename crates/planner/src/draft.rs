@@ -9,9 +9,9 @@ use planfleet_core::{
     failure::{Failure, FailureClass},
     plan::PlanStep,
     record::{Draft, Fact, PlanSealed},
-    usage::Usage,
+    usage::{Account, Charge, Usage},
 };
-use planfleet_llm::{Called, ChatRequest, ModelHandle, Tally};
+use planfleet_llm::{Called, ChatRequest, ModelHandle, Purse, Tally};
 use planfleet_proto::decode;
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
@@ -21,6 +21,7 @@ use crate::{
     answer::Answer,
     ask::{self, Ask},
     elements::Elements,
+    triage,
 };
 
 /// Carries out one job and says how the queue shall settle it.
@@ -78,9 +79,13 @@ struct Writer<'a> {
     shared: &'a Shared,
     order: &'a PlanOrder,
     draft: Draft,
-    usage: Usage,
+    usage: Vec<Charge>,
+    /// What its calls are paid from, if there is a limit.
+    purse: Option<Arc<dyn Purse>>,
     /// The model call under way.
-    in_flight: Option<Arc<Tally>>,
+    in_flight: Option<(Account, String, Arc<Tally>)>,
+    /// The model that plans; empty as long as none does.
+    model: String,
     started_ms: u64,
     /// Steps of the current take that are in the log already.
     published: u32,
@@ -95,8 +100,10 @@ impl<'a> Writer<'a> {
             shared,
             order,
             draft: Draft { take, ..order.draft },
-            usage: Usage::NONE,
+            usage: Vec::new(),
+            purse: (shared.purses)(order),
             in_flight: None,
+            model: String::new(),
             started_ms: (shared.config.now_ms)(),
             published: 0,
         }
@@ -107,12 +114,16 @@ impl<'a> Writer<'a> {
             let message = format!("delivered {deliveries} times, and lost with its planner each time");
             return Err(Failure::new(FailureClass::Lost, message));
         }
-        let Some(model) = &self.shared.model else {
+        if let Some(answer) = self.triage().await {
+            return Ok(answer);
+        }
+        let Some(model) = &self.shared.models.planner else {
             let message =
                 "no planner model is configured: set roles.planner, or give the task a plan or a template";
             return Err(Failure::new(FailureClass::Quota, message));
         };
         Span::current().record("gen_ai.request.model", model.name());
+        model.name().clone_into(&mut self.model);
         let (submission, situation) = (&self.order.submission, self.order.situation.as_ref());
         let mut ask = Ask::new(submission, situation, &self.shared.tools, model.dialect().small_model);
         let mut takes_left = ask::TAKES;
@@ -131,15 +142,49 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// The whole task as one step, where a cheap model says that it needs no plan. Its
+    /// troubles are no reason to fail: what it does not decide is planned.
+    async fn triage(&mut self) -> Option<Answer> {
+        let submission = &self.order.submission;
+        let model = self.shared.models.triage.as_ref().filter(|model| !model.dialect().small_model)?;
+        if self.order.situation.is_some() || !triage::is_wanted(submission) {
+            return None;
+        }
+        let tally = self.begin_call(Account::Triage, model);
+        let called = model.call_tallied(triage::request(submission), &tally).await;
+        self.end_call(Account::Triage, model, &called.usage);
+        match called.result.map(|response| triage::read(&response.text)) {
+            Ok(Some(verdict)) => (!verdict.needs_plan).then(|| triage::direct(submission, &verdict)),
+            Ok(None) => {
+                tracing::info!("no verdict on whether a plan is needed; planning");
+                None
+            }
+            Err(failure) => {
+                tracing::info!(class = %failure.class, "it is not decided whether a plan is needed; planning");
+                None
+            }
+        }
+    }
+
+    /// A call that can be cut off.
+    fn begin_call(&mut self, account: Account, model: &ModelHandle) -> Arc<Tally> {
+        let tally = Arc::new(model.tally().paid_from(self.purse.clone()));
+        self.in_flight = Some((account, model.name().to_owned(), Arc::clone(&tally)));
+        tally
+    }
+
+    fn end_call(&mut self, account: Account, model: &ModelHandle, usage: &Usage) {
+        self.in_flight = None;
+        Charge::add_to(&mut self.usage, account, model.name(), usage);
+    }
+
     /// One call of the model, whose sound steps are published while it still writes.
     async fn call(&mut self, model: &ModelHandle, ask: &Ask<'_>) -> Result<String, Failure> {
         let (sink, steps) = mpsc::unbounded_channel();
-        let tally = Arc::new(model.tally());
-        self.in_flight = Some(Arc::clone(&tally));
+        let tally = self.begin_call(Account::Planner, model);
         let (called, published) =
             join(stream(model, ask.request(), sink, &tally), self.publish_early(steps, ask)).await;
-        self.in_flight = None;
-        self.usage.add(&called.usage);
+        self.end_call(Account::Planner, model, &called.usage);
         self.published = published;
         Ok(called.result?.text)
     }
@@ -147,8 +192,8 @@ impl<'a> Writer<'a> {
     /// Charges the call that the time limit has cut off, which the provider may bill
     /// all the same.
     fn cut_off(&mut self) {
-        if let Some(tally) = self.in_flight.take() {
-            self.usage.add(&tally.cut_off());
+        if let Some((account, model, tally)) = self.in_flight.take() {
+            Charge::add_to(&mut self.usage, account, &model, &tally.cut_off());
         }
     }
 
@@ -193,7 +238,7 @@ impl<'a> Writer<'a> {
                 Span::current().record("error.type", failure.class.as_str());
                 // The message may quote the model's words, which are in the record and not in logs.
                 tracing::warn!(class = %failure.class, "planning failed");
-                Fact::PlanFailed { draft: self.draft, failure, usage: self.usage }
+                Fact::PlanFailed { draft: self.draft, failure, usage: self.usage.clone() }
             }
         };
         self.shared.bus.append_outcome(&self.order.run, &fact).await
@@ -205,8 +250,8 @@ impl<'a> Writer<'a> {
             steps: u32::try_from(answer.steps.len()).unwrap_or(u32::MAX),
             decision: answer.decision,
             reason: answer.reason,
-            usage: self.usage,
-            model: self.shared.model.as_ref().map(|model| model.name().to_owned()).unwrap_or_default(),
+            usage: self.usage.clone(),
+            model: self.model.clone(),
             started_ms: self.started_ms,
         }
     }

@@ -3,7 +3,7 @@
 //! Stateless: any number of them take work from the pool `plan`. Each step of a
 //! first plan is published the moment its JSON object closes in the model's
 //! stream, so that work starts while the model still writes. [`draft`] is one
-//! job; [`prompt`] and [`schema`] are what the model is asked; [`elements`] and
+//! job, and [`triage`] says whether anything is planned at all; [`prompt`] and [`schema`] are what the model is asked; [`elements`] and
 //! [`answer`] are what is made of its answer.
 
 pub mod answer;
@@ -15,12 +15,13 @@ pub mod schema;
 mod ask;
 mod draft;
 mod instruments;
+mod triage;
 
 use std::{sync::Arc, time::Duration};
 
 use planfleet_bus::{Bus, Error, Pool, Worker};
-use planfleet_core::tool::ToolCatalog;
-use planfleet_llm::ModelHandle;
+use planfleet_core::{command::PlanOrder, tool::ToolCatalog};
+use planfleet_llm::{ModelHandle, Purse};
 use tokio_util::sync::CancellationToken;
 
 use self::instruments::Instruments;
@@ -41,6 +42,18 @@ pub struct Config {
     pub now_ms: fn() -> u64,
 }
 
+/// The models of a planner.
+#[derive(Clone, Default)]
+pub struct Models {
+    /// Plans; where there is none, every job that needs one fails and says so.
+    pub planner: Option<ModelHandle>,
+    /// Decides whether a task is planned; without one every task is.
+    pub triage: Option<ModelHandle>,
+}
+
+/// Finds what an order's model calls are paid from; `None` where nothing limits them.
+pub type FindPurse = Arc<dyn Fn(&PlanOrder) -> Option<Arc<dyn Purse>> + Send + Sync>;
+
 /// The planner of one process.
 pub struct Planner {
     shared: Arc<Shared>,
@@ -50,18 +63,24 @@ pub struct Planner {
 pub(crate) struct Shared {
     pub(crate) bus: Bus,
     pub(crate) config: Config,
-    /// `None` where no model is configured: every job fails and says so.
-    pub(crate) model: Option<ModelHandle>,
+    pub(crate) models: Models,
     pub(crate) tools: ToolCatalog,
+    pub(crate) purses: FindPurse,
     pub(crate) instruments: Instruments,
 }
 
 impl Planner {
-    /// A planner with that model and the tools that plans may name.
+    /// A planner with these models and the tools that plans may name.
     #[must_use]
-    pub fn build(bus: Bus, config: Config, model: Option<ModelHandle>, tools: ToolCatalog) -> Self {
-        let shared = Arc::new(Shared { bus, config, model, tools, instruments: Instruments::new() });
-        Self { shared }
+    pub fn build(
+        bus: Bus,
+        config: Config,
+        models: Models,
+        tools: ToolCatalog,
+        purses: FindPurse,
+    ) -> Self {
+        let instruments = Instruments::new();
+        Self { shared: Arc::new(Shared { bus, config, models, tools, purses, instruments }) }
     }
 
     /// Works until `stop`, then drains.

@@ -15,7 +15,7 @@ use planfleet_core::{
     },
     task::{Approval, Brief, Budget, Carried, Envelope, Mode, Priority, Review, Submission},
     tool::Effect,
-    usage::{Account, Usage},
+    usage::{Account, Charge, Usage},
 };
 use prost::Message;
 
@@ -123,7 +123,7 @@ fn fact(fact: wire::record::Fact) -> Result<Fact> {
         W::PlanFailed(failed) => Fact::PlanFailed {
             draft: draft(failed.draft)?,
             failure: failure(missing("failure", failed.failure)?)?,
-            usage: usage(failed.usage),
+            usage: charges(failed.usage)?,
         },
         W::StepSucceeded(success) => Fact::StepSucceeded(Box::new(StepSucceeded {
             attempt: attempt(missing("attempt", success.attempt)?)?,
@@ -155,7 +155,7 @@ fn plan_sealed(sealed: wire::PlanSealed) -> Result<PlanSealed> {
         steps: sealed.steps,
         decision,
         reason: sealed.reason,
-        usage: usage(sealed.usage),
+        usage: charges(sealed.usage)?,
         model: sealed.model,
         started_ms: sealed.started_unix_ms,
     })
@@ -192,15 +192,21 @@ fn draft(draft: Option<wire::Draft>) -> Result<Draft> {
 }
 
 fn attempt(attempt: wire::Attempt) -> Result<AttemptReport> {
-    let account = |used: wire::AccountUsage| Ok((account(used.account)?, usage(used.usage)));
     Ok(AttemptReport {
         step: StepId { step: attempt.step, item: attempt.item },
         attempt: attempt.attempt,
         model: filled(attempt.model),
-        usage: attempt.usage.into_iter().map(account).collect::<Result<_>>()?,
+        usage: charges(attempt.usage)?,
         started_ms: attempt.started_unix_ms,
         ended_ms: attempt.ended_unix_ms,
     })
+}
+
+fn charges(charges: Vec<wire::AccountUsage>) -> Result<Vec<Charge>> {
+    let charge = |used: wire::AccountUsage| {
+        Ok(Charge { account: account(used.account)?, model: used.model, usage: usage(used.usage) })
+    };
+    charges.into_iter().map(charge).collect()
 }
 
 fn account(account: i32) -> Result<Account> {
@@ -315,6 +321,7 @@ fn envelope(envelope: wire::Envelope) -> Result<Envelope> {
             tools: envelope.approve_tools.into_iter().collect(),
         },
         step_timeout_ms: envelope.step_timeout_ms,
+        quota_wait_ms: envelope.quota_wait_ms,
     })
 }
 
@@ -430,6 +437,7 @@ pub fn step_order(bytes: &[u8]) -> Result<StepOrder> {
         spec: Arc::new(plan_step(missing("spec", order.spec)?)?),
         inputs: order.inputs.into_iter().map(resolved_input).collect::<Result<_>>()?,
         tenant: order.tenant.into(),
+        batch: filled(order.batch),
         priority: Priority::default(),
         envelope: Arc::new(envelope(missing("envelope", order.envelope)?)?),
         traceparent: filled(order.traceparent),

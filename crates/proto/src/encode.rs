@@ -11,7 +11,7 @@ use planfleet_core::{
     record::{ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Timer},
     task::{Brief, Carried, Envelope, Mode, Priority, Review, Submission},
     tool::Effect,
-    usage::{Account, Usage},
+    usage::{Account, Charge, Usage},
 };
 use prost::Message;
 
@@ -57,7 +57,7 @@ fn fact(fact: &Fact) -> wire::record::Fact {
         Fact::PlanFailed { draft: d, failure: f, usage: u } => W::PlanFailed(wire::PlanFailed {
             draft: Some(draft(*d)),
             failure: Some(failure(f)),
-            usage: Some(usage(u)),
+            usage: charges(u),
         }),
         Fact::StepSucceeded(success) => W::StepSucceeded(wire::StepSucceeded {
             attempt: Some(attempt(&success.attempt)),
@@ -93,7 +93,7 @@ fn plan_sealed(sealed: &PlanSealed) -> wire::PlanSealed {
         draft: Some(draft(sealed.draft)),
         steps: sealed.steps,
         reason: sealed.reason.clone(),
-        usage: Some(usage(&sealed.usage)),
+        usage: charges(&sealed.usage),
         model: sealed.model.clone(),
         started_unix_ms: sealed.started_ms,
         decision: Some(decision),
@@ -138,16 +138,12 @@ const fn draft(draft: Draft) -> wire::Draft {
 
 fn attempt(report: &AttemptReport) -> wire::Attempt {
     let StepId { step, item } = report.step;
-    let account = |(account, used): &(Account, Usage)| wire::AccountUsage {
-        account: self::account(*account).into(),
-        usage: Some(usage(used)),
-    };
     wire::Attempt {
         step,
         item,
         attempt: report.attempt,
         model: report.model.clone().unwrap_or_default(),
-        usage: report.usage.iter().map(account).collect(),
+        usage: charges(&report.usage),
         started_unix_ms: report.started_ms,
         ended_unix_ms: report.ended_ms,
     }
@@ -161,6 +157,15 @@ fn failure(failure: &Failure) -> wire::Failure {
         seen: failure.seen.clone(),
         retry_after_ms: failure.retry_after_ms,
     }
+}
+
+fn charges(charges: &[Charge]) -> Vec<wire::AccountUsage> {
+    let charge = |charge: &Charge| wire::AccountUsage {
+        account: account(charge.account).into(),
+        usage: Some(usage(&charge.usage)),
+        model: charge.model.clone(),
+    };
+    charges.iter().map(charge).collect()
 }
 
 const fn usage(usage: &Usage) -> wire::Usage {
@@ -256,6 +261,7 @@ fn envelope(envelope: &Envelope, wanted: impl Fn(&str) -> bool) -> wire::Envelop
         approve_plan: envelope.approval.plan,
         approve_tools: envelope.approval.tools.iter().cloned().collect(),
         step_timeout_ms: envelope.step_timeout_ms,
+        quota_wait_ms: envelope.quota_wait_ms,
     }
 }
 
@@ -361,6 +367,7 @@ pub fn step_order(order: &StepOrder) -> Vec<u8> {
         deadline_unix_ms: order.deadline_at_ms,
         traceparent: order.traceparent.clone().unwrap_or_default(),
         timeout_unix_ms: order.timeout_at_ms,
+        batch: order.batch.clone().unwrap_or_default(),
     }
     .encode_to_vec()
 }

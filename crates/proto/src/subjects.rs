@@ -21,6 +21,8 @@ pub const MEMBERS: &str = "pf_members";
 pub const CANCELS: &str = "pf_cancel";
 /// What idempotency keys stand for, by the run that each names.
 pub const KEYS: &str = "pf_keys";
+/// What runs, batches and tenants have spent of their budgets, and what is set aside.
+pub const BUDGETS: &str = "pf_budgets";
 /// The key among [`SHARDS`] that says how many shards there are.
 pub const SHARD_COUNT: &str = "count";
 /// Bodies above [`crate::INLINE_BYTES_MAX`].

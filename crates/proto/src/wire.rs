@@ -188,6 +188,9 @@ pub struct Envelope {
     /// From the dispatch of an attempt to its result, where its step does not say.
     #[prost(uint64, optional, tag = "14")]
     pub step_timeout_ms: ::core::option::Option<u64>,
+    /// How long a run waits, without getting on, for a model out of credit.
+    #[prost(uint64, tag = "15")]
+    pub quota_wait_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AllowedTool {
@@ -388,7 +391,7 @@ pub struct StepPlanned {
     #[prost(message, optional, tag = "2")]
     pub step: ::core::option::Option<PlanStep>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanSealed {
     #[prost(message, optional, tag = "1")]
     pub draft: ::core::option::Option<Draft>,
@@ -397,12 +400,13 @@ pub struct PlanSealed {
     pub steps: u32,
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "4")]
-    pub usage: ::core::option::Option<Usage>,
+    /// The model that planned; empty when none had to.
     #[prost(string, tag = "5")]
     pub model: ::prost::alloc::string::String,
     #[prost(uint64, tag = "6")]
     pub started_unix_ms: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub usage: ::prost::alloc::vec::Vec<AccountUsage>,
     #[prost(oneof = "plan_sealed::Decision", tags = "10, 11, 12, 13")]
     pub decision: ::core::option::Option<plan_sealed::Decision>,
 }
@@ -439,14 +443,14 @@ pub struct Finish {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GiveUp {}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanFailed {
     #[prost(message, optional, tag = "1")]
     pub draft: ::core::option::Option<Draft>,
     #[prost(message, optional, tag = "2")]
     pub failure: ::core::option::Option<Failure>,
-    #[prost(message, optional, tag = "3")]
-    pub usage: ::core::option::Option<Usage>,
+    #[prost(message, repeated, tag = "4")]
+    pub usage: ::prost::alloc::vec::Vec<AccountUsage>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Attempt {
@@ -508,12 +512,15 @@ pub struct Usage {
     #[prost(uint64, optional, tag = "5")]
     pub nano_usd: ::core::option::Option<u64>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccountUsage {
     #[prost(enumeration = "Account", tag = "1")]
     pub account: i32,
     #[prost(message, optional, tag = "2")]
     pub usage: ::core::option::Option<Usage>,
+    /// By its name in the configuration.
+    #[prost(string, tag = "3")]
+    pub model: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunCancelRequested {
@@ -797,6 +804,9 @@ pub struct StepOrder {
     /// When nobody waits for this attempt any more.
     #[prost(uint64, optional, tag = "13")]
     pub timeout_unix_ms: ::core::option::Option<u64>,
+    /// The batch that the run belongs to; empty for none.
+    #[prost(string, tag = "14")]
+    pub batch: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResolvedInput {

@@ -80,6 +80,7 @@ fn envelope() -> Envelope {
         review: Review::OnFailure,
         approval: Approval::default(),
         step_timeout_ms: None,
+        quota_wait_ms: 0,
     }
 }
 
@@ -99,6 +100,7 @@ fn order(run: &RunId, step: u32) -> StepOrder {
         spec: Arc::new(serde_json::from_value(spec).expect("a step")),
         inputs: Vec::new(),
         tenant: "acme".into(),
+        batch: None,
         priority: Priority::Normal,
         envelope: Arc::new(envelope()),
         traceparent: None,

@@ -271,6 +271,7 @@ fn envelope() -> Envelope {
         review: Review::OnFailure,
         approval: Approval::default(),
         step_timeout_ms: None,
+        quota_wait_ms: 0,
     }
 }
 

@@ -54,6 +54,7 @@ pub(crate) fn submission(plan: Option<Plan>) -> Submission {
             review: Review::OnFailure,
             approval: Approval::default(),
             step_timeout_ms: None,
+            quota_wait_ms: 0,
         }),
         plan: plan.map(Arc::new),
         traceparent: None,

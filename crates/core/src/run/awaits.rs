@@ -84,7 +84,6 @@ mod tests {
         record::{AttemptReport, Draft, Fact, Record, StepFailed, StepSucceeded, Timer},
         shard::Shard,
         task::{Approval, Brief, Budget, Envelope, Review, Submission},
-        usage::Usage,
     };
 
     /// A shard with one run.
@@ -110,6 +109,7 @@ mod tests {
                 review: Review::OnFailure,
                 approval: Approval::default(),
                 step_timeout_ms: Some(10_000),
+                quota_wait_ms: 0,
             };
             let submission = Submission {
                 task: Brief { goal: Some("report".into()), ..Brief::default() },
@@ -207,7 +207,7 @@ mod tests {
         assert!(still(&log));
         let failure = Failure::new(FailureClass::Transient, "x");
         let draft = Draft { revision: 1, attempt: 1, take: 1 };
-        log.fold(Fact::PlanFailed { draft, failure, usage: Usage::NONE });
+        log.fold(Fact::PlanFailed { draft, failure, usage: Vec::new() });
         assert!(!still(&log), "it has failed");
         log.fold(Fact::TimerFired(Timer::Replan { revision: 1, attempt: 2 }));
         assert!(!still(&log), "another attempt is ordered");
@@ -233,7 +233,7 @@ mod tests {
         assert!(!log.awaits(replan));
         let failure = Failure::new(FailureClass::Transient, "x");
         let draft = Draft { revision: 1, attempt: 1, take: 1 };
-        assert_eq!(log.fold(Fact::PlanFailed { draft, failure, usage: Usage::NONE }), [replan]);
+        assert_eq!(log.fold(Fact::PlanFailed { draft, failure, usage: Vec::new() }), [replan]);
         assert!(log.awaits(replan));
         log.fold(Fact::TimerFired(replan));
         assert!(!log.awaits(replan));

@@ -1,6 +1,6 @@
 //! Plans become revisions, or end the run.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Phase, Revision, Run, Turn,
@@ -18,7 +18,7 @@ use crate::{
     },
     reason::{Cause, End, EndCode},
     record::{Decision, PlanSealed},
-    usage::{NanoUsd, Usage},
+    usage::{Charge, Usage},
 };
 
 impl Run {
@@ -41,7 +41,13 @@ impl Run {
                 (Cause::Rerun { run: carried.run.clone() }, reason)
             }
         };
-        self.note(cause, reason, Vec::new(), Usage::NONE.nano_usd);
+        self.revisions.push(Revision {
+            cause,
+            reason,
+            dropped: Vec::new(),
+            model: Box::default(),
+            nano_usd: Usage::NONE.nano_usd,
+        });
         for spec in &plan.steps {
             let step = match self.carried(StepId::plain(spec.id)) {
                 Some(output) => Step::carried(Arc::clone(spec), output.clone()),
@@ -186,18 +192,15 @@ impl Run {
     }
 
     fn note_sealed(&mut self, cause: Cause, sealed: &PlanSealed, dropped: Vec<u32>) {
-        self.note(cause, sealed.reason.clone().into(), dropped, sealed.usage.nano_usd);
+        self.revisions.push(Revision {
+            cause,
+            reason: sealed.reason.clone().into(),
+            dropped,
+            model: sealed.model.as_str().into(),
+            nano_usd: Charge::sum(&sealed.usage).nano_usd,
+        });
     }
 
-    fn note(
-        &mut self,
-        cause: Cause,
-        reason: Cow<'static, str>,
-        dropped: Vec<u32>,
-        nano_usd: Option<NanoUsd>,
-    ) {
-        self.revisions.push(Revision { cause, reason, dropped, nano_usd });
-    }
 }
 
 fn misplaced(message: &str) -> Fault {

@@ -6,17 +6,17 @@ use std::{
 };
 
 use super::{
-    Phase, Run, Turn, Why, charge,
+    Phase, Run, Turn, Why, charge, earlier,
     step::{Step, StepState},
 };
 use crate::{
     document::RunState,
     failure::{Failure, FailureClass},
     plan::PlanStep,
-    policy::{self, Action},
+    policy::{self, Action, Tries},
     reason::{Cause, End, EndCode},
     record::{Decision, Draft, PlanSealed},
-    usage::{Account, Usage},
+    usage::Charge,
 };
 
 /// A planner whose work was acked away by another's takes as long as planning
@@ -44,6 +44,8 @@ pub(super) struct Drafting {
     taken_over: BTreeSet<u32>,
     /// When planning is tried again, unless this draft comes to its end before.
     pub(super) retry_at_ms: Option<u64>,
+    /// How many of its attempts found a model without credit.
+    without_credit: u32,
 }
 
 impl Drafting {
@@ -56,6 +58,7 @@ impl Drafting {
             abandoned: BTreeMap::new(),
             taken_over: BTreeSet::new(),
             retry_at_ms: None,
+            without_credit: 0,
         }
     }
 
@@ -110,6 +113,7 @@ impl Run {
         if !self.draft_is_over(sealed.draft, &sealed.usage, turn)? {
             return Ok(());
         }
+        self.times.without_credit = 0;
         let known = self.times.planner_started;
         self.times.planner_started = if known == 0 { sealed.started_ms } else { known };
         self.times.planning_ms += turn.at_ms.saturating_sub(sealed.started_ms);
@@ -125,18 +129,28 @@ impl Run {
         &mut self,
         draft: Draft,
         failure: &Failure,
-        usage: &Usage,
+        usage: &[Charge],
         turn: &mut Turn<'_>,
     ) -> Result<(), Why> {
         if !self.draft_is_over(draft, usage, turn)? || self.end_over_budget(turn) {
             return Ok(());
         }
-        let attempts_max = self.submission.envelope.attempts_max;
-        match policy::on_plan_failure(failure, draft.attempt, attempts_max) {
+        let without_credit = failure.class == FailureClass::Quota;
+        let tries = Tries {
+            attempt: draft.attempt,
+            without_credit: self.drafting().map_or(0, |drafting| drafting.without_credit),
+            attempts_max: self.submission.envelope.attempts_max,
+            quota_wait_left_ms: self.quota_wait_left_ms(turn.at_ms),
+        };
+        match policy::on_plan_failure(failure, tries) {
             Action::Retry { delay_ms } => {
                 let at_ms = turn.at_ms.saturating_add(delay_ms);
                 if let Some(drafting) = self.drafting() {
                     drafting.retry_at_ms = Some(at_ms);
+                    drafting.without_credit += u32::from(without_credit);
+                }
+                if without_credit {
+                    self.times.without_credit = earlier(self.times.without_credit, turn.at_ms);
                 }
                 turn.order(self.replan_timer(draft, at_ms));
             }
@@ -148,7 +162,7 @@ impl Run {
     /// A planner has reported the end of a draft: what it has used counts, once,
     /// whatever has become of the draft. True if it is the current one; false if
     /// it is not, and something followed from it all the same.
-    fn draft_is_over(&mut self, draft: Draft, usage: &Usage, turn: &mut Turn<'_>) -> Result<bool, Why> {
+    fn draft_is_over(&mut self, draft: Draft, usage: &[Charge], turn: &mut Turn<'_>) -> Result<bool, Why> {
         let entered = self.enter_draft(draft);
         if entered == Err(Why::Illegal) {
             return Err(Why::Illegal);
@@ -156,7 +170,7 @@ impl Run {
         if !self.strays.get_or_insert_default().drafts.insert(draft) {
             return Err(Why::Repeated);
         }
-        charge(&mut self.ledger, Account::Planner, usage);
+        charge(&mut self.ledger, usage);
         match entered {
             Ok(()) => Ok(true),
             Err(_) if self.end_over_budget(turn) || self.note_outlived(draft, turn) => Ok(false),
@@ -217,7 +231,8 @@ impl Run {
             return Err(Why::Paused);
         }
         drafting.retry_at_ms = None;
-        if attempt > self.submission.envelope.attempts_max {
+        let without_credit = drafting.without_credit;
+        if attempt.saturating_sub(without_credit) > self.submission.envelope.attempts_max {
             let message = format!("dispatched {} times, and lost with its planner each time", attempt - 1);
             self.planning_came_to_nothing(&Failure::new(FailureClass::Lost, message), turn);
             return Ok(());

@@ -159,6 +159,7 @@ impl Run {
             spec: Arc::clone(&step.spec),
             inputs,
             tenant: self.submission.task.tenant.clone().map_or("default".into(), Into::into),
+            batch: self.submission.task.batch.clone(),
             priority: self.submission.task.priority,
             envelope: Arc::clone(&self.submission.envelope),
             traceparent: self.submission.traceparent.clone(),

@@ -2,17 +2,17 @@
 
 use super::{
     Phase, Run, Turn, Why, charge, earlier,
-    step::{Spent, StepState, Work, WorkState},
+    step::{StepState, Work, WorkState},
 };
 use crate::{
     document::RunState,
     failure::{Failure, FailureClass},
     id::StepId,
-    policy::{self, Action},
+    policy::{self, Action, Tries},
     reason::{Cause, End, EndCode},
     record::{AttemptReport, StepFailed, StepSucceeded, Timer},
     task::Review,
-    usage::Usage,
+    usage::{Charge, Usage},
 };
 
 impl Run {
@@ -21,6 +21,7 @@ impl Run {
         if let Err(why) = self.accept(&report) {
             return self.refuse(why, turn);
         }
+        self.times.without_credit = 0;
         if let Some(work) = self.work_of(report.step) {
             work.state = WorkState::Succeeded;
             work.output = Some(success.output);
@@ -78,6 +79,8 @@ impl Run {
         failed: WorkState,
         turn: &mut Turn<'_>,
     ) {
+        let without_credit = failure.class == FailureClass::Quota;
+        let quota_wait_left_ms = self.quota_wait_left_ms(turn.at_ms);
         let attempts_max = self.submission.envelope.attempts_max;
         let Some(step) = self.steps.get_mut(&id.step).or_else(|| self.phase.abandoned(id.step)) else {
             return;
@@ -86,10 +89,15 @@ impl Run {
             return;
         };
         work.failure = Some(Box::new(failure.clone()));
-        match policy::on_step_failure(&failure, attempt, attempts_max) {
+        let tries = Tries { attempt, without_credit: work.without_credit(), attempts_max, quota_wait_left_ms };
+        match policy::on_step_failure(&failure, tries) {
             Action::Retry { delay_ms } => {
                 let until_ms = turn.at_ms.saturating_add(delay_ms);
                 work.state = WorkState::Backoff { until_ms };
+                if without_credit {
+                    work.spent_mut().without_credit += 1;
+                    self.times.without_credit = earlier(self.times.without_credit, turn.at_ms);
+                }
                 turn.order(self.timer(until_ms, Timer::Retry { step: id, attempt: attempt + 1 }));
             }
             Action::AskPlanner => {
@@ -122,7 +130,7 @@ impl Run {
         let Self { steps, phase, ledger, times, strays, .. } = self;
         let stray = (report.step, report.attempt);
         if strays.as_mut().is_some_and(|strays| strays.attempts.remove(&stray)) {
-            report.usage.iter().for_each(|(account, usage)| charge(ledger, *account, usage));
+            charge(ledger, &report.usage);
             return Err(Why::Replaced);
         }
         let id = report.step.step;
@@ -143,9 +151,7 @@ impl Run {
         let awaited = dispatched || work.state == WorkState::Overdue;
         if awaited {
             // What the attempt of a dropped step or a late one has used was used all the same.
-            for (account, usage) in &report.usage {
-                charge(ledger, *account, usage);
-            }
+            charge(ledger, &report.usage);
             work.spend(report);
         }
         if awaited && (!dispatched || state == StepState::Dropped) {
@@ -160,6 +166,12 @@ impl Run {
             times.first_step_started = earlier(times.first_step_started, report.started_ms);
         }
         Ok(())
+    }
+
+    /// How long it may still wait for models that have run out of credit.
+    pub(super) fn quota_wait_left_ms(&self, at_ms: u64) -> u64 {
+        let since = earlier(self.times.without_credit, at_ms);
+        self.submission.envelope.quota_wait_ms.saturating_sub(at_ms.saturating_sub(since))
     }
 
     fn settle_work(&mut self, id: u32, turn: &mut Turn<'_>) {
@@ -264,12 +276,11 @@ impl Run {
 impl Work {
     /// Adds what an attempt has used.
     fn spend(&mut self, report: &AttemptReport) {
-        let mut used = Usage::NONE;
-        report.usage.iter().for_each(|(_, usage)| used.add(usage));
+        let used = Charge::sum(&report.usage);
         if report.model.is_none() && used == Usage::NONE {
             return;
         }
-        let spent = self.spent.get_or_insert_with(|| Box::new(Spent { model: None, usage: Usage::NONE }));
+        let spent = self.spent_mut();
         spent.usage.add(&used);
         spent.model.clone_from(&report.model);
     }

@@ -95,8 +95,8 @@ impl Run {
             revisions: self.notes(),
             final_step: (self.final_step > 0).then_some(self.final_step),
             steps: self.entries(state.is_end()),
-            usage,
             nano_usd: usage.total().nano_usd,
+            usage,
             timings: self.timings(at_ms),
             rerun: None,
         }
@@ -111,6 +111,7 @@ impl Run {
                 reason: revision.reason.clone().into_owned(),
                 added: Vec::new(),
                 dropped: revision.dropped.clone(),
+                model: Some(revision.model.to_string()).filter(|model| !model.is_empty()),
                 nano_usd: revision.nano_usd,
             })
             .collect();

@@ -107,6 +107,8 @@ pub(super) struct Work {
 pub(super) struct Spent {
     pub(super) model: Option<String>,
     pub(super) usage: Usage,
+    /// How many of its attempts found a model without credit.
+    pub(super) without_credit: u32,
 }
 
 /// Where a piece of work stands.
@@ -375,6 +377,15 @@ impl Work {
 
     pub(super) fn usage(&self) -> Usage {
         self.spent.as_ref().map_or(Usage::NONE, |spent| spent.usage)
+    }
+
+    pub(super) fn spent_mut(&mut self) -> &mut Spent {
+        let nothing = || Box::new(Spent { model: None, usage: Usage::NONE, without_credit: 0 });
+        self.spent.get_or_insert_with(nothing)
+    }
+
+    pub(super) fn without_credit(&self) -> u32 {
+        self.spent.as_ref().map_or(0, |spent| spent.without_credit)
     }
 
     pub(super) fn model(&self) -> Option<&String> {

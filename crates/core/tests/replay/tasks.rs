@@ -34,6 +34,7 @@ impl History {
                 tools: self.dice.one_in(4).then(|| "send".to_owned()).into_iter().collect(),
             },
             step_timeout_ms: self.dice.one_in(4).then_some(4_000),
+            quota_wait_ms: if self.dice.one_in(2) { 100_000 } else { 0 },
         };
         let inline = self.dice.one_in(3);
         Submission {

@@ -363,6 +363,7 @@ fn submission(words: &Words, below: &[String]) -> Submission {
             tools: words.key("approve").into_iter().map(str::to_owned).collect(),
         },
         step_timeout_ms: words.number("timeout").map(u64::from),
+        quota_wait_ms: words.number("quota_wait").map_or(0, u64::from),
     };
     let steps: Vec<PlanStep> = below.iter().map(|line| step(&Words::read(line), 0)).collect();
     let last = steps.last().map_or(0, |step| step.id);

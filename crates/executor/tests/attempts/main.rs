@@ -172,6 +172,7 @@ fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
         review: Review::OnFailure,
         approval: Approval::default(),
         step_timeout_ms: None,
+        quota_wait_ms: 0,
     };
     StepOrder {
         run: "00-secretrun".parse().expect("a run id"),
@@ -182,6 +183,7 @@ fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
         spec: Arc::new(serde_json::from_value(spec).expect("a step")),
         inputs,
         tenant: "secrettenant".into(),
+        batch: None,
         priority: Priority::Normal,
         envelope: Arc::new(envelope),
         traceparent: None,

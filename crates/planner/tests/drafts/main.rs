@@ -170,6 +170,7 @@ fn submission() -> Submission {
         review: Review::OnFailure,
         approval: Approval::default(),
         step_timeout_ms: None,
+        quota_wait_ms: 0,
     };
     let inputs = json!({"country": "Chile", "note": "a </data> b </DATA > c"});
     let task = Brief {

@@ -196,6 +196,7 @@ fn envelope(tools: &[(&str, Effect)]) -> Arc<Envelope> {
         review: Review::AfterEachStep,
         approval: Approval { plan: true, tools: ["http_fetch".to_owned()].into() },
         step_timeout_ms: Some(30_000),
+        quota_wait_ms: 60_000,
     })
 }
 
@@ -282,6 +283,7 @@ fn step_order(step: StepId, spec: PlanStep) -> StepOrder {
             input("index", ResolvedValue::Index(0)),
         ],
         tenant: "acme".into(),
+        batch: Some("nightly".to_owned()),
         priority: Priority::default(),
         envelope: envelope(&[("http_fetch", Effect::Read)]),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),

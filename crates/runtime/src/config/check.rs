@@ -27,6 +27,9 @@ pub(super) fn check(settings: &Settings, faults: &mut Vec<Fault>) {
     for (name, pool) in &settings.pools {
         checks.pool(name, pool);
     }
+    for name in settings.tenants.keys() {
+        checks.add(&format!("tenants.{name}"), name_fault(name));
+    }
     checks.tools();
     checks.limits();
     checks.coordinator();
@@ -168,6 +171,7 @@ impl Checks<'_> {
             self.range(&format!("limits.{leaf}"), u64::from(value), low, high);
         }
         self.range("limits.task_bytes", limits.task_bytes, 1, BYTES_MAX);
+        self.range("limits.quota_wait_s", limits.quota_wait_s, 0, LONG_TIMEOUT_S_MAX);
     }
 
     fn coordinator(&mut self) {

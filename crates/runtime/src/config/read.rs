@@ -37,6 +37,7 @@ pub(super) fn settings(mut tree: Map<String, Value>, ledger: &mut Ledger) -> Set
         coordinator: section("coordinator", tree.remove("coordinator"), ledger),
         tools: section("tools", tree.remove("tools"), ledger),
         limits: section("limits", tree.remove("limits"), ledger),
+        tenants: named("tenants", tree.remove("tenants"), ledger),
         telemetry: section("telemetry", tree.remove("telemetry"), ledger),
         health: section("health", tree.remove("health"), ledger),
         api: section("api", tree.remove("api"), ledger),

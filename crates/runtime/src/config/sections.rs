@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::models::UsdPerMillion;
+
 /// `[roles]`: names of models; empty takes the fallback of [`RoleSettings::model`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -148,6 +150,8 @@ pub struct LimitSettings {
     pub task_bytes: u64,
     /// Items that one `for_each` may expand to.
     pub for_each_items: u32,
+    /// Seconds for which a run waits, without getting on, for a model out of credit.
+    pub quota_wait_s: u64,
 }
 
 impl Default for LimitSettings {
@@ -160,8 +164,19 @@ impl Default for LimitSettings {
             model_turns: 15,
             task_bytes: 1024 * 1024,
             for_each_items: 1000,
+            quota_wait_s: 3600,
         }
     }
+}
+
+/// `[tenants.<name>]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantSettings {
+    /// What all its runs may spend in a day (UTC).
+    pub usd_per_day: Option<UsdPerMillion>,
+    /// Input and output tokens of all its runs in a day.
+    pub tokens_per_day: Option<u64>,
 }
 
 /// `[telemetry]`.

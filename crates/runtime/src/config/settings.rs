@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::models::ModelSettings;
 use super::sections::{
     ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, NatsSettings,
-    PoolSettings, RoleSettings, TelemetrySettings, ToolSettings,
+    PoolSettings, RoleSettings, TelemetrySettings, TenantSettings, ToolSettings,
 };
 
 /// Everything that can be configured, checked.
@@ -27,6 +27,8 @@ pub struct Settings {
     pub tools: ToolSettings,
     /// Bounds on runs.
     pub limits: LimitSettings,
+    /// Bounds on tenants, by name.
+    pub tenants: BTreeMap<String, TenantSettings>,
     /// Logs, traces, metrics.
     pub telemetry: TelemetrySettings,
     /// The health and metrics listener.

@@ -213,6 +213,7 @@ impl Story {
             spec: Arc::new(spec),
             inputs,
             tenant: "default".into(),
+            batch: None,
             priority: told.submission.task.priority,
             envelope: Arc::clone(&told.submission.envelope),
             traceparent: None,
@@ -294,5 +295,6 @@ fn envelope() -> Envelope {
         review: planfleet_core::task::Review::OnFailure,
         approval: planfleet_core::task::Approval::default(),
         step_timeout_ms: None,
+        quota_wait_ms: 0,
     }
 }

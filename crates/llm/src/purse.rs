@@ -1,0 +1,224 @@
+//! Who pays for a call: asked for the most that a try can use before it begins, and told
+//! what it did use.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    time::Duration,
+};
+
+use planfleet_core::{budget::Amount, task::Budget};
+
+use crate::{
+    chat::{ChatRequest, ChatResponse},
+    error::{Error, ErrorClass},
+    price::{self, Price},
+};
+
+/// What a model writes at most where nobody says: most providers' own limits are near it,
+/// and what is not limited cannot be paid for in advance.
+pub const OUTPUT_TOKENS_UNSAID: u32 = 8_192;
+
+/// An answer that may be shorter than this is not worth its prompt.
+const OUTPUT_TOKENS_MIN: u32 = 64;
+
+/// What providers add to a prompt of their own where there are tools; Anthropic's is the
+/// longest, with some 350 to 500 tokens.
+const TOOL_PROMPT_TOKENS: u64 = 512;
+
+/// Money and tokens that calls are paid from.
+pub trait Purse: Send + Sync {
+    /// Whether it has a limit in money, so that a price has to be known.
+    fn counts_money(&self) -> bool;
+
+    /// Sets `amount` aside for a call of at most that length. Waits while other calls may
+    /// leave some of theirs over.
+    fn hold(
+        &self,
+        amount: Amount,
+        lasts: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<Hold, Refusal>> + Send + '_>>;
+}
+
+/// Why nothing was set aside.
+#[derive(Debug, Clone)]
+pub enum Refusal {
+    /// There is less than that, and nothing under way that may leave some over.
+    Short {
+        /// What there is.
+        free: Budget,
+        /// Whose it is and how much, for people: `the run's budget of 0.5 USD`.
+        whose: String,
+    },
+    /// It cannot be told what there is.
+    Unreachable(String),
+}
+
+/// Something set aside. Dropped without [`Hold::settle`] it counts as used.
+pub struct Hold {
+    amount: Amount,
+    settle: Option<Box<dyn FnOnce(Amount) + Send + Sync>>,
+}
+
+impl Hold {
+    /// `amount`, set aside; `settle` takes what was used of it.
+    #[must_use]
+    pub fn new(amount: Amount, settle: impl FnOnce(Amount) + Send + Sync + 'static) -> Self {
+        Self { amount, settle: Some(Box::new(settle)) }
+    }
+
+    /// The call is over and has used so much.
+    pub fn settle(mut self, used: Amount) {
+        if let Some(settle) = self.settle.take() {
+            settle(used);
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(settle) = self.settle.take() {
+            settle(self.amount);
+        }
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold").field("amount", &self.amount).finish_non_exhaustive()
+    }
+}
+
+/// What a try can use at most, and what it costs.
+#[derive(Debug)]
+pub(crate) struct Ceiling<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) price: Option<&'a Price>,
+    /// How long a try can take.
+    pub(crate) lasts: Duration,
+}
+
+/// A try that is paid for.
+#[derive(Debug)]
+pub(crate) struct Paid<'a> {
+    ceiling: &'a Ceiling<'a>,
+    hold: Option<Hold>,
+    begun: bool,
+    /// What the answer has to end at, where less is left than was asked for.
+    pub(crate) output_tokens_max: u32,
+}
+
+impl<'a> Ceiling<'a> {
+    /// Has `purse` pay for one try of `request`, with a shorter answer if that is what
+    /// there is.
+    pub(crate) async fn pay(&'a self, purse: &dyn Purse, request: &ChatRequest) -> Result<Paid<'a>, Error> {
+        if purse.counts_money() && self.price.is_none() {
+            return Err(refused(format!(
+                "the price of model `{}` is not known, so a budget in USD cannot be kept: set \
+                 models.{}.price, or give the budget in tokens",
+                self.model, self.model
+            )));
+        }
+        let input_tokens = input_tokens_max(request);
+        let asked = request.max_output_tokens.unwrap_or(OUTPUT_TOKENS_UNSAID);
+        let mut output = asked;
+        loop {
+            let (free, whose) = match self.hold(purse, input_tokens, output).await {
+                Ok(paid) => return Ok(paid),
+                Err(Refusal::Short { free, whose }) => (free, whose),
+                Err(Refusal::Unreachable(message)) => return Err(unreachable(message)),
+            };
+            let left = self.output_left(&free, input_tokens);
+            // Shorter each time, so that this comes to an end.
+            if left < OUTPUT_TOKENS_MIN.min(asked) || left >= output {
+                return Err(refused(self.too_little(input_tokens, &whose)));
+            }
+            output = left;
+        }
+    }
+
+    async fn hold(&'a self, purse: &dyn Purse, input: u64, output: u32) -> Result<Paid<'a>, Refusal> {
+        let hold = purse.hold(self.amount(input, u64::from(output)), self.lasts).await?;
+        Ok(Paid { ceiling: self, hold: Some(hold), begun: false, output_tokens_max: output })
+    }
+
+    fn amount(&self, input: u64, output: u64) -> Amount {
+        let nano_usd = self.price.map_or(0, |price| price::most(input, output, price));
+        Amount { nano_usd, tokens: input.saturating_add(output) }
+    }
+
+    /// How long an answer `free` still pays for.
+    fn output_left(&self, free: &Budget, input: u64) -> u32 {
+        let by_tokens = free.tokens.map(|left| left.saturating_sub(input));
+        let by_money = free.nano_usd.zip(self.price).map(|(left, price)| {
+            let left = left.saturating_sub(price::most(input, 0, price));
+            price::tokens_for(left, price.output)
+        });
+        let left = by_tokens.into_iter().chain(by_money).min().unwrap_or(u64::MAX);
+        u32::try_from(left).unwrap_or(u32::MAX)
+    }
+
+    fn too_little(&self, input: u64, whose: &str) -> String {
+        let least = self.amount(input, u64::from(OUTPUT_TOKENS_MIN));
+        let money = self.price.map(|_| format!("{:.6} USD and ", usd(least.nano_usd))).unwrap_or_default();
+        format!(
+            "{whose} does not pay for another call of model `{}`, which with a short answer can take \
+             {money}{} tokens",
+            self.model, least.tokens
+        )
+    }
+}
+
+impl Paid<'_> {
+    /// The try begins: from now on it may be billed.
+    pub(crate) const fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    pub(crate) fn settle(mut self, result: &Result<ChatResponse, Error>) {
+        let Some(hold) = self.hold.take() else { return };
+        match result {
+            Err(error) if !error.may_be_billed => hold.settle(Amount::NONE),
+            // What is not known counts as used: so it does when the hold is dropped.
+            Err(_) => drop(hold),
+            Ok(response) => match response.usage {
+                None => drop(hold),
+                Some(usage) => hold.settle(Amount {
+                    nano_usd: self.ceiling.price.map_or(0, |price| price::cost(&usage, price)),
+                    tokens: usage.input_tokens.saturating_add(usage.output_tokens),
+                }),
+            },
+        }
+    }
+}
+
+impl Drop for Paid<'_> {
+    fn drop(&mut self) {
+        if let Some(hold) = self.hold.take().filter(|_| !self.begun) {
+            hold.settle(Amount::NONE);
+        }
+    }
+}
+
+/// A bound on a prompt's tokens: no tokenizer makes more of them than there are bytes, and
+/// what JSON adds to each message is more than what chat templates add.
+fn input_tokens_max(request: &ChatRequest) -> u64 {
+    let bytes = serde_json::to_vec(request).map_or(usize::MAX, |body| body.len());
+    let tools = if request.tools.is_empty() { 0 } else { TOOL_PROMPT_TOKENS };
+    u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(tools)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown, never added up")]
+fn usd(nano_usd: u64) -> f64 {
+    nano_usd as f64 / 1e9
+}
+
+fn refused(message: String) -> Error {
+    Error { may_be_billed: false, ..Error::new(ErrorClass::Budget, message) }
+}
+
+fn unreachable(message: String) -> Error {
+    let message = format!("the budget cannot be looked at: {message}");
+    Error { may_be_billed: false, ..Error::new(ErrorClass::Transient, message) }
+}

@@ -1,0 +1,101 @@
+//! What model calls are paid from: a run's budget, that of its batch, and its tenant's.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use planfleet_bus::budgets::{Budgets, HoldError, Owner, Source};
+use planfleet_core::{
+    budget::Amount,
+    document::rfc3339,
+    id::RunId,
+    task::{Brief, Budget},
+};
+use planfleet_llm::{Hold, Purse, Refusal};
+use planfleet_runtime::{clock, config::Settings};
+
+/// Finds purses: the books of the fleet, and what the settings say of tenants.
+#[derive(Clone)]
+pub(crate) struct Purses {
+    budgets: Budgets,
+    tenants: Arc<BTreeMap<String, Budget>>,
+}
+
+impl Purses {
+    pub(crate) fn new(budgets: Budgets, settings: &Settings) -> Self {
+        let tenants = settings.tenants.iter().map(|(name, tenant)| {
+            let nano_usd = tenant.usd_per_day.map(|usd| usd.nano_usd());
+            (name.clone(), Budget { nano_usd, tokens: tenant.tokens_per_day })
+        });
+        Self { budgets, tenants: Arc::new(tenants.filter(|(_, budget)| budget.is_limit()).collect()) }
+    }
+
+    /// The purse of a step's calls.
+    pub(crate) fn of_step(&self) -> planfleet_executor::FindPurse {
+        let purses = self.clone();
+        Arc::new(move |order| {
+            purses.find(&order.run, &order.envelope.budget, order.batch.as_deref(), &order.tenant)
+        })
+    }
+
+    /// The purse of a planner's calls.
+    pub(crate) fn of_plan(&self) -> planfleet_planner::FindPurse {
+        let purses = self.clone();
+        Arc::new(move |order| {
+            let task: &Brief = &order.submission.task;
+            purses.find(&order.run, &order.submission.envelope.budget, task.batch.as_deref(), task.tenant())
+        })
+    }
+
+    /// `None` where nothing limits a run's calls.
+    fn find(
+        &self,
+        run: &RunId,
+        budget: &Budget,
+        batch: Option<&str>,
+        tenant: &str,
+    ) -> Option<Arc<dyn Purse>> {
+        let mut sources = Vec::new();
+        if budget.is_limit() {
+            sources.push(Source { owner: Owner::Run(run.clone()), cap: Some(*budget) });
+        }
+        if let Some(batch) = batch {
+            let owner = Owner::Batch { tenant: tenant.to_owned(), batch: batch.to_owned() };
+            sources.push(Source { owner, cap: None });
+        }
+        if let Some(cap) = self.tenants.get(tenant) {
+            // The day on which a call begins is the one that it counts for.
+            let day = rfc3339(clock::unix_ms()).chars().take(10).collect();
+            let owner = Owner::Tenant { tenant: tenant.to_owned(), day };
+            sources.push(Source { owner, cap: Some(*cap) });
+        }
+        let budgets = self.budgets.clone();
+        (!sources.is_empty()).then(|| Arc::new(Sources { budgets, sources }) as Arc<dyn Purse>)
+    }
+}
+
+/// All budgets that a call is paid from at once.
+struct Sources {
+    budgets: Budgets,
+    sources: Vec<Source>,
+}
+
+impl Purse for Sources {
+    fn counts_money(&self) -> bool {
+        self.sources.iter().any(|source| source.cap.is_some_and(|cap| cap.nano_usd.is_some()))
+    }
+
+    fn hold(
+        &self,
+        amount: Amount,
+        lasts: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<Hold, Refusal>> + Send + '_>> {
+        Box::pin(async move {
+            match self.budgets.hold(&self.sources, amount, lasts).await {
+                Ok(held) => Ok(Hold::new(amount, move |used| held.settle(used))),
+                Err(HoldError::Short { owner, cap, free }) => {
+                    Err(Refusal::Short { free: free.0, whose: format!("{owner}, {cap},") })
+                }
+                Err(HoldError::Broker(error)) => Err(Refusal::Unreachable(error.to_string())),
+            }
+        })
+    }
+}

@@ -29,6 +29,7 @@ pub(crate) fn handle(role: Role, dice: Dice) -> ModelHandle {
         max_output_tokens: None,
         temperature: None,
         concurrency_max: 4,
+        lasts: Duration::from_secs(60),
     };
     ModelHandle::new(Arc::new(Scripted { role, dice }), settings)
 }

@@ -109,8 +109,9 @@ impl Place {
             Service::Planner => {
                 let model =
                     models::handle(models::Role::Planner, Dice::of(world.seed, &format!("{name} model")));
-                let planner =
-                    Planner::build(bus, planner(world, now_ms), Some(model), tools::registry().catalog());
+                let models = planfleet_planner::Models { planner: Some(model), triage: None };
+                let tools = tools::registry().catalog();
+                let planner = Planner::build(bus, planner(world, now_ms), models, tools, Arc::new(|_| None));
                 tasks.spawn("planner", async move { planner.run(stopped).await });
             }
             Service::Executor => {
@@ -121,7 +122,8 @@ impl Place {
                     strong: None,
                     judge: model(models::Role::Judge),
                 };
-                let executor = Executor::build(bus, executor(world, now_ms), models, tools::registry());
+                let (config, tools) = (executor(world, now_ms), tools::registry());
+                let executor = Executor::build(bus, config, models, tools, Arc::new(|_| None));
                 tasks.spawn("executor", async move { executor.run(stopped).await });
             }
         }

@@ -14,7 +14,7 @@ use planfleet_core::{
     record::{AttemptReport, Draft, Fact, Record},
     run::{Ignored, Why},
     shard::Shard,
-    usage::{Account, Ledger, Usage},
+    usage::{Charge, Ledger},
 };
 use planfleet_proto::{
     decode::{self, Entry},
@@ -207,9 +207,9 @@ impl Reference {
 
 impl Bill {
     /// A planner says that a draft of its is over.
-    fn plan(&mut self, draft: Draft, usage: &Usage) {
+    fn plan(&mut self, draft: Draft, usage: &[Charge]) {
         if self.drafts.insert(draft) {
-            self.ledger.charge(Account::Planner, usage);
+            usage.iter().for_each(|charge| self.ledger.charge(charge));
         }
     }
 
@@ -222,9 +222,7 @@ impl Bill {
             folded.violations.push(format!("attempt {step}.{attempt} of {run} was accepted twice"));
         }
         if first {
-            for (account, usage) in &report.usage {
-                self.ledger.charge(*account, usage);
-            }
+            report.usage.iter().for_each(|charge| self.ledger.charge(charge));
         }
     }
 }

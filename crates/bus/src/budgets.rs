@@ -154,12 +154,7 @@ impl Budgets {
     ///
     /// # Errors
     /// [`HoldError::Short`] when it does not fit; nothing is set aside then.
-    pub async fn hold(
-        &self,
-        sources: &[Source],
-        amount: Amount,
-        lasts: Duration,
-    ) -> Result<Held, HoldError> {
+    pub async fn hold(&self, sources: &[Source], amount: Amount, lasts: Duration) -> Result<Held, HoldError> {
         let until = Instant::now() + lasts;
         let mut wait = WAIT_FIRST;
         loop {
@@ -254,9 +249,7 @@ impl Budgets {
             let mut book = book.unwrap_or_default();
             book.cap = Some(cap);
             let value = keeper::write(&book).map_err(Error::Answer)?;
-            if let CasOutcome::Written(_) =
-                broker.kv_cas(subjects::BUDGETS, &key, value, revision).await?
-            {
+            if let CasOutcome::Written(_) = broker.kv_cas(subjects::BUDGETS, &key, value, revision).await? {
                 return Ok(());
             }
             sleep(WAIT_FIRST).await;

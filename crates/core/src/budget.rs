@@ -62,7 +62,8 @@ impl Budget {
     /// Whether an amount fits.
     #[must_use]
     pub fn covers(&self, amount: Amount) -> bool {
-        self.nano_usd.is_none_or(|max| amount.nano_usd <= max) && self.tokens.is_none_or(|max| amount.tokens <= max)
+        self.nano_usd.is_none_or(|max| amount.nano_usd <= max)
+            && self.tokens.is_none_or(|max| amount.tokens <= max)
     }
 
     /// What is left of it without `amount`.

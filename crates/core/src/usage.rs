@@ -70,11 +70,17 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// One charge.
+    #[must_use]
+    pub fn new(account: Account, model: &str, usage: Usage) -> Self {
+        Self { account, model: model.to_owned(), usage }
+    }
+
     /// Adds a charge to others: what was used of one model on one account is one of them.
     pub fn add_to(charges: &mut Vec<Self>, account: Account, model: &str, usage: &Usage) {
         match charges.iter_mut().find(|known| known.account == account && known.model == model) {
             Some(known) => known.usage.add(usage),
-            None => charges.push(Self { account, model: model.to_owned(), usage: *usage }),
+            None => charges.push(Self::new(account, model, *usage)),
         }
     }
 
@@ -116,7 +122,8 @@ impl Default for Ledger {
 
 impl Ledger {
     /// Takes up a charge.
-    pub fn charge(&mut self, Charge { account, model, usage }: &Charge) {
+    pub fn charge(&mut self, charge: &Charge) {
+        let Charge { account, model, usage } = charge;
         match account {
             Account::Planner => self.planner.add(usage),
             Account::Executor => self.executor.add(usage),
@@ -148,7 +155,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let charge = |account, nano_usd| {
             let usage = Usage { calls: 1, nano_usd, ..Usage::NONE };
-            Charge { account, model: "m".to_owned(), usage }
+            Charge::new(account, "m", usage)
         };
         ledger.charge(&charge(Account::Executor, None));
         ledger.charge(&charge(Account::Planner, Some(5)));
@@ -167,9 +174,10 @@ mod tests {
             (Account::Executor, "small"),
             (Account::Judge, "small"),
         ] {
-            ledger.charge(&Charge { account, model: model.to_owned(), usage });
+            ledger.charge(&Charge::new(account, model, usage));
         }
-        let shown: Vec<_> = ledger.models.iter().map(|c| (c.account, c.model.as_str(), c.usage.calls)).collect();
+        let shown: Vec<_> =
+            ledger.models.iter().map(|c| (c.account, c.model.as_str(), c.usage.calls)).collect();
         assert_eq!(
             shown,
             [(Account::Executor, "small", 2), (Account::Executor, "big", 1), (Account::Judge, "small", 1)]

@@ -14,7 +14,6 @@ use planfleet_core::{
     record::{AttemptReport, Fact, Record, StepSucceeded},
     shard::Shard,
     task::{Approval, Brief, Budget, Envelope, Review, Submission},
-    usage::Usage,
 };
 
 const STEPS: u32 = 100_000;
@@ -98,14 +97,8 @@ fn run_to_its_end(steps: Vec<PlanStep>, output: impl Fn(StepId) -> String) -> Ou
         }
         let step = dispatched[next];
         next += 1;
-        let attempt = AttemptReport {
-            step,
-            attempt: 1,
-            model: None,
-            usage: vec![(planfleet_core::usage::Account::Executor, Usage::NONE)],
-            started_ms: 0,
-            ended_ms: 0,
-        };
+        let attempt =
+            AttemptReport { step, attempt: 1, model: None, usage: Vec::new(), started_ms: 0, ended_ms: 0 };
         let output = Json::from_text(&output(step)).unwrap();
         fold(Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output })), &mut commands);
     }

@@ -40,7 +40,6 @@ pub(crate) struct Spent {
 }
 
 impl Spent {
-
     /// Calls a model and charges it.
     pub(crate) async fn call(
         &mut self,

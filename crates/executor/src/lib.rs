@@ -75,13 +75,7 @@ pub(crate) struct Shared {
 impl Executor {
     /// An executor with these models and tools.
     #[must_use]
-    pub fn build(
-        bus: Bus,
-        config: Config,
-        models: Models,
-        tools: Arc<Registry>,
-        purses: FindPurse,
-    ) -> Self {
+    pub fn build(bus: Bus, config: Config, models: Models, tools: Arc<Registry>, purses: FindPurse) -> Self {
         let instruments = Instruments::new();
         let shared = Arc::new(Shared { bus, config, models, tools, purses, instruments });
         Self { shared }

@@ -1,12 +1,7 @@
 //! Who pays for a call: asked for the most that a try can use before it begins, and told
 //! what it did use.
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    time::Duration,
-};
+use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use planfleet_core::{budget::Amount, task::Budget};
 

@@ -8,12 +8,12 @@ use planfleet_api::{
 };
 use planfleet_bus::{
     Bus, Manage, Pool, Topology,
-    budgets::Budgets,
     broker::{
         Broker as _,
         Error::Unreachable,
         nats::{ConnectOptions, NatsBroker},
     },
+    budgets::Budgets,
 };
 use planfleet_coordinator::{Coordinator, Upkeep};
 use planfleet_core::{id::ShardId, tool::ToolCatalog};

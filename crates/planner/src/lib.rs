@@ -72,13 +72,7 @@ pub(crate) struct Shared {
 impl Planner {
     /// A planner with these models and the tools that plans may name.
     #[must_use]
-    pub fn build(
-        bus: Bus,
-        config: Config,
-        models: Models,
-        tools: ToolCatalog,
-        purses: FindPurse,
-    ) -> Self {
+    pub fn build(bus: Bus, config: Config, models: Models, tools: ToolCatalog, purses: FindPurse) -> Self {
         let instruments = Instruments::new();
         Self { shared: Arc::new(Shared { bus, config, models, tools, purses, instruments }) }
     }

@@ -3,8 +3,7 @@
 
 use planfleet_core::{
     failure::trim_chars,
-    json,
-    plan,
+    json, plan,
     record::Decision,
     task::{Mode, Submission},
 };
@@ -54,11 +53,7 @@ pub(crate) fn request(submission: &Submission) -> ChatRequest {
     }
     ChatRequest {
         messages: vec![Message::system(SYSTEM), Message::user(text)],
-        response_format: Some(JsonSchemaFormat {
-            name: "triage".to_owned(),
-            schema: schema(),
-            strict: true,
-        }),
+        response_format: Some(JsonSchemaFormat { name: "triage".to_owned(), schema: schema(), strict: true }),
         max_output_tokens: Some(OUTPUT_TOKENS_MAX),
         ..ChatRequest::default()
     }
@@ -79,7 +74,8 @@ fn schema() -> Value {
 
 /// What an answer says, if it says anything.
 pub(crate) fn read(text: &str) -> Option<Verdict> {
-    serde_json::from_value(json::parse_strict(text.trim()).ok()?).ok()
+    let answer = json::parse_strict(text.trim()).ok().filter(Value::is_object)?;
+    serde_json::from_value(answer).ok()
 }
 
 /// The task as one step of the executor's model, which is told all of it.

@@ -29,7 +29,7 @@ use planfleet_core::{
     reason::{End, EndCode},
     record::{AttemptReport, Fact, StepSucceeded},
     task::{Approval, Brief, Budget, Envelope, Priority, Review, Submission},
-    usage::{Ledger, Usage},
+    usage::{Account, Charge, Ledger, Usage},
 };
 use planfleet_proto::{Message as _, subjects, wire};
 
@@ -114,7 +114,7 @@ fn succeeded(step: u32, output: &str) -> Fact {
         step: StepId::plain(step),
         attempt: 1,
         model: None,
-        usage: vec![(planfleet_core::usage::Account::Executor, Usage::NONE)],
+        usage: vec![Charge::new(Account::Executor, "small", Usage::NONE)],
         started_ms: 1,
         ended_ms: 2,
     };

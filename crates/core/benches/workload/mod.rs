@@ -9,7 +9,6 @@ use planfleet_core::{
     record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Record, StepSucceeded},
     task::{Approval, Brief, Budget, Envelope, Review, Submission},
     tool::Effect,
-    usage::Usage,
 };
 use serde_json::json;
 
@@ -98,7 +97,7 @@ pub(crate) fn planned(run: &RunId) -> Vec<Record> {
         steps: 10,
         decision: Decision::Plan { final_step: 10 },
         reason: "planned".to_owned(),
-        usage: Usage::NONE,
+        usage: Vec::new(),
         model: "planner".to_owned(),
         started_ms: 1,
     };

@@ -200,7 +200,6 @@ impl Run {
             nano_usd: Charge::sum(&sealed.usage).nano_usd,
         });
     }
-
 }
 
 fn misplaced(message: &str) -> Fault {

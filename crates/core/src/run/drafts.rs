@@ -209,7 +209,9 @@ impl Run {
             (None, None) => format!("planning failed: {failure}"),
         };
         let step = first.map(|(step, ..)| step);
-        let end = End { step, class: Some(failure.class), ..End::new(EndCode::PlanningFailed, message) };
+        let code =
+            if failure.class == FailureClass::Budget { EndCode::Budget } else { EndCode::PlanningFailed };
+        let end = End { step, class: Some(failure.class), ..End::new(code, message) };
         self.end(RunState::Failed, end, turn);
     }
 

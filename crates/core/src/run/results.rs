@@ -89,7 +89,8 @@ impl Run {
             return;
         };
         work.failure = Some(Box::new(failure.clone()));
-        let tries = Tries { attempt, without_credit: work.without_credit(), attempts_max, quota_wait_left_ms };
+        let tries =
+            Tries { attempt, without_credit: work.without_credit(), attempts_max, quota_wait_left_ms };
         match policy::on_step_failure(&failure, tries) {
             Action::Retry { delay_ms } => {
                 let until_ms = turn.at_ms.saturating_add(delay_ms);

@@ -12,7 +12,7 @@ use planfleet_core::{
     record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Record, StepFailed, StepSucceeded, Timer},
     task::{self, Approval, Budget, Envelope, Review, Submission},
     tool::Effect,
-    usage::{Account, Usage},
+    usage::{Account, Charge, Usage},
 };
 
 use super::words::{Entry, Fault};
@@ -95,7 +95,7 @@ impl Case {
             Entry::GaveUp { draft } => sealed(draft, 0, Decision::GiveUp),
             Entry::PlanFailed { draft } => {
                 let failure = Failure::new(FailureClass::Transient, "the model is away");
-                Fact::PlanFailed { draft, failure, usage: Usage::NONE }
+                Fact::PlanFailed { draft, failure, usage: Vec::new() }
             }
             Entry::Timer(timer) => Fact::TimerFired(timer),
             Entry::Cancel => Fact::RunCancelRequested { reason: "enough".to_owned() },
@@ -206,7 +206,7 @@ fn plan_step(id: u32, wording: &str, needs: &[u32], each: Option<u32>, writes: b
 }
 
 fn report(step: StepId, attempt: u32) -> AttemptReport {
-    let usage = vec![(Account::Executor, Usage { calls: 1, ..Usage::NONE })];
+    let usage = vec![Charge::new(Account::Executor, "m", Usage { calls: 1, ..Usage::NONE })];
     AttemptReport { step, attempt, model: None, usage, started_ms: 0, ended_ms: 0 }
 }
 
@@ -216,7 +216,7 @@ fn sealed(draft: Draft, steps: u32, decision: Decision) -> Fact {
         steps,
         decision,
         reason: "so".to_owned(),
-        usage: Usage::NONE,
+        usage: Vec::new(),
         model: String::new(),
         started_ms: 0,
     }))

@@ -25,7 +25,7 @@ use planfleet_core::{
     },
     shard::Shard,
     task::Review,
-    usage::{Account, Usage},
+    usage::{Account, Charge, Usage},
 };
 
 /// How a history ended.
@@ -373,7 +373,7 @@ impl History {
             step: order.step,
             attempt: order.attempt,
             model: None,
-            usage: vec![(Account::Executor, Usage { calls: 1, output_tokens: 1, ..Usage::NONE })],
+            usage: vec![used(Account::Executor)],
             started_ms: 0,
             ended_ms: 0,
         };
@@ -405,7 +405,7 @@ impl History {
         self.planning.push((order.clone(), take));
         if self.dice.one_in(8) {
             let failure = self.failure();
-            self.coming.push(Fact::PlanFailed { draft, failure, usage: Usage::NONE });
+            self.coming.push(Fact::PlanFailed { draft, failure, usage: Vec::new() });
             return;
         }
         let (steps, decision) = self.draft(order);
@@ -414,7 +414,7 @@ impl History {
             steps: u32::try_from(steps.len()).expect("few"),
             decision,
             reason: "random".to_owned(),
-            usage: Usage { calls: 1, output_tokens: 1, ..Usage::NONE },
+            usage: vec![used(Account::Planner)],
             model: String::new(),
             started_ms: 0,
         };
@@ -468,4 +468,8 @@ impl History {
             goes_on(&ended, rerun);
         }
     }
+}
+
+fn used(account: Account) -> Charge {
+    Charge::new(account, "m", Usage { calls: 1, output_tokens: 1, ..Usage::NONE })
 }

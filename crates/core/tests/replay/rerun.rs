@@ -11,7 +11,6 @@ use planfleet_core::{
     record::{ApprovalDecided, AttemptReport, Fact, Record, StepSucceeded},
     shard::Shard,
     task::Submission,
-    usage::Usage,
 };
 
 /// A rerun does nothing again that is done, and ends.
@@ -40,7 +39,7 @@ pub(super) fn goes_on(ended: &RunDocument, rerun: &Arc<Submission>) {
                 Command::DispatchPlan(order) => next.push(Fact::PlanFailed {
                     draft: order.draft,
                     failure: Failure::new(FailureClass::Quota, "no planner"),
-                    usage: Usage::NONE,
+                    usage: Vec::new(),
                 }),
                 Command::AskApproval { gate, .. } => {
                     let reason = String::new();

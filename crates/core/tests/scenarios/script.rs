@@ -37,7 +37,7 @@ use planfleet_core::{
     shard::Shard,
     task::{Approval, Brief, Budget, Envelope, Priority, Review, Submission},
     tool::Effect,
-    usage::{Account, Usage},
+    usage::{Account, Charge, Usage},
 };
 
 use self::transcript::render;
@@ -163,7 +163,7 @@ impl Teller {
             "planfail" => Fact::PlanFailed {
                 draft: self.draft(run, words),
                 failure: failure(words, 1),
-                usage: used(words),
+                usage: vec![used(Account::Planner, "planner-model", words)],
             },
             "ok" => Fact::StepSucceeded(Box::new(StepSucceeded {
                 attempt: self.report(run, words, at_ms),
@@ -223,7 +223,7 @@ impl Teller {
             steps: words.number("steps").unwrap_or(planned),
             decision,
             reason: reason.unwrap_or_else(|| words.list.get(1).map_or_else(String::new, |word| text(word))),
-            usage: used(words),
+            usage: vec![used(Account::Planner, "planner-model", words)],
             model: "planner-model".to_owned(),
             started_ms: at_ms - TICK_MS / 2,
         }
@@ -236,7 +236,7 @@ impl Teller {
             step,
             attempt: words.number("attempt").unwrap_or(newest),
             model: Some("executor-model".to_owned()),
-            usage: vec![(Account::Executor, used(words))],
+            usage: vec![used(Account::Executor, "executor-model", words)],
             started_ms: at_ms - TICK_MS / 2,
             ended_ms: at_ms,
         }
@@ -329,9 +329,9 @@ fn decided(words: &Words) -> ApprovalDecided {
     }
 }
 
-fn used(words: &Words) -> Usage {
+fn used(account: Account, model: &str, words: &Words) -> Charge {
     let output_tokens = words.number("tokens").unwrap_or_default().into();
-    Usage { calls: 1, output_tokens, ..Usage::NONE }
+    Charge::new(account, model, Usage { calls: 1, output_tokens, ..Usage::NONE })
 }
 
 fn failure(words: &Words, at: usize) -> Failure {

@@ -77,7 +77,7 @@ impl Ended {
     }
 
     fn usage(&self, account: Account) -> Option<Usage> {
-        self.report.usage.iter().find(|(charged, _)| *charged == account).map(|(_, usage)| *usage)
+        self.report.usage.iter().find(|charge| charge.account == account).map(|charge| charge.usage)
     }
 }
 
@@ -114,7 +114,7 @@ impl Bench {
             now_ms: clock::unix_ms,
         };
         let registry = Arc::new(tools::registry(&self.calls));
-        let executor = Executor::build(self.bus.clone(), config, models, registry);
+        let executor = Executor::build(self.bus.clone(), config, models, registry, Arc::new(|_| None));
         let stop = self.stop.clone();
         self.tasks.spawn("executor", async move { executor.run(stop).await });
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -34,6 +35,7 @@ impl Script {
             max_output_tokens: None,
             temperature: None,
             concurrency_max: 4,
+            lasts: Duration::from_secs(60),
         };
         ModelHandle::new(Arc::clone(self) as Arc<dyn ChatModel>, settings)
     }
@@ -72,6 +74,7 @@ impl Silent {
             max_output_tokens: None,
             temperature: None,
             concurrency_max: 4,
+            lasts: Duration::from_secs(60),
         };
         ModelHandle::new(Arc::new(Self), settings)
     }

@@ -29,6 +29,7 @@ fn handle(chat: impl ChatModel + 'static, price: Option<Price>) -> ModelHandle {
         max_output_tokens: None,
         temperature: None,
         concurrency_max: 1,
+        lasts: Duration::from_secs(60),
     };
     ModelHandle::new(Arc::new(chat), settings)
 }

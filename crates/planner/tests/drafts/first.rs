@@ -5,7 +5,7 @@ use std::sync::Arc;
 use planfleet_core::{
     failure::FailureClass,
     record::{Decision, Draft, Fact},
-    usage::Usage,
+    usage::{Account, Charge, Usage},
 };
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -25,7 +25,7 @@ fn name(id: u32, from: u32) -> Value {
            "inputs": [{"name": "page", "value": null, "from_step": from, "path": "/text"}]})
 }
 
-fn sound() -> Value {
+pub(super) fn sound() -> Value {
     json!({"steps": [fetch(1), name(2, 1)], "final": 2})
 }
 
@@ -47,7 +47,7 @@ async fn a_plan_is_published_and_sealed() {
     assert_eq!((sealed.steps, sealed.decision), (2, Decision::Plan { final_step: 2 }));
     assert_eq!(sealed.model, "scripted");
     let usage = Usage { calls: 1, input_tokens: 100, output_tokens: 10, nano_usd: Some(120), ..Usage::NONE };
-    assert_eq!(sealed.usage, usage);
+    assert_eq!(sealed.usage, [Charge::new(Account::Planner, "scripted", usage)]);
     desk.emptied().await;
 }
 
@@ -75,7 +75,8 @@ async fn an_unsound_plan_is_repaired_once_with_all_faults_shown() {
     desk.order(None).await;
     let (steps, sealed) = desk.sealed().await;
     assert_eq!(steps, [(1, 2), (2, 2)], "nothing of the unsound one was published");
-    assert_eq!((sealed.draft.take, sealed.usage.calls, sealed.usage.nano_usd), (2, 2, Some(240)));
+    let used = Charge::sum(&sealed.usage);
+    assert_eq!((sealed.draft.take, used.calls, used.nano_usd), (2, 2, Some(240)));
     let asked = model.asked();
     let repair = asked[1].last().expect("a turn");
     for fault in ["shell", "step 7", "\"final\" is 9"] {

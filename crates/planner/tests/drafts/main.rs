@@ -13,6 +13,7 @@ mod first;
 mod model;
 mod queue;
 mod replan;
+mod triage;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
@@ -24,9 +25,9 @@ use planfleet_core::{
     record::{Draft, Fact, PlanSealed},
     task::{Approval, Brief, Budget, Envelope, Review, Submission},
     tool::{Effect, ToolCatalog, ToolSpec},
-    usage::Usage,
+    usage::{Charge, Usage},
 };
-use planfleet_planner::{Config, Planner};
+use planfleet_planner::{Config, Models, Planner};
 use planfleet_proto::{decode::Entry, subjects};
 use planfleet_runtime::{clock, tasks::Tasks};
 use serde_json::json;
@@ -72,6 +73,11 @@ impl Desk {
     }
 
     fn start(&self, model: Option<&Arc<Script>>) {
+        self.start_with(model, None);
+    }
+
+    /// With a model that decides whether there is a plan at all.
+    fn start_with(&self, model: Option<&Arc<Script>>, triage: Option<&Arc<Script>>) {
         let config = Config {
             pool: pool(),
             planning_timeout: Duration::from_secs(120),
@@ -79,8 +85,8 @@ impl Desk {
             grace: Duration::from_secs(1),
             now_ms: clock::unix_ms,
         };
-        let handle = model.map(Script::handle);
-        let planner = Planner::build(self.bus.clone(), config, handle, catalog());
+        let models = Models { planner: model.map(Script::handle), triage: triage.map(Script::handle) };
+        let planner = Planner::build(self.bus.clone(), config, models, catalog(), Arc::new(|_| None));
         let stop = self.stop.clone();
         self.tasks.spawn("planner", async move { planner.run(stop).await });
     }
@@ -114,7 +120,7 @@ impl Desk {
     async fn failed(&mut self) -> (Draft, Failure, Usage) {
         loop {
             match self.fact().await {
-                Fact::PlanFailed { draft, failure, usage } => return (draft, failure, usage),
+                Fact::PlanFailed { draft, failure, usage } => return (draft, failure, Charge::sum(&usage)),
                 Fact::StepPlanned { .. } => {}
                 other => panic!("neither a step nor a failure: {other:?}"),
             }

@@ -44,6 +44,7 @@ impl Script {
             max_output_tokens: None,
             temperature: None,
             concurrency_max: 4,
+            lasts: Duration::from_secs(60),
         };
         ModelHandle::new(Arc::clone(self) as Arc<dyn ChatModel>, settings)
     }

@@ -16,7 +16,7 @@ use planfleet_core::{
     },
     task::{Approval, Brief, Budget, Carried, Envelope, Mode, Priority, Review, Submission},
     tool::Effect,
-    usage::{Account, Ledger, Usage},
+    usage::{Account, Charge, Ledger, Usage},
 };
 use planfleet_proto::{VERSION, wire};
 
@@ -44,7 +44,7 @@ pub(crate) fn all() -> Vec<(&'static str, Sample)> {
         ("plan_sealed_revise_keeps_final", sealed(Decision::Revise { drop: vec![], final_step: None })),
         ("plan_sealed_finish", sealed(Decision::Finish { answer: json("{\"name\":\"Ada\"}") })),
         ("plan_sealed_give_up", sealed(Decision::GiveUp)),
-        ("plan_failed", Fact::PlanFailed { draft: draft(1), failure: failure(), usage: usage(None) }),
+        ("plan_failed", Fact::PlanFailed { draft: draft(1), failure: failure(), usage: charges(None) }),
         ("step_succeeded", succeeded(StepId::plain(2), "\"Ada\"")),
         ("step_succeeded_item", succeeded(StepId::item(3, 0), "[1,2.5,null]")),
         (
@@ -96,6 +96,13 @@ const fn usage(nano_usd: Option<u64>) -> Usage {
     Usage { calls: 2, input_tokens: 1_234, output_tokens: 56, cached_tokens: 78, nano_usd }
 }
 
+fn charges(nano_usd: Option<u64>) -> Vec<Charge> {
+    vec![
+        Charge::new(Account::Triage, "small-model", usage(Some(7_000))),
+        Charge::new(Account::Planner, "large-model", usage(nano_usd)),
+    ]
+}
+
 fn failure() -> Failure {
     Failure {
         class: FailureClass::InvalidOutput,
@@ -111,7 +118,10 @@ fn report(step: StepId) -> AttemptReport {
         step,
         attempt: 2,
         model: Some("small-model".to_owned()),
-        usage: vec![(Account::Executor, usage(Some(42_000))), (Account::Judge, usage(None))],
+        usage: vec![
+            Charge::new(Account::Executor, "small-model", usage(Some(42_000))),
+            Charge::new(Account::Judge, "judge-model", usage(None)),
+        ],
         started_ms: 1_700_000_000_100,
         ended_ms: 1_700_000_000_900,
     }
@@ -127,7 +137,7 @@ fn plan_sealed(decision: Decision) -> PlanSealed {
         steps: 2,
         decision,
         reason: "two steps do".to_owned(),
-        usage: usage(Some(9_000_000)),
+        usage: charges(Some(9_000_000)),
         model: "large-model".to_owned(),
         started_ms: 1_700_000_000_000,
     }
@@ -317,6 +327,7 @@ fn document() -> RunDocument {
             reason: "two steps do".to_owned(),
             added: vec![1, 3],
             dropped: vec![2],
+            model: Some("large-model".to_owned()),
             nano_usd: Some(9_000_000),
         }],
         final_step: Some(3),
@@ -336,8 +347,8 @@ fn document() -> RunDocument {
             started_ms: Some(1_700_000_000_100),
             ended_ms: Some(1_700_000_000_900),
         }],
-        usage: ledger,
         nano_usd: ledger.total().nano_usd,
+        usage: ledger,
         timings: Timings { queued_ms: 1, planning_ms: 2, executing_ms: 3, total_ms: 6 },
         rerun: Some(Arc::new(rerun())),
     }

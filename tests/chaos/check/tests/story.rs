@@ -12,7 +12,6 @@ use planfleet_core::{
     record::{AttemptReport, Decision, Draft, Fact, PlanSealed, Record, StepFailed, StepSucceeded, Timer},
     task::{Brief, Envelope, Submission},
     tool::Effect as ToolEffect,
-    usage::Usage,
 };
 use planfleet_proto::{
     decode::Entry,
@@ -174,7 +173,7 @@ impl Story {
                 steps,
                 decision,
                 reason: "so".to_owned(),
-                usage: Usage::NONE,
+                usage: Vec::new(),
                 model: "modelsim".to_owned(),
                 started_ms: self.now_ms,
             })),

@@ -52,11 +52,11 @@ fn a_run_that_has_used_its_tokens_ends() {
         Some(UsageFigures { prompt_tokens, completion_tokens, ..UsageFigures::default() })
     };
     let rig = Rig::new(vec![
-        Rule { usage: usage(100, 50), ..first_plan(plan(steps)) },
-        Rule { usage: usage(900, 200), ..Rule::text("hello").step("Say hello") },
+        Rule { usage: usage(1_000, 500), ..first_plan(plan(steps)) },
+        Rule { usage: usage(17_000, 200), ..Rule::text("hello").step("Say hello") },
         Rule::text("more").step("Say more"),
     ]);
-    let document = rig.run_local(&json!({"goal": "go", "budget": {"tokens": 1000}})).code(6).json();
+    let document = rig.run_local(&json!({"goal": "go", "budget": {"tokens": 18_000}})).code(6).json();
     assert_eq!((&document["state"], &document["partial"]), (&json!("failed"), &json!(true)));
     assert!(document["reason"].as_str().unwrap().starts_with("budget: "), "{document:#}");
     assert_eq!((&document["steps"][0]["output"], rig.sim.executor("Say more").count()), (&json!("hello"), 0));

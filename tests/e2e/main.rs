@@ -15,6 +15,7 @@
 mod bad_input;
 mod bench;
 mod blobs;
+mod budgets;
 mod cancelling;
 mod commands;
 mod crashes;
@@ -30,6 +31,7 @@ mod idempotency;
 mod leftovers;
 mod load;
 mod local_model;
+mod modes;
 mod provider_trouble;
 mod readiness;
 mod replanning;

@@ -4,7 +4,8 @@
 //! A [`Book`] for each run, batch and tenant that has a cap lies in a bucket and is written
 //! by compare-and-set. One task of each process does all its writing ([`keeper`]): what is
 //! wanted of a book while it is being written goes into the next write together, so that a
-//! thousand calls at once are no thousand writes of one key.
+//! thousand calls at once are no thousand writes of one key. While a process has anything
+//! set aside it says so again and again: of one that has died nobody waits for long.
 
 mod keeper;
 
@@ -35,9 +36,6 @@ use crate::{
 /// Between two looks at a book in which others hold what is wanted: calls take seconds.
 const WAIT_FIRST: Duration = Duration::from_millis(20);
 const WAIT_MAX: Duration = Duration::from_secs(1);
-
-/// Beyond the longest time of a call: clocks differ, and settling takes a moment.
-const HOLD_MARGIN: Duration = Duration::from_secs(60);
 
 /// Writers that meet at a cap that is being set.
 const CAS_TRIES: u32 = 20;
@@ -149,16 +147,21 @@ impl Budgets {
         Self { shared: Arc::new(Shared { broker, holder, now_ms, queue, keeper }) }
     }
 
-    /// Sets `amount` aside in every source, for a call of at most that length. Waits while
-    /// calls under way may leave some of theirs over, at most as long as they can take.
+    /// Sets `amount` aside in every source. Waits while calls under way may leave some of
+    /// theirs over, for at most `patience`.
     ///
     /// # Errors
     /// [`HoldError::Short`] when it does not fit; nothing is set aside then.
-    pub async fn hold(&self, sources: &[Source], amount: Amount, lasts: Duration) -> Result<Held, HoldError> {
-        let until = Instant::now() + lasts;
+    pub async fn hold(
+        &self,
+        sources: &[Source],
+        amount: Amount,
+        patience: Duration,
+    ) -> Result<Held, HoldError> {
+        let until = Instant::now() + patience;
         let mut wait = WAIT_FIRST;
         loop {
-            let (source, cap, short) = match self.try_hold(sources, amount, lasts).await? {
+            let (source, cap, short) = match self.try_hold(sources, amount).await? {
                 Ok(held) => return Ok(held),
                 Err(refused) => refused,
             };
@@ -175,12 +178,14 @@ impl Budgets {
         &self,
         sources: &'s [Source],
         amount: Amount,
-        lasts: Duration,
     ) -> Result<Result<Held, (&'s Source, Budget, Short)>, Error> {
         let mut held = Held { budgets: self.clone(), owners: Vec::new(), amount };
         for source in sources {
-            match self.ask(source, amount, lasts).await {
-                Ok(keeper::Answer::Held) => held.owners.push(source.owner.clone()),
+            match self.ask(source, amount).await {
+                Ok(keeper::Answer::Held(receipt)) => {
+                    receipt.taken();
+                    held.owners.push(source.owner.clone());
+                }
                 Ok(keeper::Answer::NoLimit) => {}
                 Ok(keeper::Answer::Short(cap, short)) => {
                     held.settle(Amount::NONE);
@@ -195,16 +200,9 @@ impl Budgets {
         Ok(Ok(held))
     }
 
-    async fn ask(
-        &self,
-        source: &Source,
-        amount: Amount,
-        lasts: Duration,
-    ) -> Result<keeper::Answer, broker::Error> {
+    async fn ask(&self, source: &Source, amount: Amount) -> Result<keeper::Answer, broker::Error> {
         let (tell, told) = oneshot::channel();
-        let margin = u64::try_from((lasts + HOLD_MARGIN).as_millis()).unwrap_or(u64::MAX);
-        let until_ms = (self.shared.now_ms)().saturating_add(margin);
-        let wish = Wish::Hold { cap: source.cap, amount, until_ms, tell };
+        let wish = Wish::Hold { cap: source.cap, amount, tell };
         self.send(Op { key: source.owner.key(), wish });
         told.await.unwrap_or_else(|_| Err(broker::Error::Unreachable("nobody keeps the books".to_owned())))
     }
@@ -222,7 +220,7 @@ impl Budgets {
     fn start(&self) -> mpsc::UnboundedSender<Op> {
         let Shared { broker, holder, now_ms, keeper, .. } = &*self.shared;
         let (queue, ops) = mpsc::unbounded_channel();
-        let books = Keeper::new(Arc::clone(broker), holder.clone(), *now_ms);
+        let books = Keeper::new(Arc::clone(broker), holder.clone(), *now_ms, queue.downgrade());
         keeper.lock().unwrap_or_else(PoisonError::into_inner).spawn(books.keep(ops));
         queue
     }
@@ -258,7 +256,7 @@ impl Budgets {
     }
 }
 
-/// Something set aside. It has to be settled: what is not counts as spent, in time.
+/// Something set aside. Dropped without [`Held::settle`] it counts as used.
 #[must_use]
 pub struct Held {
     budgets: Budgets,
@@ -268,9 +266,19 @@ pub struct Held {
 
 impl Held {
     /// The call is over and has used so much.
-    pub fn settle(self, used: Amount) {
-        for owner in &self.owners {
-            self.budgets.settle(owner, self.amount, used);
+    pub fn settle(mut self, used: Amount) {
+        self.settle_all(used);
+    }
+
+    fn settle_all(&mut self, used: Amount) {
+        for owner in self.owners.drain(..) {
+            self.budgets.settle(&owner, self.amount, used);
         }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.settle_all(self.amount);
     }
 }

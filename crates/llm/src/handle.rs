@@ -16,7 +16,7 @@ use crate::chat::{self, ChatModel, ChatRequest, ChatResponse, StopReason, TextSi
 use crate::dialect::{Dialect, Structured};
 use crate::error::{Error, ErrorClass};
 use crate::price::{self, Price};
-use crate::purse::{Ceiling, Paid};
+use crate::purse::{Ceiling, Overcount, Paid};
 use crate::retry::{Attempted, Retrying};
 use crate::tally::Tally;
 
@@ -30,6 +30,7 @@ pub struct ModelHandle {
     max_output_tokens: Option<u32>,
     temperature: Option<f32>,
     lasts: Duration,
+    overcount: Arc<Overcount>,
     in_flight: Arc<Semaphore>,
     /// The server has refused `response_format`.
     schema_in_prompt: Arc<AtomicBool>,
@@ -78,6 +79,7 @@ impl ModelHandle {
             max_output_tokens: settings.max_output_tokens,
             temperature: settings.temperature,
             lasts: settings.lasts,
+            overcount: Arc::default(),
             in_flight: Arc::new(Semaphore::new(settings.concurrency_max.max(1))),
             schema_in_prompt: Arc::default(),
             retrying: Retrying::default(),
@@ -145,7 +147,8 @@ impl ModelHandle {
     }
 
     fn ceiling(&self) -> Ceiling<'_> {
-        Ceiling { model: &self.name, price: self.price.as_ref(), lasts: self.lasts }
+        let Self { name, price, lasts, overcount, .. } = self;
+        Ceiling { model: name, price: price.as_ref(), lasts: *lasts, overcount }
     }
 
     fn complete(&self, mut request: ChatRequest) -> ChatRequest {

@@ -1,7 +1,13 @@
 //! Who pays for a call: asked for the most that a try can use before it begins, and told
 //! what it did use.
 
-use std::{fmt, future::Future, pin::Pin, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use planfleet_core::{budget::Amount, task::Budget};
 
@@ -85,6 +91,23 @@ impl fmt::Debug for Hold {
     }
 }
 
+/// How much more input a provider has counted than [`input_tokens_max`] allows for, in
+/// thousandths: some put words of their own before every prompt.
+#[derive(Debug, Default)]
+pub(crate) struct Overcount(AtomicU64);
+
+impl Overcount {
+    fn note(&self, allowed: u64, counted: u64) {
+        let ratio = u128::from(counted) * 1_000 / u128::from(allowed.max(1));
+        self.0.fetch_max(u64::try_from(ratio).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn apply(&self, tokens: u64) -> u64 {
+        let ratio = self.0.load(Ordering::Relaxed).max(1_000);
+        u64::try_from((u128::from(tokens) * u128::from(ratio)).div_ceil(1_000)).unwrap_or(u64::MAX)
+    }
+}
+
 /// What a try can use at most, and what it costs.
 #[derive(Debug)]
 pub(crate) struct Ceiling<'a> {
@@ -92,6 +115,7 @@ pub(crate) struct Ceiling<'a> {
     pub(crate) price: Option<&'a Price>,
     /// How long a try can take.
     pub(crate) lasts: Duration,
+    pub(crate) overcount: &'a Overcount,
 }
 
 /// A try that is paid for.
@@ -99,6 +123,8 @@ pub(crate) struct Ceiling<'a> {
 pub(crate) struct Paid<'a> {
     ceiling: &'a Ceiling<'a>,
     hold: Option<Hold>,
+    /// The bound on the prompt's tokens, as we count.
+    allowed: u64,
     begun: bool,
     /// What the answer has to end at, where less is left than was asked for.
     pub(crate) output_tokens_max: u32,
@@ -115,12 +141,16 @@ impl<'a> Ceiling<'a> {
                 self.model, self.model
             )));
         }
-        let input_tokens = input_tokens_max(request);
+        let allowed = input_tokens_max(request);
+        let input_tokens = self.overcount.apply(allowed);
         let asked = request.max_output_tokens.unwrap_or(OUTPUT_TOKENS_UNSAID);
         let mut output = asked;
         loop {
             let (free, whose) = match self.hold(purse, input_tokens, output).await {
-                Ok(paid) => return Ok(paid),
+                Ok(hold) => {
+                    let (hold, output_tokens_max) = (Some(hold), output);
+                    return Ok(Paid { ceiling: self, hold, allowed, begun: false, output_tokens_max });
+                }
                 Err(Refusal::Short { free, whose }) => (free, whose),
                 Err(Refusal::Unreachable(message)) => return Err(unreachable(message)),
             };
@@ -133,9 +163,8 @@ impl<'a> Ceiling<'a> {
         }
     }
 
-    async fn hold(&'a self, purse: &dyn Purse, input: u64, output: u32) -> Result<Paid<'a>, Refusal> {
-        let hold = purse.hold(self.amount(input, u64::from(output)), self.lasts).await?;
-        Ok(Paid { ceiling: self, hold: Some(hold), begun: false, output_tokens_max: output })
+    async fn hold(&self, purse: &dyn Purse, input: u64, output: u32) -> Result<Hold, Refusal> {
+        purse.hold(self.amount(input, u64::from(output)), self.lasts).await
     }
 
     fn amount(&self, input: u64, output: u64) -> Amount {
@@ -179,10 +208,13 @@ impl Paid<'_> {
             Err(_) => drop(hold),
             Ok(response) => match response.usage {
                 None => drop(hold),
-                Some(usage) => hold.settle(Amount {
-                    nano_usd: self.ceiling.price.map_or(0, |price| price::cost(&usage, price)),
-                    tokens: usage.input_tokens.saturating_add(usage.output_tokens),
-                }),
+                Some(usage) => {
+                    self.ceiling.overcount.note(self.allowed, usage.input_tokens);
+                    hold.settle(Amount {
+                        nano_usd: self.ceiling.price.map_or(0, |price| price::cost(&usage, price)),
+                        tokens: usage.input_tokens.saturating_add(usage.output_tokens),
+                    });
+                }
             },
         }
     }

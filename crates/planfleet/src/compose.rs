@@ -295,7 +295,7 @@ impl Fleet {
         };
         let models = planfleet_planner::Models {
             planner: self.models.planner.clone(),
-            triage: self.models.triage.clone(),
+            triage: self.models.triage.clone().filter(|_| settings.planner.triage),
         };
         let purses = self.purses(settings).of_plan();
         let planner = Planner::build(self.bus.clone(), config, models, self.tools.catalog(), purses);

@@ -71,6 +71,8 @@ fn configuration(url: &str) -> String {
         model("hands", "0.1", "0.05", "0.4"),
         model("judge", "1", "1", "1"),
         "[roles]\nplanner = \"brain\"\nexecutor = \"hands\"\njudge = \"judge\"\n".to_owned(),
+        // Scripts say what is asked of which model, and hardly any is about this.
+        "[planner]\ntriage = false\n".to_owned(),
         // Any free port: tests run side by side.
         "[health]\nlisten = \"127.0.0.1:0\"\n[api]\nlisten = \"127.0.0.1:0\"\n".to_owned(),
     ]

@@ -34,6 +34,7 @@ pub(super) fn settings(mut tree: Map<String, Value>, ledger: &mut Ledger) -> Set
         roles: section("roles", tree.remove("roles"), ledger),
         models: named("models", tree.remove("models"), ledger),
         pools: named("pools", tree.remove("pools"), ledger),
+        planner: section("planner", tree.remove("planner"), ledger),
         coordinator: section("coordinator", tree.remove("coordinator"), ledger),
         tools: section("tools", tree.remove("tools"), ledger),
         limits: section("limits", tree.remove("limits"), ledger),

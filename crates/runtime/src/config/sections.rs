@@ -220,6 +220,20 @@ pub enum LogFormat {
     Json,
 }
 
+/// `[planner]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PlannerSettings {
+    /// Whether a cheap model says which tasks of mode `auto` need a plan.
+    pub triage: bool,
+}
+
+impl Default for PlannerSettings {
+    fn default() -> Self {
+        Self { triage: true }
+    }
+}
+
 /// `[coordinator]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

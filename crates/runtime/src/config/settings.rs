@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::models::ModelSettings;
 use super::sections::{
     ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, NatsSettings,
-    PoolSettings, RoleSettings, TelemetrySettings, TenantSettings, ToolSettings,
+    PlannerSettings, PoolSettings, RoleSettings, TelemetrySettings, TenantSettings, ToolSettings,
 };
 
 /// Everything that can be configured, checked.
@@ -21,6 +21,8 @@ pub struct Settings {
     pub models: BTreeMap<String, ModelSettings>,
     /// Worker pools by name; never empty once loaded.
     pub pools: BTreeMap<String, PoolSettings>,
+    /// How tasks are planned.
+    pub planner: PlannerSettings,
     /// How shards are owned.
     pub coordinator: CoordinatorSettings,
     /// What tools may touch.

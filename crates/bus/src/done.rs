@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     Bus, Error,
-    broker::{Headers, LogEntry},
+    broker::{Headers, LogEntry, Published},
 };
 
 /// A run that has ended.
@@ -35,7 +35,11 @@ impl Bus {
             let other = subjects::done("second", &document.run_id);
             self.publish(subjects::DONE, other, encode::run_finished(document), Headers::new()).await?;
         }
-        self.publish(subjects::DONE, subject, encode::run_finished(document), Headers::new()).await?;
+        let document_bytes = encode::run_finished(document);
+        let published = self.publish(subjects::DONE, subject, document_bytes, Headers::new()).await?;
+        if let Published::Stored(_) = published {
+            self.note_outcome(document);
+        }
         Ok(())
     }
 

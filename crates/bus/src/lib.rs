@@ -13,6 +13,7 @@ pub mod dead_letters;
 pub mod journal;
 pub mod lease;
 pub mod live;
+pub mod plans;
 pub mod snapshots;
 pub mod topology;
 pub mod trace;
@@ -39,6 +40,7 @@ pub use self::{
 use crate::{
     broker::{Broker, Headers, Outgoing, Published},
     live::Watched,
+    plans::PlanNotes,
 };
 
 /// What can go wrong on the bus.
@@ -114,13 +116,14 @@ pub struct Bus {
     broker: Arc<dyn Broker>,
     shards: ShardId,
     watched: Arc<Watched>,
+    notes: Arc<PlanNotes>,
 }
 
 impl Bus {
     /// A bus over that broker, with as many shards as its topology was made with.
     #[must_use]
     pub fn new(broker: Arc<dyn Broker>, shards: ShardId) -> Self {
-        Self { broker, shards, watched: Arc::default() }
+        Self { broker, shards, watched: Arc::default(), notes: Arc::default() }
     }
 
     /// How many shards there are.

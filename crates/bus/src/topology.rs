@@ -33,6 +33,10 @@ const CANCEL_AGE: Duration = Duration::from_secs(24 * 3600);
 /// can be read, so that whoever gets an old run by its key has sent the same task.
 const KEY_AGE: Duration = DONE_AGE.saturating_add(Duration::from_secs(24 * 3600));
 
+/// A kind of task that has not come up for a season is planned anew: tools and models
+/// have moved on.
+const PLAN_AGE: Duration = Duration::from_secs(92 * 24 * 3600);
+
 /// Who makes the assets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manage {
@@ -158,6 +162,7 @@ impl Topology {
             bucket(subjects::CANCELS, Some(CANCEL_AGE)),
             bucket(subjects::KEYS, Some(KEY_AGE)),
             bucket(subjects::BUDGETS, Some(LOG_AGE)),
+            bucket(subjects::PLANS, Some(PLAN_AGE)),
         ]
     }
 }

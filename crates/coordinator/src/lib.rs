@@ -122,6 +122,10 @@ impl Coordinator {
         set.spawn("watchers", async move {
             watch_stop.run_until_cancelled(bus.follow_watchers()).await;
         });
+        let (bus, notes_stop) = (self.bus.clone(), stop.clone());
+        set.spawn("plan outcomes", async move {
+            notes_stop.run_until_cancelled(bus.write_outcomes()).await;
+        });
         for shard in 0..self.bus.shards() {
             let keeper = keeper::Keeper {
                 shard,

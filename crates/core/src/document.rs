@@ -14,7 +14,7 @@ use crate::{
     json::Json,
     plan::PlanStep,
     reason::{Cause, End, Wait},
-    record::Gate,
+    record::{CacheNote, Gate},
     task::Submission,
     usage::{Charge, Ledger, NanoUsd, Usage},
 };
@@ -104,6 +104,8 @@ pub struct RunDocument {
     pub usage: Ledger,
     /// What it cost; `None` when a price was unknown.
     pub nano_usd: Option<NanoUsd>,
+    /// What the plan cache had to do with it, where it was asked.
+    pub cache: Option<Box<CacheNote>>,
     /// Where the time went.
     pub timings: Timings,
     /// What to submit for a rerun that keeps what is done; kept beside the
@@ -232,7 +234,7 @@ pub fn rfc3339(at_ms: u64) -> String {
 
 impl Serialize for RunDocument {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut doc = serializer.serialize_struct("RunDocument", 20)?;
+        let mut doc = serializer.serialize_struct("RunDocument", 21)?;
         doc.serialize_field("run_id", &self.run_id)?;
         doc.serialize_field("custom_id", &self.custom_id)?;
         doc.serialize_field("batch_id", &self.batch_id)?;
@@ -252,6 +254,7 @@ impl Serialize for RunDocument {
         doc.serialize_field("usage", &LedgerJson(&self.usage))?;
         doc.serialize_field("models", &ModelsJson(&self.usage.models))?;
         doc.serialize_field("usd", &usd(self.nano_usd))?;
+        doc.serialize_field("cache", &self.cache.as_deref().map(CacheJson))?;
         doc.serialize_field("timings", &self.timings)?;
         doc.end()
     }
@@ -313,6 +316,21 @@ impl Serialize for LedgerJson<'_> {
         ledger.serialize_field("judge", &UsageJson(&self.0.judge))?;
         ledger.serialize_field("triage", &UsageJson(&self.0.triage))?;
         ledger.end()
+    }
+}
+
+struct CacheJson<'a>(&'a CacheNote);
+
+impl Serialize for CacheJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut cache = serializer.serialize_struct("Cache", 6)?;
+        cache.serialize_field("key", &self.0.key)?;
+        cache.serialize_field("class", &self.0.class)?;
+        cache.serialize_field("hit", &self.0.hit)?;
+        cache.serialize_field("saved_tokens", &self.0.saved_tokens)?;
+        cache.serialize_field("saved_usd", &usd(self.0.saved_nano_usd))?;
+        cache.serialize_field("saved_ms", &self.0.saved_ms)?;
+        cache.end()
     }
 }
 

@@ -10,6 +10,7 @@
 //! write; [`record`] and [`command`] are what goes in and comes out.
 
 pub mod budget;
+pub mod cache;
 pub mod command;
 pub mod criteria;
 pub mod document;

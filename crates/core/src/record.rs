@@ -8,7 +8,7 @@ use crate::{
     json::Json,
     plan::PlanStep,
     task::Submission,
-    usage::Charge,
+    usage::{Charge, NanoUsd},
 };
 
 /// One entry of a shard's log.
@@ -117,6 +117,25 @@ pub struct PlanSealed {
     pub model: String,
     /// When the planner took the work, in milliseconds since the Unix epoch.
     pub started_ms: u64,
+    /// What the plan cache had to do with it, where it was asked.
+    pub cache: Option<Box<CacheNote>>,
+}
+
+/// What the plan cache had to do with a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheNote {
+    /// The entry's key.
+    pub key: String,
+    /// The class of task that it is for.
+    pub class: String,
+    /// Whether the plan came from there; else it may go there.
+    pub hit: bool,
+    /// Tokens that making the plan anew would have used: those of when it was made.
+    pub saved_tokens: u64,
+    /// Likewise what it would have cost; `None` when the price was unknown.
+    pub saved_nano_usd: Option<NanoUsd>,
+    /// Likewise how long it would have taken, in milliseconds.
+    pub saved_ms: u64,
 }
 
 /// How a run goes on.

@@ -32,7 +32,7 @@ use crate::{
     document::RunState,
     id::{RunId, StepId},
     reason::{Cause, End, EndCode},
-    record::{Draft, Fact, Timer},
+    record::{CacheNote, Draft, Fact, Timer},
     seeded::{self, Bug},
     task::Submission,
     usage::{Charge, Ledger, NanoUsd, Usage},
@@ -72,6 +72,8 @@ pub struct Run {
     /// Runs whose planners do not get lost have none to speak of.
     strays: Option<Box<Strays>>,
     revisions: Vec<Revision>,
+    /// What the plan cache had to do with the first plan.
+    cache: Option<Box<CacheNote>>,
     times: Times,
 }
 
@@ -214,6 +216,7 @@ impl Run {
             strays: None,
             // Most runs have one revision; the usual first growth would make room for four.
             revisions: Vec::with_capacity(1),
+            cache: None,
             times: Times::default(),
         };
         let turn = &mut Turn { at_ms, out, parsed: Parsed::default() };

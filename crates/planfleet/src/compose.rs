@@ -290,6 +290,8 @@ impl Fleet {
             pool,
             planning_timeout: Duration::from_secs(own.step_timeout_s),
             deliveries_max: settings.limits.deliveries.into(),
+            cache: settings.planner.cache,
+            name: unique_name(),
             grace: Duration::from_secs(own.grace_s),
             now_ms: clock::unix_ms,
         };

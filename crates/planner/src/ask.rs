@@ -33,18 +33,20 @@ pub(crate) struct Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
-    /// For a first plan, or for a revision where there is a situation.
+    /// For a first plan, which other tasks use again or not, or for a revision where there
+    /// is a situation.
     pub(crate) fn new(
         submission: &'a Submission,
         situation: Option<&'a Situation>,
         catalog: &ToolCatalog,
         small_model: bool,
+        reused: bool,
     ) -> Self {
         let tools = submission.envelope.narrow(catalog);
         let messages = match situation {
             Some(situation) => prompt::replan(submission, &tools, situation),
             None if small_model => prompt::positional(submission),
-            None => prompt::plan(submission, &tools),
+            None => prompt::plan(submission, &tools, reused),
         };
         Self { submission, situation, tools, small_model, messages }
     }

@@ -7,8 +7,11 @@ use planfleet_bus::{Job, Settled, trace};
 use planfleet_core::{
     command::PlanOrder,
     failure::{Failure, FailureClass},
-    plan::PlanStep,
-    record::{Draft, Fact, PlanSealed},
+    plan::{
+        PlanStep,
+        lint::{Code, Fault},
+    },
+    record::{CacheNote, Draft, Fact, PlanSealed},
     usage::{Account, Charge, Usage},
 };
 use planfleet_llm::{Called, ChatRequest, ModelHandle, Purse, Tally};
@@ -20,8 +23,10 @@ use crate::{
     Shared,
     answer::Answer,
     ask::{self, Ask},
+    cached::{Cache, Claim, Found},
     elements::Elements,
-    triage,
+    kind::Kind,
+    triage::{self, Verdict},
 };
 
 /// Carries out one job and says how the queue shall settle it.
@@ -55,8 +60,12 @@ async fn planned(shared: &Shared, order: &PlanOrder, job: &Job) -> Settled {
     let mut writer = Writer::new(shared, order, job.deliveries);
     let outcome = tokio::select! {
         biased;
-        () = job.cancelled.cancelled() => return Settled::Done,
-        outcome = timeout(shared.config.planning_timeout, writer.write(job.deliveries)) => outcome,
+        () = job.cancelled.cancelled() => None,
+        outcome = timeout(shared.config.planning_timeout, writer.write(job.deliveries)) => Some(outcome),
+    };
+    let Some(outcome) = outcome else {
+        writer.share(&Err(Failure::new(FailureClass::Cancelled, "the run was cancelled"))).await;
+        return Settled::Done;
     };
     let limit = shared.config.planning_timeout.as_secs();
     let outcome = outcome.unwrap_or_else(|_| {
@@ -65,6 +74,7 @@ async fn planned(shared: &Shared, order: &PlanOrder, job: &Job) -> Settled {
     });
     let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "sealed");
     shared.instruments.plan(kind, name);
+    writer.share(&outcome).await;
     match writer.record(outcome).await {
         Ok(()) => Settled::Done,
         Err(error) => {
@@ -86,6 +96,11 @@ struct Writer<'a> {
     in_flight: Option<(Account, String, Arc<Tally>)>,
     /// The model that plans; empty as long as none does.
     model: String,
+    /// What the plan cache has to do with it.
+    note: Option<Box<CacheNote>>,
+    /// The kind of task that it is, where others wait for the plan.
+    kind: Option<Kind>,
+    claim: Option<Box<Claim>>,
     started_ms: u64,
     /// Steps of the current take that are in the log already.
     published: u32,
@@ -104,6 +119,9 @@ impl<'a> Writer<'a> {
             purse: (shared.purses)(order),
             in_flight: None,
             model: String::new(),
+            note: None,
+            kind: None,
+            claim: None,
             started_ms: (shared.config.now_ms)(),
             published: 0,
         }
@@ -114,7 +132,7 @@ impl<'a> Writer<'a> {
             let message = format!("delivered {deliveries} times, and lost with its planner each time");
             return Err(Failure::new(FailureClass::Lost, message));
         }
-        if let Some(answer) = self.triage().await {
+        if let Some(answer) = self.without_planner().await {
             return Ok(answer);
         }
         let Some(model) = &self.shared.models.planner else {
@@ -124,13 +142,16 @@ impl<'a> Writer<'a> {
         };
         Span::current().record("gen_ai.request.model", model.name());
         model.name().clone_into(&mut self.model);
-        let (submission, situation) = (&self.order.submission, self.order.situation.as_ref());
-        let mut ask = Ask::new(submission, situation, &self.shared.tools, model.dialect().small_model);
+        let situation = self.order.situation.as_ref();
+        let shown = self.kind.as_ref().map(|kind| kind.with_slots(&self.order.submission));
+        let submission = shown.as_ref().unwrap_or(&self.order.submission);
+        let small_model = model.dialect().small_model;
+        let mut ask = Ask::new(submission, situation, &self.shared.tools, small_model, shown.is_some());
         let mut takes_left = ask::TAKES;
         loop {
             takes_left -= 1;
             let text = self.call(model, &ask).await?;
-            match ask.read(&text) {
+            match ask.read(&text).and_then(|answer| self.fits(answer)) {
                 Ok(answer) => return Ok(answer),
                 Err(faults) if takes_left == 0 => return Err(ask::unsound(&faults)),
                 Err(faults) => {
@@ -142,19 +163,98 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The whole task as one step, where a cheap model says that it needs no plan. Its
-    /// troubles are no reason to fail: what it does not decide is planned.
-    async fn triage(&mut self) -> Option<Answer> {
+    /// A plan for a kind of task whose slots are no inputs cannot run over one of them.
+    fn fits(&self, answer: Answer) -> Result<Answer, Vec<Fault>> {
+        let Some(kind) = self.kind.as_ref() else { return Ok(answer) };
+        let unfit = |step: &&Arc<PlanStep>| kind.filled(step).is_none();
+        let fault = |step: &Arc<PlanStep>| {
+            let message = "\"for_each\" cannot run over an input of this task: make a step for each";
+            Fault::new(Code::Malformed, Some(step.id), message)
+        };
+        let faults: Vec<Fault> = answer.steps.iter().filter(unfit).map(fault).collect();
+        if faults.is_empty() { Ok(answer) } else { Err(faults) }
+    }
+
+    /// An answer for which no planner is asked: from the cache, or the whole task as one step.
+    /// Where there is none, this planner may have to plan for others too.
+    async fn without_planner(&mut self) -> Option<Answer> {
         let submission = &self.order.submission;
-        let model = self.shared.models.triage.as_ref().filter(|model| !model.dialect().small_model)?;
-        if self.order.situation.is_some() || !triage::is_wanted(submission) {
+        if self.order.situation.is_some() {
             return None;
         }
+        let planner = self.shared.models.planner.as_ref().filter(|model| !model.dialect().small_model);
+        let cached = planner.filter(|_| self.shared.config.cache && submission.task.goal.is_some());
+        let of_task = cached.and_then(|model| Kind::of_task(submission, &self.shared.tools, model.name()));
+        let has_class = of_task.is_some();
+        if let Some(kind) = of_task
+            && let Some(answer) = self.look(kind).await
+        {
+            return Some(answer);
+        }
+        let may_be_told = cached.is_some() && !has_class;
+        let verdict = self.triage(may_be_told).await?;
+        if !verdict.needs_plan {
+            if let Some(claim) = self.claim.take() {
+                claim.keep_direct(&self.shared.bus, &self.usage, self.elapsed_ms()).await;
+            }
+            return Some(triage::direct(submission, &verdict.reason));
+        }
+        let (class, slots) = verdict.kind().filter(|_| may_be_told)?;
+        let kind = Kind::told(submission, class, slots, &self.shared.tools, cached?.name());
+        self.look(kind).await
+    }
+
+    /// Looks a kind of task up in the cache.
+    async fn look(&mut self, kind: Kind) -> Option<Answer> {
+        let shared = self.shared;
+        let cache = Cache {
+            bus: &shared.bus,
+            submission: &self.order.submission,
+            tools: &shared.tools,
+            model: shared.models.planner.as_ref().map(ModelHandle::name).unwrap_or_default(),
+            holder: &shared.config.name,
+            now_ms: shared.config.now_ms,
+        };
+        match cache.look(kind).await {
+            Found::Known(answer, note) => {
+                shared.instruments.cache("hit");
+                self.note = Some(note);
+                Some(answer)
+            }
+            Found::Ours(claim) => {
+                shared.instruments.cache("miss");
+                self.note = Some(claim.note());
+                self.kind = Some(claim.kind.clone());
+                self.claim = Some(claim);
+                None
+            }
+            Found::Nothing => {
+                shared.instruments.cache("unfit");
+                None
+            }
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        (self.shared.config.now_ms)().saturating_sub(self.started_ms)
+    }
+
+    /// Whether a cheap model says that the task needs a plan, and perhaps of what kind it
+    /// is. Its troubles are no reason to fail: what it does not decide is planned.
+    async fn triage(&mut self, classifies: bool) -> Option<Verdict> {
+        let submission = &self.order.submission;
+        let model = self.shared.models.triage.as_ref().filter(|model| !model.dialect().small_model)?;
+        if !triage::is_wanted(submission) {
+            return None;
+        }
+        let known =
+            if classifies { Some(self.shared.known_classes(submission.task.tenant()).await) } else { None };
         let tally = self.begin_call(Account::Triage, model);
-        let called = model.call_tallied(triage::request(submission), &tally).await;
+        let request = triage::request(submission, known.as_deref());
+        let called = model.call_tallied(request, &tally).await;
         self.end_call(Account::Triage, model, &called.usage);
         match called.result.map(|response| triage::read(&response.text)) {
-            Ok(Some(verdict)) => (!verdict.needs_plan).then(|| triage::direct(submission, &verdict)),
+            Ok(Some(verdict)) => Some(verdict),
             Ok(None) => {
                 tracing::info!("no verdict on whether a plan is needed; planning");
                 None
@@ -210,6 +310,9 @@ impl<'a> Writer<'a> {
 
     async fn publish_one(&self, text: &str, ask: &Ask<'_>, sound: &mut Vec<PlanStep>) -> bool {
         let Some(step) = ask.read_step(text, sound) else { return false };
+        if self.kind.as_ref().is_some_and(|kind| kind.filled(&step).is_none()) {
+            return false;
+        }
         let published = self.append_step(&step).await.is_ok();
         if published {
             sound.push(step);
@@ -221,8 +324,10 @@ impl<'a> Writer<'a> {
         self.shared.bus.append(&self.order.run, &self.planned(step)).await
     }
 
+    /// As this task's: of a plan for its kind, without references to slots.
     fn planned(&self, step: &PlanStep) -> Fact {
-        Fact::StepPlanned { draft: self.draft, step: Box::new(step.clone()) }
+        let filled = self.kind.as_ref().and_then(|kind| kind.filled(step));
+        Fact::StepPlanned { draft: self.draft, step: Box::new(filled.unwrap_or_else(|| step.clone())) }
     }
 
     /// Publishes what is not in the log yet, then the decision.
@@ -253,6 +358,17 @@ impl<'a> Writer<'a> {
             usage: self.usage.clone(),
             model: self.model.clone(),
             started_ms: self.started_ms,
+            cache: self.note.clone(),
+        }
+    }
+
+    /// Says what came of planning for others.
+    async fn share(&mut self, outcome: &Result<Answer, Failure>) {
+        let Some(claim) = self.claim.take() else { return };
+        let bus = &self.shared.bus;
+        match outcome {
+            Ok(answer) => claim.keep(bus, answer, &self.usage, self.elapsed_ms()).await,
+            Err(_) => claim.release(bus).await,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Stateless: any number of them take work from the pool `plan`. Each step of a
 //! first plan is published the moment its JSON object closes in the model's
 //! stream, so that work starts while the model still writes. [`draft`] is one
-//! job, and [`triage`] says whether anything is planned at all; [`prompt`] and [`schema`] are what the model is asked; [`elements`] and
+//! job, [`triage`] says whether anything is planned at all, and [`cached`] whether it was planned before; [`prompt`] and [`schema`] are what the model is asked; [`elements`] and
 //! [`answer`] are what is made of its answer.
 
 pub mod answer;
@@ -13,18 +13,21 @@ pub mod prompt;
 pub mod schema;
 
 mod ask;
+mod cached;
 mod draft;
 mod instruments;
+mod kind;
 mod triage;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use planfleet_bus::{Bus, Error, Pool, Worker};
-use planfleet_core::{command::PlanOrder, tool::ToolCatalog};
+use planfleet_bus::{Bus, Error, Pool, Worker, plans::Kept};
+use planfleet_core::{cache::Way, command::PlanOrder, tool::ToolCatalog};
 use planfleet_llm::{ModelHandle, Purse};
+use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::instruments::Instruments;
+use self::{instruments::Instruments, triage::KnownClass};
 
 /// How a planner behaves.
 #[derive(Debug, Clone)]
@@ -35,6 +38,10 @@ pub struct Config {
     pub planning_timeout: Duration,
     /// Planning work delivered more often than this has lost a planner each time.
     pub deliveries_max: u64,
+    /// Whether plans are used again for tasks of the same kind.
+    pub cache: bool,
+    /// Names this process among all.
+    pub name: String,
     /// How long planning in flight may go on after a stop.
     pub grace: Duration,
     /// Milliseconds since the Unix epoch, for the times that records carry.
@@ -67,6 +74,42 @@ pub(crate) struct Shared {
     pub(crate) tools: ToolCatalog,
     pub(crate) purses: FindPurse,
     pub(crate) instruments: Instruments,
+    classes: Mutex<Classes>,
+}
+
+/// The classes of task that models are told of, by tenant, and when they were read.
+#[derive(Default)]
+struct Classes {
+    read: Option<Instant>,
+    by_tenant: BTreeMap<String, Vec<KnownClass>>,
+}
+
+/// How old the list of classes may be: a class that has just come up may come up twice.
+const CLASSES_AGE: Duration = Duration::from_secs(2);
+
+impl Shared {
+    /// The classes of a tenant's tasks whose slots are taken from their goals.
+    pub(crate) async fn known_classes(&self, tenant: &str) -> Vec<KnownClass> {
+        let mut classes = self.classes.lock().await;
+        if classes.read.is_none_or(|read| read.elapsed() > CLASSES_AGE) {
+            match self.bus.cached_plans().await {
+                Ok(kept) => classes.by_tenant = by_tenant(kept),
+                Err(error) => tracing::debug!(%error, "the known classes are out of reach"),
+            }
+            classes.read = Some(Instant::now());
+        }
+        classes.by_tenant.get(tenant).cloned().unwrap_or_default()
+    }
+}
+
+fn by_tenant(kept: BTreeMap<String, Kept>) -> BTreeMap<String, Vec<KnownClass>> {
+    let mut by_tenant = BTreeMap::<String, Vec<KnownClass>>::new();
+    let of_use = |kept: &Kept| kept.entry.extracted && !matches!(kept.entry.way, Way::Each { .. });
+    for Kept { entry, .. } in kept.into_values().filter(of_use) {
+        let known = KnownClass { class: entry.class, slots: entry.slots, goal: entry.goal };
+        by_tenant.entry(entry.tenant).or_default().push(known);
+    }
+    by_tenant
 }
 
 impl Planner {
@@ -74,7 +117,8 @@ impl Planner {
     #[must_use]
     pub fn build(bus: Bus, config: Config, models: Models, tools: ToolCatalog, purses: FindPurse) -> Self {
         let instruments = Instruments::new();
-        Self { shared: Arc::new(Shared { bus, config, models, tools, purses, instruments }) }
+        let classes = Mutex::default();
+        Self { shared: Arc::new(Shared { bus, config, models, tools, purses, instruments, classes }) }
     }
 
     /// Works until `stop`, then drains.

@@ -22,7 +22,7 @@ const INPUT_CHARS_MAX: usize = 2_000;
 /// How much of a person's reason it reads: more than a page is no reason for one plan.
 const REASON_CHARS_MAX: usize = 4_000;
 
-const RULES: &str = r#"You are the planner of a plan-and-execute system. You turn a goal into a plan of small steps. Other workers carry the steps out, each on its own: a worker sees only its step's description, its inputs and the outputs that the inputs refer to. It does not see the goal, the plan or any other step.
+pub(crate) const RULES: &str = r#"You are the planner of a plan-and-execute system. You turn a goal into a plan of small steps. Other workers carry the steps out, each on its own: a worker sees only its step's description, its inputs and the outputs that the inputs refer to. It does not see the goal, the plan or any other step.
 
 Rules:
 1. Each step is one atomic piece of work that can fail on its own, and says in its description everything its worker must know. No steps that only think, plan or check: use success_criteria for checks.
@@ -55,11 +55,20 @@ const REPLAN_ANSWER: &str = r#"A plan is being carried out. You are shown where 
 - "give_up": the goal cannot be reached: say why.
 A "for_each" step that failed for some of its items has an output all the same: the list of the outputs in order, with null where an item failed. New steps may refer to it, also when it is shown as "partial", but it cannot be "final". So do only the failed items again (the item at position 2 of the list that it ran over has the path "/2" there) and let a later step put both together."#;
 
-/// The messages that ask for a first plan.
+/// Said of a plan that is kept for other tasks of the same kind.
+const REUSED: &str = "The plan is kept and carried out again for other tasks like this one, which differ only in \
+the task's inputs. So refer to the inputs (step 0) wherever their values are needed, and write nothing of their \
+values into the plan: not into descriptions, literals or criteria.";
+
+/// The messages that ask for a first plan, which is `reused` for other tasks or not.
 #[must_use]
-pub fn plan(submission: &Submission, tools: &ToolCatalog) -> Vec<Message> {
+pub fn plan(submission: &Submission, tools: &ToolCatalog, reused: bool) -> Vec<Message> {
     let system = format!("{RULES}\n\n{PLAN_ANSWER}\n{EXAMPLE}\n\n{}", tool_list(tools));
-    vec![Message::system(system), Message::user(task(submission))]
+    let mut task = task(submission);
+    if reused {
+        let _ = write!(task, "\n\n{REUSED}");
+    }
+    vec![Message::system(system), Message::user(task)]
 }
 
 /// The messages that ask for a revision.

@@ -10,8 +10,8 @@ use planfleet_core::{
     plan::{Criterion, CriterionKind, ForEach, Input, Plan, PlanStep, StepKind},
     reason::Cause,
     record::{
-        ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Record, StepFailed,
-        StepSucceeded, Timer,
+        ApprovalDecided, AttemptReport, CacheNote, Decision, Draft, Fact, Gate, PlanSealed, Record,
+        StepFailed, StepSucceeded, Timer,
     },
     task::{Approval, Brief, Budget, Carried, Envelope, Mode, Priority, Review, Submission},
     tool::Effect,
@@ -158,7 +158,19 @@ fn plan_sealed(sealed: wire::PlanSealed) -> Result<PlanSealed> {
         usage: charges(sealed.usage)?,
         model: sealed.model,
         started_ms: sealed.started_unix_ms,
+        cache: sealed.cache.map(|note| Box::new(cache_note(note))),
     })
+}
+
+fn cache_note(note: wire::CacheNote) -> CacheNote {
+    CacheNote {
+        key: note.key,
+        class: note.class,
+        hit: note.hit,
+        saved_tokens: note.saved_tokens,
+        saved_nano_usd: note.saved_nano_usd,
+        saved_ms: note.saved_ms,
+    }
 }
 
 fn approval_decided(decided: wire::ApprovalDecided) -> Result<ApprovalDecided> {

@@ -8,7 +8,7 @@ use planfleet_core::{
     json::Json,
     plan::{Criterion, ForEach, Input, Plan, PlanStep, StepKind},
     reason::Cause,
-    record::{ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Timer},
+    record::{ApprovalDecided, AttemptReport, CacheNote, Decision, Draft, Fact, Gate, PlanSealed, Timer},
     task::{Brief, Carried, Envelope, Mode, Priority, Review, Submission},
     tool::Effect,
     usage::{Account, Charge, Usage},
@@ -96,7 +96,19 @@ fn plan_sealed(sealed: &PlanSealed) -> wire::PlanSealed {
         usage: charges(&sealed.usage),
         model: sealed.model.clone(),
         started_unix_ms: sealed.started_ms,
+        cache: sealed.cache.as_deref().map(cache_note),
         decision: Some(decision),
+    }
+}
+
+fn cache_note(note: &CacheNote) -> wire::CacheNote {
+    wire::CacheNote {
+        key: note.key.clone(),
+        class: note.class.clone(),
+        hit: note.hit,
+        saved_tokens: note.saved_tokens,
+        saved_nano_usd: note.saved_nano_usd,
+        saved_ms: note.saved_ms,
     }
 }
 

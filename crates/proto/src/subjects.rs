@@ -21,6 +21,8 @@ pub const MEMBERS: &str = "pf_members";
 pub const CANCELS: &str = "pf_cancel";
 /// What idempotency keys stand for, by the run that each names.
 pub const KEYS: &str = "pf_keys";
+/// Plans that are used again, by what they are for.
+pub const PLANS: &str = "pf_plans";
 /// What runs, batches and tenants have spent of their budgets, and what is set aside.
 pub const BUDGETS: &str = "pf_budgets";
 /// The key among [`SHARDS`] that says how many shards there are.

@@ -407,6 +407,9 @@ pub struct PlanSealed {
     pub started_unix_ms: u64,
     #[prost(message, repeated, tag = "7")]
     pub usage: ::prost::alloc::vec::Vec<AccountUsage>,
+    /// Present where the plan cache was asked.
+    #[prost(message, optional, tag = "8")]
+    pub cache: ::core::option::Option<CacheNote>,
     #[prost(oneof = "plan_sealed::Decision", tags = "10, 11, 12, 13")]
     pub decision: ::core::option::Option<plan_sealed::Decision>,
 }
@@ -423,6 +426,25 @@ pub mod plan_sealed {
         #[prost(message, tag = "13")]
         GiveUp(super::GiveUp),
     }
+}
+/// What the plan cache had to do with a plan.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheNote {
+    /// The entry.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub class: ::prost::alloc::string::String,
+    /// Whether the plan came from there.
+    #[prost(bool, tag = "3")]
+    pub hit: bool,
+    /// What making the plan anew would have used, by what it used when it was made.
+    #[prost(uint64, tag = "4")]
+    pub saved_tokens: u64,
+    #[prost(uint64, optional, tag = "5")]
+    pub saved_nano_usd: ::core::option::Option<u64>,
+    #[prost(uint64, tag = "6")]
+    pub saved_ms: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FirstPlan {

@@ -141,6 +141,7 @@ fn document(run: &RunId, answer: &str) -> RunDocument {
         steps: Vec::new(),
         usage: Ledger::default(),
         nano_usd: Some(0),
+        cache: None,
         timings: Timings::default(),
         rerun: None,
     }

@@ -100,6 +100,7 @@ pub(crate) fn planned(run: &RunId) -> Vec<Record> {
         usage: Vec::new(),
         model: "planner".to_owned(),
         started_ms: 1,
+        cache: None,
     };
     let mut facts = vec![Fact::TaskSubmitted(Box::new(submission(None)))];
     facts.extend(diamond().steps.iter().map(step));

@@ -95,6 +95,9 @@ impl Run {
         let steps = order::by_dependency(drafting.staged.values().cloned().collect());
         let cause = drafting.cause.clone();
         let first = matches!(self.phase, Phase::Planning(_));
+        if first {
+            self.cache.clone_from(&sealed.cache);
+        }
         let committed = match &sealed.decision {
             Decision::Plan { final_step } if first => self.commit_first(*final_step, steps, &sealed, turn),
             Decision::Revise { drop, final_step } if !first => {

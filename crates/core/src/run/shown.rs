@@ -97,6 +97,7 @@ impl Run {
             steps: self.entries(state.is_end()),
             nano_usd: usage.total().nano_usd,
             usage,
+            cache: self.cache.clone(),
             timings: self.timings(at_ms),
             rerun: None,
         }

@@ -219,5 +219,6 @@ fn sealed(draft: Draft, steps: u32, decision: Decision) -> Fact {
         usage: Vec::new(),
         model: String::new(),
         started_ms: 0,
+        cache: None,
     }))
 }

@@ -417,6 +417,7 @@ impl History {
             usage: vec![used(Account::Planner)],
             model: String::new(),
             started_ms: 0,
+            cache: None,
         };
         let mut facts: Vec<Fact> =
             steps.into_iter().map(|step| Fact::StepPlanned { draft, step: Box::new(step) }).collect();

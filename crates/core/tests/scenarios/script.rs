@@ -226,6 +226,7 @@ impl Teller {
             usage: vec![used(Account::Planner, "planner-model", words)],
             model: "planner-model".to_owned(),
             started_ms: at_ms - TICK_MS / 2,
+            cache: None,
         }
     }
 

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and clippy knows test functions but not their helpers"
 )]
 
+mod cached;
 mod causes;
 mod first;
 mod model;
@@ -82,6 +83,8 @@ impl Desk {
             pool: pool(),
             planning_timeout: Duration::from_secs(120),
             deliveries_max: 3,
+            cache: true,
+            name: "planner".to_owned(),
             grace: Duration::from_secs(1),
             now_ms: clock::unix_ms,
         };
@@ -93,6 +96,14 @@ impl Desk {
 
     async fn order(&self, situation: Option<Situation>) {
         self.bus.dispatch_plan(&order(situation), Origin::default()).await.expect("queued");
+    }
+
+    /// Planning work for a run of its own.
+    async fn order_for(&self, run: usize, task: Brief) {
+        let submission = Arc::new(Submission { task, ..submission() });
+        let run = format!("00-run{run}").parse().expect("a run id");
+        let order = PlanOrder { run, submission, ..order(None) };
+        self.bus.dispatch_plan(&order, Origin::default()).await.expect("queued");
     }
 
     /// The next fact in the log.

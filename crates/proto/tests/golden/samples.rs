@@ -103,6 +103,17 @@ fn charges(nano_usd: Option<u64>) -> Vec<Charge> {
     ]
 }
 
+fn cache_note() -> CacheNote {
+    CacheNote {
+        key: "acme.movies.0123".to_owned(),
+        class: "movies".to_owned(),
+        hit: true,
+        saved_tokens: 900,
+        saved_nano_usd: Some(5_000),
+        saved_ms: 1_880,
+    }
+}
+
 fn failure() -> Failure {
     Failure {
         class: FailureClass::InvalidOutput,
@@ -140,6 +151,7 @@ fn plan_sealed(decision: Decision) -> PlanSealed {
         usage: charges(Some(9_000_000)),
         model: "large-model".to_owned(),
         started_ms: 1_700_000_000_000,
+        cache: Some(Box::new(cache_note())),
     }
 }
 
@@ -349,6 +361,7 @@ fn document() -> RunDocument {
         }],
         nano_usd: ledger.total().nano_usd,
         usage: ledger,
+        cache: None,
         timings: Timings { queued_ms: 1, planning_ms: 2, executing_ms: 3, total_ms: 6 },
         rerun: Some(Arc::new(rerun())),
     }

@@ -226,11 +226,13 @@ pub enum LogFormat {
 pub struct PlannerSettings {
     /// Whether a cheap model says which tasks of mode `auto` need a plan.
     pub triage: bool,
+    /// Whether plans are used again for tasks of the same kind.
+    pub cache: bool,
 }
 
 impl Default for PlannerSettings {
     fn default() -> Self {
-        Self { triage: true }
+        Self { triage: true, cache: true }
     }
 }
 

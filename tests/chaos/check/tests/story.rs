@@ -176,6 +176,7 @@ impl Story {
                 usage: Vec::new(),
                 model: "modelsim".to_owned(),
                 started_ms: self.now_ms,
+                cache: None,
             })),
         );
         self.runs.get_mut(run).unwrap().revisions += 1;

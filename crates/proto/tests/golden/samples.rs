@@ -11,8 +11,8 @@ use planfleet_core::{
     plan::{Criterion, CriterionKind, ForEach, Input, Plan, PlanStep, StepKind},
     reason::{Cause, End, EndCode},
     record::{
-        ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Record, StepFailed,
-        StepSucceeded, Timer,
+        ApprovalDecided, AttemptReport, CacheNote, Decision, Draft, Fact, Gate, PlanSealed, Record,
+        StepFailed, StepSucceeded, Timer,
     },
     task::{Approval, Brief, Budget, Carried, Envelope, Mode, Priority, Review, Submission},
     tool::Effect,

@@ -1,6 +1,10 @@
 //! Ended runs: one document each, written once.
 
 use bytes::Bytes;
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use planfleet_core::{
     document::RunDocument,
     id::RunId,
@@ -53,6 +57,31 @@ impl Bus {
             Some(entry) => Ok(Some(self.read_ended(entry).await?)),
             None => Ok(None),
         }
+    }
+
+    /// The documents of all runs that have ended and are still kept, each with when it was
+    /// kept, in milliseconds since the Unix epoch, the oldest first.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached; what cannot be read is an item of its own.
+    pub async fn all_ended(&self) -> Result<BoxStream<'_, Result<(u64, Ended), Error>>, Error> {
+        let state = self.broker().stream_state(subjects::DONE).await?;
+        if state.messages == 0 {
+            return Ok(stream::empty().boxed());
+        }
+        let log = self.broker().read_log(subjects::DONE, state.first_seq).await?;
+        let documents = stream::try_unfold((log, state.last_seq), move |(mut log, last)| async move {
+            let entry = match log.next().await.transpose()? {
+                Some(entry) if entry.seq <= last => entry,
+                _ => return Ok(None),
+            };
+            let (at_ms, is_last) = (entry.at_ms, entry.seq == last);
+            let ended = self.read_ended(entry).await?;
+            // Nothing comes behind the last one, and a log is read without end.
+            let rest = if is_last { stream::empty().boxed() } else { log };
+            Ok(Some(((at_ms, ended), (rest, last))))
+        });
+        Ok(documents.boxed())
     }
 
     /// Whether a run has ended and its document is still kept.

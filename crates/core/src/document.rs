@@ -78,6 +78,8 @@ pub struct RunDocument {
     pub batch_id: Option<String>,
     /// Whose it is.
     pub tenant: String,
+    /// The class of its task, if it has one.
+    pub class: Option<String>,
     /// The run that it goes on from, if it is a rerun.
     pub rerun_of: Option<RunId>,
     /// Where it stands, or how it ended.
@@ -234,11 +236,12 @@ pub fn rfc3339(at_ms: u64) -> String {
 
 impl Serialize for RunDocument {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut doc = serializer.serialize_struct("RunDocument", 21)?;
+        let mut doc = serializer.serialize_struct("RunDocument", 22)?;
         doc.serialize_field("run_id", &self.run_id)?;
         doc.serialize_field("custom_id", &self.custom_id)?;
         doc.serialize_field("batch_id", &self.batch_id)?;
         doc.serialize_field("tenant", &self.tenant)?;
+        doc.serialize_field("class", &self.class)?;
         doc.serialize_field("rerun_of", &self.rerun_of)?;
         doc.serialize_field("state", &self.state)?;
         doc.serialize_field("answer", &self.answer)?;

@@ -66,6 +66,12 @@ pub(crate) enum Command {
     /// Look at the tools that plans may use.
     #[command(subcommand)]
     Tools(ToolsCommand),
+    /// Look after the plans that are used again.
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// See what runs have cost.
+    #[command(subcommand)]
+    Cost(CostCommand),
     /// Look at the configured models.
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -345,6 +351,74 @@ pub(crate) struct OriginArgs {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Every kind of task that is known, the most used first.
+    List {
+        /// Only kinds of this class.
+        #[arg(long, value_name = "NAME")]
+        class: Option<String>,
+    },
+    /// One kind of task with its plan.
+    Show {
+        /// Its key, as `list` shows it.
+        key: String,
+    },
+    /// What the cache has saved, by class.
+    Stats,
+    /// Forget kinds of task: the next of each is planned.
+    Rm {
+        /// Their keys, as `list` shows them.
+        #[arg(value_name = "KEY", required_unless_present = "all", conflicts_with = "all")]
+        keys: Vec<String>,
+        /// All that are there.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Keep a plan whatever comes of it.
+    Pin {
+        /// Its key, as `list` shows it.
+        key: String,
+        /// Let it go again when it fails too often.
+        #[arg(long)]
+        off: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CostCommand {
+    /// What runs that have ended have cost.
+    Report(CostArgs),
+}
+
+/// Which runs, and how they are put together.
+#[derive(Debug, Args)]
+pub(crate) struct CostArgs {
+    /// What makes a row.
+    #[arg(long, value_enum, default_value = "model")]
+    pub(crate) by: CostBy,
+    /// Only runs that ended within this time, such as `24h` or `7d`.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) since: Option<std::time::Duration>,
+    /// Only runs of this tenant.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    /// Only runs of this batch.
+    #[arg(long, value_name = "ID")]
+    pub(crate) batch: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CostBy {
+    Run,
+    Batch,
+    Model,
+    Role,
+    Class,
+    Day,
+    Tenant,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum ToolsCommand {
     /// Every tool.
     List,
@@ -428,6 +502,8 @@ impl Command {
             Self::Runs(_) => "runs",
             Self::Queue(_) => "queue",
             Self::Tools(_) => "tools",
+            Self::Cache(_) => "cache",
+            Self::Cost(_) => "cost",
             Self::Models(_) => "models",
             Self::Config(_) => "config",
             Self::Admin(_) => "admin",

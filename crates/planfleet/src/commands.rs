@@ -2,7 +2,9 @@
 
 mod admin;
 mod bench;
+mod cache;
 mod configuration;
+mod cost;
 mod dev;
 mod follow;
 mod mermaid;
@@ -39,6 +41,8 @@ pub(crate) async fn dispatch(cli: &Cli, settings: Settings, metrics: Metrics) ->
         Command::Plan(args) => plan::plan(cli, args, settings).await,
         Command::Runs(command) => runs::runs(cli, command, &settings).await,
         Command::Queue(command) => queue::queue(cli, command, &settings).await,
+        Command::Cache(command) => cache::cache(cli, command, &settings).await,
+        Command::Cost(command) => cost::cost(cli, command, &settings).await,
         Command::Tools(command) => tools::tools(cli, command, &settings).await,
         Command::Models(command) => models::models(cli, command, &settings).await,
         Command::Config(command) => configuration::configuration(cli, command, &settings),

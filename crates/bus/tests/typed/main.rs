@@ -128,6 +128,7 @@ fn document(run: &RunId, answer: &str) -> RunDocument {
         custom_id: None,
         batch_id: None,
         tenant: "acme".to_owned(),
+        class: Some("movies".to_owned()),
         rerun_of: None,
         state: RunState::Succeeded,
         answer: Some(Json::from_value(&answer.into())),

@@ -84,6 +84,7 @@ impl Run {
             custom_id: self.submission.task.custom_id.clone(),
             batch_id: self.submission.task.batch.clone(),
             tenant: self.submission.task.tenant().to_owned(),
+            class: self.class().map(str::to_owned),
             rerun_of: self.submission.carried.as_ref().map(|carried| carried.run.clone()),
             state,
             answer: last.and_then(Step::partial_output),
@@ -101,6 +102,12 @@ impl Run {
             timings: self.timings(at_ms),
             rerun: None,
         }
+    }
+
+    /// What its task says, or else what was told of it.
+    fn class(&self) -> Option<&str> {
+        let told = self.cache.as_ref().map(|note| note.class.as_str());
+        self.submission.task.class.as_deref().or(told)
     }
 
     fn notes(&self) -> Vec<RevisionNote> {

@@ -321,6 +321,7 @@ fn document() -> RunDocument {
         custom_id: Some("c-1".to_owned()),
         batch_id: Some("nightly-1".to_owned()),
         tenant: "acme".to_owned(),
+        class: Some("movies".to_owned()),
         rerun_of: Some("0b-before".parse().unwrap()),
         state: RunState::Failed,
         answer: None,

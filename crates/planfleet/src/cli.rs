@@ -66,6 +66,8 @@ pub(crate) enum Command {
     /// Look at the tools that plans may use.
     #[command(subcommand)]
     Tools(ToolsCommand),
+    /// Do the same tasks in several ways, and compare cost, time and success.
+    Compare(CompareArgs),
     /// Look after the plans that are used again.
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -350,6 +352,46 @@ pub(crate) struct OriginArgs {
     pub(crate) shard: Option<u16>,
 }
 
+/// The same tasks done in several ways, side by side.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Tasks as JSON lines, each with an `expected` answer if there is one; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: String,
+    /// The ways, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "direct,plan,plan+cache")]
+    pub(crate) modes: Vec<CompareMode>,
+    /// Only the first so many tasks.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Runs at once. More of them wait for each other, which latencies then show.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) concurrency: u16,
+    /// Write what the models answer to this file, to be played again.
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub(crate) record: Option<std::path::PathBuf>,
+    /// Answer from such a file instead of asking the models.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay: Option<std::path::PathBuf>,
+    /// Seconds that one run may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) deadline_s: u64,
+}
+
+/// How the tasks are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CompareMode {
+    /// One call of the strong model with all tools, which takes as many turns as it wants.
+    Direct,
+    /// As a fleet does it by itself: a cheap model says whether a plan is needed.
+    Auto,
+    /// A plan for each task.
+    Plan,
+    /// One plan for all tasks of a class.
+    #[value(name = "plan+cache")]
+    PlanCache,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
     /// Every kind of task that is known, the most used first.
@@ -502,6 +544,7 @@ impl Command {
             Self::Runs(_) => "runs",
             Self::Queue(_) => "queue",
             Self::Tools(_) => "tools",
+            Self::Compare(_) => "compare",
             Self::Cache(_) => "cache",
             Self::Cost(_) => "cost",
             Self::Models(_) => "models",

@@ -3,6 +3,7 @@
 mod admin;
 mod bench;
 mod cache;
+mod compare;
 mod configuration;
 mod cost;
 mod dev;
@@ -41,6 +42,7 @@ pub(crate) async fn dispatch(cli: &Cli, settings: Settings, metrics: Metrics) ->
         Command::Plan(args) => plan::plan(cli, args, settings).await,
         Command::Runs(command) => runs::runs(cli, command, &settings).await,
         Command::Queue(command) => queue::queue(cli, command, &settings).await,
+        Command::Compare(args) => compare::compare(cli, args, settings).await,
         Command::Cache(command) => cache::cache(cli, command, &settings).await,
         Command::Cost(command) => cost::cost(cli, command, &settings).await,
         Command::Tools(command) => tools::tools(cli, command, &settings).await,

@@ -44,6 +44,11 @@ pub(crate) fn read(
 }
 
 impl Source {
+    /// A task that stands in no folder of its own.
+    pub(crate) const fn of(task: Value) -> Self {
+        Self { task, folder: None }
+    }
+
     /// The user's key for the task as it is now: with all that the command line says of it.
     pub(crate) fn key(&self, name: &str) -> Key {
         Key::of_task(name, &self.task)

@@ -112,7 +112,11 @@ impl Sum {
 }
 
 /// The integer that a document's dollars are made from, so that sums are exact.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "made from an integer below 2^53")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "made from an integer below 2^53"
+)]
 fn nano(dollars: &Value) -> Option<u64> {
     dollars.as_f64().map(|usd| (usd * 1e9).round() as u64)
 }

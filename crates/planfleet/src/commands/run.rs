@@ -37,6 +37,8 @@ pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Re
         .guarded(&args.guards);
     let key = args.wait.idempotency_key.as_deref().map(|name| source.key(name));
     let catalog = compose::registry(&settings)?.catalog();
+    // Whoever waits here is told at once that an account is empty, and can do something about it.
+    settings.limits.quota_wait_s = 0;
     // Wrong tasks and wrong models are said before anything is started.
     let span = root_span();
     let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog))?;

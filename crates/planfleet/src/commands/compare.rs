@@ -1,0 +1,135 @@
+//! `compare`: the same tasks, by the same models, done in several ways, side by side.
+//!
+//! Each way gets a fleet of its own in this process, so that none finds what another has
+//! left. What it costs to do a task without a plan is the way `direct`: one strong model
+//! with all the tools, turn by turn.
+
+mod figures;
+mod tasks;
+
+use std::{process::ExitCode, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use planfleet_bus::Client;
+use planfleet_runtime::config::Settings;
+use serde_json::{Value, json};
+
+use self::{
+    figures::{Figures, Outcome},
+    tasks::CompareTask,
+};
+use crate::{
+    cli::{Cli, CompareArgs, CompareMode, Format},
+    compose,
+    embedded::{Embedded, Options},
+    exit::Failure,
+    output,
+    submit::{self, Source},
+};
+
+/// Beyond a run's own time: it ends by itself, and this is for a fleet that does not.
+const MARGIN: Duration = Duration::from_secs(60);
+
+pub(super) async fn compare(cli: &Cli, args: &CompareArgs, settings: Settings) -> Result<ExitCode, Failure> {
+    let mut tasks = tasks::read(&args.file, settings.limits.task_bytes)?;
+    tasks.truncate(args.limit.unwrap_or(usize::MAX));
+    if tasks.is_empty() {
+        return Err(Failure::usage(format!("{}: there are no tasks in it", args.file)));
+    }
+    // Wrong tasks are said before anything is paid for.
+    for mode in &args.modes {
+        for task in &tasks {
+            freeze(&task.in_mode(*mode, args.deadline_s), &settings)
+                .map_err(|error| Failure::usage(format!("line {}: {error}", task.line)))?;
+        }
+    }
+    let mut figures = Vec::new();
+    for mode in &args.modes {
+        figures.push(measure(cli, args, *mode, &tasks, &settings).await?);
+    }
+    print(cli, &figures)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn freeze(task: &Value, settings: &Settings) -> Result<planfleet_core::task::Submission, Failure> {
+    let catalog = compose::registry(settings)?.catalog();
+    submit::freeze(Source::of(task.clone()), settings, &catalog)
+}
+
+/// All tasks in one way.
+async fn measure(
+    cli: &Cli,
+    args: &CompareArgs,
+    mode: CompareMode,
+    tasks: &[CompareTask],
+    settings: &Settings,
+) -> Result<Figures, Failure> {
+    let mut settings = settings.clone();
+    settings.planner.cache = mode == CompareMode::PlanCache || mode == CompareMode::Auto;
+    settings.limits.quota_wait_s = 0;
+    let mut fleet = Embedded::start(&mut settings, Options { keep_data: false, local_model: true }).await?;
+    let client = Client::new(fleet.bus.clone());
+    let bar = (!cli.quiet).then(|| progress(mode, tasks.len()));
+    let work = async {
+        let settings = &settings;
+        let one = |task: &CompareTask| {
+            let (task, client, bar) = (task.clone(), &client, bar.as_ref());
+            async move {
+                let outcome = run(client, &task, mode, args.deadline_s, settings).await;
+                if let Some(bar) = bar {
+                    bar.inc(1);
+                }
+                outcome
+            }
+        };
+        let outcomes = stream::iter(tasks).map(one).buffered(args.concurrency.into());
+        let outcomes: Vec<Result<Outcome, Failure>> = outcomes.collect().await;
+        outcomes.into_iter().collect::<Result<Vec<Outcome>, Failure>>()
+    };
+    let outcomes = tokio::select! {
+        outcomes = work => outcomes,
+        failure = fleet.first_failure() => Err(Failure::unexpected(failure)),
+    };
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    fleet.abandon().await;
+    Ok(Figures::of(mode, outcomes?))
+}
+
+async fn run(
+    client: &Client,
+    task: &CompareTask,
+    mode: CompareMode,
+    deadline_s: u64,
+    settings: &Settings,
+) -> Result<Outcome, Failure> {
+    let submission = freeze(&task.in_mode(mode, deadline_s), settings)?;
+    let run = client.submit(submission, None).await?;
+    let patience = Duration::from_secs(deadline_s).saturating_add(MARGIN);
+    let document = client.wait(&run, patience).await?.ok_or_else(|| {
+        Failure::unexpected(format!("run {run} of line {} has not ended in its time", task.line))
+    })?;
+    Ok(Outcome::of(task, &document))
+}
+
+fn progress(mode: CompareMode, tasks: usize) -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new(tasks as u64);
+    bar.set_message(figures::name(mode));
+    if let Ok(style) = indicatif::ProgressStyle::with_template("{msg:10} {wide_bar} {pos}/{len}  {eta}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn print(cli: &Cli, figures: &[Figures]) -> Result<(), Failure> {
+    let words = figures::in_words(figures);
+    if cli.output != Format::Table {
+        let ways: Vec<Value> = figures.iter().map(Figures::to_json).collect();
+        return output::value(cli.output, &json!({"ways": ways, "in_words": words}));
+    }
+    let rows = figures.iter().map(Figures::row).collect();
+    output::data(&output::table(&figures::HEAD, rows));
+    words.iter().for_each(|words| output::data(words));
+    Ok(())
+}

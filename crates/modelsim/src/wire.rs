@@ -146,3 +146,6 @@ impl Wire {
 pub(crate) fn request_id(number: u64) -> String {
     format!("req_modelsim_{number}")
 }
+
+#[cfg(test)]
+mod tests;

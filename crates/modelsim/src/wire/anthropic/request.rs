@@ -232,3 +232,105 @@ fn required(value: &Value, path: &str, expected: &str) -> Invalid {
 fn at(path: &str, what: &str) -> Invalid {
     Invalid::new(format!("{path}: {what}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refusal(body: &Value) -> String {
+        read(body).expect_err(&body.to_string()).message
+    }
+
+    fn with(fields: Value) -> Value {
+        let mut body =
+            json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]});
+        for (name, value) in fields.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        body
+    }
+
+    fn said(messages: Value) -> Value {
+        with(json!({"messages": messages}))
+    }
+
+    #[test]
+    fn what_anthropic_refuses_is_refused() {
+        let user = json!({"role": "user", "content": "hello"});
+        let call = json!({"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "add", "input": {}}]});
+        let result = |id: &str| json!({"type": "tool_result", "tool_use_id": id, "content": "3"});
+        let text = json!({"type": "text", "text": "so"});
+        let marked = json!({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}});
+        let add = json!({"name": "add", "input_schema": {"type": "object"}});
+        for (body, part) in [
+            (json!({"model": "m", "messages": [user]}), "max_tokens: Field required"),
+            (json!({"max_tokens": 9, "messages": [user]}), "model: Field required"),
+            (with(json!({"max_tokens": "9"})), "max_tokens: Input should be a valid"),
+            (with(json!({"n": 1})), "n: Extra inputs are not permitted"),
+            (said(json!([])), "messages: at least one message is required"),
+            (said(json!([call])), "first message must use the \"user\" role"),
+            (said(json!([{"role": "system", "content": "x"}])), "Unexpected role \"system\""),
+            (said(json!([{"role": "user", "content": ""}])), "must have non-empty content"),
+            (
+                said(json!([{"role": "user", "content": [{"type": "text", "text": ""}]}])),
+                "text content blocks must be non-empty",
+            ),
+            (said(json!([user, call])), "messages.1: `tool_use` ids were found without"),
+            (said(json!([user, call, user])), "messages.1: `tool_use` ids were found without"),
+            (
+                said(json!([user, call, {"role": "user", "content": [text, result("a")]}])),
+                "without `tool_result` blocks immediately after: a",
+            ),
+            (
+                said(json!([user, call, {"role": "user", "content": [result("b")]}])),
+                "unexpected `tool_use_id` found in `tool_result` blocks: b",
+            ),
+            (said(json!([{"role": "user", "content": [result("a")]}])), "unexpected `tool_use_id`"),
+            (with(json!({"tools": [{"name": "add"}]})), "tools.0.custom.input_schema: Field required"),
+            (with(json!({"tools": [add, add]})), "Tool names must be unique"),
+            (with(json!({"tool_choice": {"type": "auto"}})), "only be specified while providing tools"),
+            (
+                with(json!({"tools": [add], "tool_choice": {"type": "tool", "name": "sub"}})),
+                "'sub' not found in provided tools",
+            ),
+            (with(json!({"tools": [add], "tool_choice": {"type": "required"}})), "Input tag 'required'"),
+            (with(json!({"temperature": 1.5})), "temperature: range: 0..1"),
+            (
+                with(json!({"system": [marked, marked, marked, marked, marked]})),
+                "A maximum of 4 blocks with cache_control",
+            ),
+            (
+                with(json!({"output_config": {"format": {"type": "json_object"}}})),
+                "output_config.format.type",
+            ),
+        ] {
+            let refusal = refusal(&body);
+            assert!(refusal.contains(part), "{refusal}\n does not say {part}");
+        }
+    }
+
+    #[test]
+    fn a_round_of_tools_is_read_and_turns_in_a_row_are_one() {
+        let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "add", "input": {}});
+        let result = |id: &str| json!([{"type": "tool_result", "tool_use_id": id, "content": [{"type": "text", "text": "3"}]}]);
+        let body = with(json!({
+            "system": [{"type": "text", "text": "Add.", "cache_control": {"type": "ephemeral"}}],
+            "messages": [
+                {"role": "user", "content": "1 and 2"},
+                {"role": "assistant", "content": [{"type": "text", "text": "so"}, call("a"), call("b")]},
+                {"role": "user", "content": result("b")},
+                {"role": "user", "content": result("a")},
+                {"role": "user", "content": "well?"},
+            ],
+            "tools": [{"name": "add", "input_schema": {"type": "object"}}],
+            "tool_choice": {"type": "any"},
+        }));
+        let asked = read(&body).unwrap();
+        assert_eq!(asked.text, "Add.\n1 and 2\nso\nadd{}\nadd{}\n3\n3\nwell?");
+        assert_eq!((asked.forced_tool.as_deref(), asked.schema.as_deref()), (Some("add"), Some("add")));
+        let marks: Vec<bool> = asked.boundaries.iter().map(|boundary| boundary.marked).collect();
+        assert_eq!(marks, [false, true, false, false, false, false, false, false, false]);
+    }
+}

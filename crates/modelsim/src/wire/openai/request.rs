@@ -244,3 +244,105 @@ fn invalid_type(param: &str, expected: &str, got: &Value) -> Invalid {
         .of(param)
         .code("invalid_type")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refusal(body: &Value) -> String {
+        let invalid = read(body, false).expect_err(&body.to_string());
+        format!("{} {}", invalid.param.unwrap_or_default(), invalid.message)
+    }
+
+    fn call(id: &str) -> Value {
+        json!({"role": "assistant", "tool_calls": [
+            {"id": id, "type": "function", "function": {"name": "add", "arguments": "{}"}}
+        ]})
+    }
+
+    #[test]
+    fn what_openai_refuses_is_refused() {
+        let said = json!([{"role": "user", "content": "hello"}]);
+        let answered = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "3"});
+        let tools = json!([{"type": "function", "function": {"name": "add"}}]);
+        for (body, part) in [
+            (json!([]), "parse the JSON body"),
+            (json!({"messages": said}), "must provide a model"),
+            (json!({"model": "m"}), "messages Missing required parameter: 'messages'"),
+            (json!({"model": "m", "messages": []}), "empty array"),
+            (
+                json!({"model": "m", "messages": [{"role": "robot", "content": "x"}]}),
+                "messages[0].role Invalid value: 'robot'",
+            ),
+            (json!({"model": "m", "messages": [{"role": "user", "content": null}]}), "messages.[0].content"),
+            (
+                json!({"model": "m", "messages": [answered("a")]}),
+                "must be a response to a preceeding message",
+            ),
+            (
+                json!({"model": "m", "messages": [call("a"), answered("b")]}),
+                "'tool_call_id' of 'b' not found",
+            ),
+            (
+                json!({"model": "m", "messages": [call("a"), {"role": "user", "content": "x"}]}),
+                "did not have response messages: a",
+            ),
+            (json!({"model": "m", "messages": said, "tools": []}), "tools Invalid 'tools': empty array"),
+            (
+                json!({"model": "m", "messages": said, "tool_choice": "auto"}),
+                "only allowed when 'tools' are specified",
+            ),
+            (
+                json!({"model": "m", "messages": said, "tools": tools, "tool_choice": {"type": "function", "function": {"name": "sub"}}}),
+                "'sub' not found",
+            ),
+            (
+                json!({"model": "m", "messages": said, "stream_options": {}}),
+                "only allowed when 'stream' is enabled",
+            ),
+            (json!({"model": "m", "messages": said, "max_tokens": 0}), "integer below minimum value"),
+            (
+                json!({"model": "m", "messages": said, "max_tokens": 1, "max_completion_tokens": 1}),
+                "at the same time",
+            ),
+            (json!({"model": "m", "messages": said, "temperature": 3}), "above maximum value"),
+            (
+                json!({"model": "m", "messages": said, "response_format": {"type": "json_schema", "json_schema": {}}}),
+                "response_format.json_schema.name Missing",
+            ),
+            (
+                json!({"model": "m", "messages": said, "response_format": {"type": "json_object"}}),
+                "must contain the word 'json'",
+            ),
+        ] {
+            let refusal = refusal(&body);
+            assert!(refusal.contains(part), "{refusal}\n does not say {part}");
+        }
+    }
+
+    #[test]
+    fn a_round_of_tools_is_read() {
+        let body = json!({
+            "model": "m", "stream": true, "stream_options": {"include_usage": true}, "max_completion_tokens": 9,
+            "messages": [
+                {"role": "developer", "content": "Add."},
+                {"role": "user", "content": [{"type": "text", "text": "1 and 2"}]},
+                call("a"),
+                {"role": "tool", "tool_call_id": "a", "content": "3"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}],
+            "tool_choice": "required",
+            "response_format": {"type": "json_schema", "json_schema": {"name": "sum", "schema": {}}},
+        });
+        let asked = read(&body, false).unwrap();
+        assert_eq!(asked.text, "Add.\n1 and 2\nadd{}\n3");
+        assert_eq!((asked.schema.as_deref(), asked.forced_tool.as_deref()), (Some("sum"), Some("add")));
+        assert_eq!((asked.stream, asked.include_usage, asked.output_max), (true, true, Some(9)));
+        let definitions = body["tools"][0].to_string().len() + "{}".len();
+        assert_eq!(asked.prompt_bytes, ("Add.1 and 2add{}3".len() + definitions) as u64);
+        assert_eq!(asked.boundaries, [], "nothing is to be cached");
+        assert_eq!(read(&body, true).unwrap().boundaries.len(), 6);
+    }
+}

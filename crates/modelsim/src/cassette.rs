@@ -44,7 +44,7 @@ fn said(response: ChatResponse, number: u64) -> Answer {
         StopReason::ToolCalls => Stop::ToolCalls,
         StopReason::ContentFilter => Stop::ContentFilter,
         StopReason::Refusal => Stop::Refusal,
-        StopReason::Other(word) => Stop::Other(word),
+        other => Stop::Other(other.as_str().to_owned()),
     };
     answer.refusal = response.refusal;
     let usage = response.usage.unwrap_or_default();

@@ -36,7 +36,7 @@ pub(super) fn canonical(request: &ChatRequest) -> Value {
 
 /// Arguments of calls are compared as JSON: one of the wires carries them so.
 fn message(message: &Message) -> Value {
-    let Message::Assistant { content, tool_calls } = message else {
+    let Message::Assistant { content, tool_calls, .. } = message else {
         return json!(message);
     };
     let call = |call: &ToolCall| {

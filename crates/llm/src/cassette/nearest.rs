@@ -1,6 +1,7 @@
 //! Why a recording has no answer: what the nearest request that it has differs in. In places, not
 //! in words: errors are logged, and prompts are not.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -36,11 +37,13 @@ pub(super) fn difference<'a>(
     }
 }
 
-/// Messages that are not shared count most, then other fields.
-fn distance(asked: &Value, other: &Value) -> (usize, usize) {
+/// Messages that are not shared count most, then other fields, then where the first of those
+/// messages parts.
+fn distance(asked: &Value, other: &Value) -> (usize, usize, Reverse<usize>) {
     let (ours, theirs) = (messages(asked), messages(other));
     let shared = ours.iter().zip(theirs).take_while(|(one, two)| one == two).count();
-    (ours.len().max(theirs.len()) - shared, fields(asked, other).count())
+    let parts_at = ours.get(shared).zip(theirs.get(shared)).map_or(0, |(one, two)| shared_chars(one, two));
+    (ours.len().max(theirs.len()) - shared, fields(asked, other).count(), Reverse(parts_at))
 }
 
 fn places(asked: &Value, other: &Value) -> String {
@@ -56,13 +59,16 @@ fn places(asked: &Value, other: &Value) -> String {
 
 fn message_place(index: usize, ours: &Value, theirs: &Value) -> String {
     let role = ours["role"].as_str().unwrap_or_default();
-    let content = |message: &'_ Value| message["content"].as_str().unwrap_or_default().to_owned();
-    let (one, two) = (content(ours), content(theirs));
-    if ours["role"] != theirs["role"] || one == two {
+    if ours["role"] != theirs["role"] || ours["content"] == theirs["content"] {
         return format!("message {} ({role})", index + 1);
     }
-    let at = one.chars().zip(two.chars()).take_while(|(one, two)| one == two).count();
-    format!("message {} ({role}) from character {}", index + 1, at + 1)
+    format!("message {} ({role}) from character {}", index + 1, shared_chars(ours, theirs) + 1)
+}
+
+/// Characters with which the contents of both messages begin.
+fn shared_chars(one: &Value, two: &Value) -> usize {
+    let content = |message: &'_ Value| message["content"].as_str().unwrap_or_default().to_owned();
+    content(one).chars().zip(content(two).chars()).take_while(|(one, two)| one == two).count()
 }
 
 /// The names of the other fields that differ.

@@ -1,6 +1,6 @@
 //! Answers from what was written.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const FILE_MIB_MAX: u64 = 1024;
 /// A cassette as it is read; several players may share one.
 #[derive(Debug, Default)]
 pub struct Recording {
-    takes: HashMap<String, Takes>,
+    takes: BTreeMap<String, Takes>,
 }
 
 /// The answers to one request, in the order in which they came.

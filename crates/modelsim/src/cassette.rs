@@ -65,7 +65,7 @@ fn trouble(error: Error) -> Trouble {
         ErrorClass::Transient | ErrorClass::InvalidResponse => 502,
         ErrorClass::Unauthorized => 401,
         ErrorClass::NotFound => 404,
-        ErrorClass::Quota => 402,
+        ErrorClass::Quota | ErrorClass::Budget => 402,
         ErrorClass::ContextOverflow | ErrorClass::Refused | ErrorClass::InvalidRequest => 400,
     });
     Trouble::Status(StatusFault {

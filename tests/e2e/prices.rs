@@ -44,7 +44,8 @@ fn a_price_is_the_configurations_else_the_files_else_built_in() {
     assert!(rig.home.planfleet(import).code(2).err.contains("--force"));
     assert_eq!(run(&["--set", "prices.file=prices.toml"]), 0.001_2);
 
-    let own = ["input=0", "output=5"].map(|price| format!("models.own.price.{}", price.replace('=', "_usd_per_million=")));
+    let own = ["input=0", "output=5"]
+        .map(|price| format!("models.own.price.{}", price.replace('=', "_usd_per_million=")));
     assert_eq!(run(&["--set", "prices.file=prices.toml", "--set", &own[0], "--set", &own[1]]), 0.000_5);
 }
 

@@ -133,6 +133,14 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_s_script_is_one() {
+        let manual = include_str!("../../../docs/modelsim.md");
+        let script = manual.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let script = Script::from_toml(script).unwrap();
+        assert_eq!((script.rules.len(), script.faults.rates.len(), script.cache.automatic), (2, 3, true));
+    }
+
+    #[test]
     fn mistakes_are_refused() {
         let message = |text| Script::from_toml(text).unwrap_err().to_string();
         assert_eq!(

@@ -1,12 +1,7 @@
 //! The providers' own Python SDKs talk to the simulator: our reading of the wires must not be the
 //! only one. `make test` installs them (scripts/setup.sh --sdks), pinned by hash.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a rig that cannot do its work has failed"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a rig that cannot do its work has failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -1,7 +1,7 @@
 //! Recorded answers, so that work can be repeated exactly without a provider.
 //!
 //! A cassette is a file of JSON lines, one [`Entry`] each: the request, what came of it, when, and
-//! how long it took. Entries are found by what a request says ([`key`]), not by their order; of
+//! how long it took. Entries are found by what a request says ([`key()`]), not by their order; of
 //! equal requests the k-th gets the k-th recorded answer, and the last one repeats.
 //!
 //! [`Recorder`] writes what a model answers, [`Player`] answers from what was written. A cassette
@@ -28,7 +28,7 @@ use crate::error::{self, ErrorClass};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// [`key`] of the request, for people to search by; readers work it out anew.
+    /// [`key()`] of the request, for people to search by; readers work it out anew.
     pub key: String,
     /// With the model's name filled in.
     pub request: ChatRequest,

@@ -27,10 +27,10 @@ pub(crate) enum PricesCommand {
     List,
     /// The price of one model.
     Show {
-        /// A provider's name for it, or a name under [models].
+        /// A provider's name for it, or the name of a configured one.
         name: String,
     },
-    /// Make a price file from a public catalogue; [prices] file takes it.
+    /// Make a price file from a public catalogue, for prices.file.
     Import {
         /// Whose catalogue it is.
         #[arg(long, value_enum)]

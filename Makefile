@@ -16,6 +16,7 @@ run: setup build ## Do a real job from start to end
 	@examples/run.sh
 
 test: setup ## Run every test, on real nats-servers and the real local model
+	@scripts/setup.sh --sdks
 	cargo nextest run --locked --workspace
 
 sim: ## Simulate the fleet under faults: SEEDS=2000 worlds, or the one of SEED=n with its transcript

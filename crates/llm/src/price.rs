@@ -1,5 +1,8 @@
 //! What a call costs, in integers: nano-USD, so that sums over millions of steps do not drift.
 
+pub mod import;
+pub mod table;
+
 use serde::{Deserialize, Serialize};
 
 use crate::chat::Usage;

@@ -1,12 +1,10 @@
-//! The JSON of an answer, whole and as the chunks of a stream. Pure.
+//! What is answered, in no wire's words.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
-
 use crate::MODEL;
 use crate::request::Asked;
-use crate::script::{Reply, Rule, UsageFigures};
+use crate::script::{FaultKind, Reply, Rule, UsageFigures};
 
 /// Bytes of text that count as one token: the simulator's simple count, rounded up.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -14,177 +12,177 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// Bytes of text in one chunk of a stream: small enough that short answers come in several.
 const CHUNK_BYTES: usize = 16;
 
-/// What a rule answers to a request.
-#[derive(Debug, Clone)]
+/// An answer to one request.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
-    id: String,
-    created_s: u64,
-    reply: Reply,
-    finish_reason: String,
-    usage: UsageFigures,
+    /// Of the request that is answered.
+    pub(crate) number: u64,
+    pub(crate) created_s: u64,
+    pub(crate) text: String,
+    pub(crate) calls: Vec<Call>,
+    /// Why the model declines, instead of all else.
+    pub(crate) refusal: Option<String>,
+    pub(crate) stop: Stop,
+    pub(crate) usage: UsageFigures,
 }
 
-/// A piece of a stream and the tokens in it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Chunk {
-    pub(crate) data: Value,
-    pub(crate) tokens: u64,
+/// A call of a tool; `arguments` is JSON text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// Of a recorded answer; others get one made up.
+    pub(crate) id: Option<String>,
+    pub(crate) name: String,
+    pub(crate) arguments: String,
+}
+
+/// Why an answer ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Natural,
+    Length,
+    ToolCalls,
+    Refusal,
+    ContentFilter,
+    /// A word that a script gives.
+    Other(String),
 }
 
 impl Answer {
-    pub(crate) fn new(number: u64, rule: &Rule, asked: &Asked) -> Self {
+    /// What a rule answers.
+    pub(crate) fn of_rule(number: u64, rule: &Rule, asked: &Asked) -> Self {
         // A rule with nothing but a fault still needs something to cut in half.
-        let reply = rule.reply.clone().unwrap_or(Reply::Text(MODEL.repeat(8)));
-        let counted = UsageFigures {
-            prompt_tokens: tokens(&asked.text),
-            completion_tokens: tokens(&written(&reply)),
-            ..UsageFigures::default()
-        };
-        let fitting = match reply {
-            Reply::ToolCalls(_) => "tool_calls",
-            _ => "stop",
-        };
+        let reply = rule.reply.clone().unwrap_or_else(|| Reply::Text(MODEL.repeat(8)));
+        let mut answer = Self::new(number);
+        answer.say(reply, asked);
+        answer.fit(asked);
+        if let Some(word) = &rule.finish_reason {
+            answer.stop = Stop::named(word);
+        }
+        answer.usage = rule.usage.unwrap_or_else(|| answer.counted(asked));
+        answer
+    }
+
+    pub(crate) fn new(number: u64) -> Self {
         Self {
-            id: format!("chatcmpl-modelsim-{number}"),
+            number,
             created_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            finish_reason: rule.finish_reason.clone().unwrap_or(fitting.to_owned()),
-            usage: rule.usage.unwrap_or(counted),
-            reply,
+            text: String::new(),
+            calls: Vec::new(),
+            refusal: None,
+            stop: Stop::Natural,
+            usage: UsageFigures::default(),
         }
     }
 
-    pub(crate) fn output_tokens(&self) -> u64 {
-        self.usage.completion_tokens
-    }
-
-    /// The answer to a request that is not streamed.
-    pub(crate) fn whole(&self) -> Value {
-        let mut whole = self.head("chat.completion");
-        whole["choices"] = json!([{
-            "index": 0,
-            "message": self.message(),
-            "finish_reason": self.finish_reason,
-        }]);
-        whole["usage"] = usage(&self.usage);
-        whole
-    }
-
-    /// The answer as chunks, the one with the usage last if it is asked for.
-    pub(crate) fn chunks(&self, include_usage: bool) -> Vec<Chunk> {
-        let mut chunks = vec![self.chunk(json!({"role": "assistant", "content": ""}), 0)];
-        chunks.extend(self.deltas().into_iter().map(|(delta, tokens)| self.chunk(delta, tokens)));
-        let mut last = self.chunk(json!({}), 0);
-        last.data["choices"][0]["finish_reason"] = json!(self.finish_reason);
-        chunks.push(last);
-        if include_usage {
-            let mut data = self.head("chat.completion.chunk");
-            data["choices"] = json!([]);
-            data["usage"] = usage(&self.usage);
-            chunks.push(Chunk { data, tokens: 0 });
+    /// What a fault makes of an answer that comes all the same.
+    pub(crate) fn spoil(&mut self, fault: FaultKind, asked: &Asked) {
+        let declined = "modelsim: declined by chance, as it was told to";
+        match fault {
+            FaultKind::Truncation => {
+                let half = self.text.floor_char_boundary(self.text.len() / 2);
+                self.text.truncate(half);
+                self.stop = Stop::Length;
+            }
+            FaultKind::Refusal => self.say(Reply::Refusal(declined.to_owned()), asked),
+            FaultKind::WrongSchema => {
+                let other = serde_json::json!({"modelsim": "another shape than was asked for"}).to_string();
+                match self.calls.first_mut() {
+                    Some(call) => call.arguments = other,
+                    None => self.text = other,
+                }
+            }
+            FaultKind::Empty => {
+                let stop = Stop::Natural;
+                *self = Self { text: String::new(), calls: Vec::new(), stop, ..self.clone() };
+            }
+            _ => return,
         }
-        chunks
+        self.usage.completion_tokens = self.written_tokens();
     }
 
-    fn head(&self, object: &str) -> Value {
-        json!({
-            "id": self.id,
-            "object": object,
-            "created": self.created_s,
-            "model": MODEL,
-            "system_fingerprint": MODEL,
-        })
+    /// All tokens that were written.
+    pub(crate) fn written_tokens(&self) -> u64 {
+        let calls = self.calls.iter().map(|call| call.name.len() + call.arguments.len());
+        let refusal = self.refusal.as_ref().map_or(0, String::len);
+        tokens_of((self.text.len() + calls.sum::<usize>() + refusal) as u64)
     }
 
-    fn message(&self) -> Value {
-        match &self.reply {
-            Reply::Text(_) | Reply::Json(_) => {
-                json!({"role": "assistant", "content": written(&self.reply), "refusal": null})
+    fn say(&mut self, reply: Reply, asked: &Asked) {
+        (self.text, self.calls, self.refusal) = (String::new(), Vec::new(), None);
+        self.stop = Stop::Natural;
+        let text = match reply {
+            Reply::Text(text) => text,
+            Reply::Between([before, after]) => between(&asked.text, &before, &after).to_owned(),
+            // Whoever forces a tool to get JSON gets it as the tool's arguments.
+            Reply::Json(value) if let Some(name) = &asked.forced_tool => {
+                self.call(name.clone(), value.to_string());
+                return;
             }
-            Reply::Refusal(text) => {
-                json!({"role": "assistant", "content": null, "refusal": text})
-            }
+            Reply::Json(value) => value.to_string(),
             Reply::ToolCalls(calls) => {
-                let calls: Vec<Value> = calls
-                    .iter()
-                    .enumerate()
-                    .map(|(index, call)| self.call(index, &call.name, &call.arguments.to_string()))
-                    .collect();
-                json!({"role": "assistant", "content": null, "tool_calls": calls})
+                for call in calls {
+                    self.call(call.name, call.arguments.to_string());
+                }
+                return;
             }
-        }
-    }
-
-    fn call(&self, index: usize, name: &str, arguments: &str) -> Value {
-        json!({
-            "id": format!("{}-{index}", self.id),
-            "type": "function",
-            "function": {"name": name, "arguments": arguments},
-        })
-    }
-
-    fn chunk(&self, delta: Value, tokens: u64) -> Chunk {
-        let mut data = self.head("chat.completion.chunk");
-        data["choices"] = json!([{"index": 0, "delta": delta, "finish_reason": null}]);
-        Chunk { data, tokens }
-    }
-
-    fn deltas(&self) -> Vec<(Value, u64)> {
-        let text_deltas = |field: &str, text: &str| -> Vec<(Value, u64)> {
-            let delta = |piece: &str| (json!({field: piece}), tokens(piece));
-            pieces(text).into_iter().map(delta).collect()
+            Reply::Refusal(words) => {
+                (self.refusal, self.stop) = (Some(words), Stop::Refusal);
+                return;
+            }
         };
-        match &self.reply {
-            Reply::Text(_) | Reply::Json(_) => text_deltas("content", &written(&self.reply)),
-            Reply::Refusal(text) => text_deltas("refusal", text),
-            Reply::ToolCalls(calls) => calls
-                .iter()
-                .enumerate()
-                .flat_map(|(index, call)| self.call_deltas(index, &call.name, &call.arguments.to_string()))
-                .collect(),
+        self.text = text;
+    }
+
+    fn call(&mut self, name: String, arguments: String) {
+        self.calls.push(Call { id: None, name, arguments });
+        self.stop = Stop::ToolCalls;
+    }
+
+    /// Cuts the text where the request's own limit is reached, as a provider does.
+    fn fit(&mut self, asked: &Asked) {
+        let bytes_max = asked.output_max.and_then(|tokens| tokens.checked_mul(BYTES_PER_TOKEN));
+        let Some(bytes_max) = bytes_max.and_then(|bytes| usize::try_from(bytes).ok()) else { return };
+        if self.text.len() > bytes_max {
+            self.text.truncate(self.text.floor_char_boundary(bytes_max));
+            self.stop = Stop::Length;
         }
     }
 
-    /// As OpenAI does it: the first delta names the function, the others add to the arguments.
-    fn call_deltas(&self, index: usize, name: &str, arguments: &str) -> Vec<(Value, u64)> {
-        let mut first = self.call(index, name, "");
-        first["index"] = json!(index);
-        let mut deltas = vec![(json!({"tool_calls": [first]}), tokens(name))];
-        for piece in pieces(arguments) {
-            let more = json!({"index": index, "function": {"arguments": piece}});
-            deltas.push((json!({"tool_calls": [more]}), tokens(piece)));
-        }
-        deltas
-    }
-}
-
-fn usage(figures: &UsageFigures) -> Value {
-    json!({
-        "prompt_tokens": figures.prompt_tokens,
-        "completion_tokens": figures.completion_tokens,
-        "total_tokens": figures.prompt_tokens.saturating_add(figures.completion_tokens),
-        "prompt_tokens_details": {"cached_tokens": figures.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": figures.reasoning_tokens},
-    })
-}
-
-/// All that a model would have written.
-fn written(reply: &Reply) -> String {
-    match reply {
-        Reply::Text(text) | Reply::Refusal(text) => text.clone(),
-        Reply::Json(value) => value.to_string(),
-        Reply::ToolCalls(calls) => {
-            calls.iter().map(|call| format!("{}{}", call.name, call.arguments)).collect()
+    fn counted(&self, asked: &Asked) -> UsageFigures {
+        UsageFigures {
+            prompt_tokens: tokens_of(asked.prompt_bytes),
+            completion_tokens: self.written_tokens(),
+            ..UsageFigures::default()
         }
     }
 }
 
-fn tokens(text: &str) -> u64 {
-    (text.len() as u64).div_ceil(BYTES_PER_TOKEN)
+impl Stop {
+    /// The stop that a script's word means; the words are those of OpenAI's wire.
+    fn named(word: &str) -> Self {
+        match word {
+            "stop" => Self::Natural,
+            "length" => Self::Length,
+            "tool_calls" => Self::ToolCalls,
+            "content_filter" => Self::ContentFilter,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let Some(from) = text.rfind(before) else { return "" };
+    let rest = &text[from + before.len()..];
+    rest.find(after).map_or("", |to| &rest[..to])
+}
+
+pub(crate) fn tokens_of(bytes: u64) -> u64 {
+    bytes.div_ceil(BYTES_PER_TOKEN)
 }
 
 /// The text in pieces of at most [`CHUNK_BYTES`], characters whole.
-fn pieces(mut text: &str) -> Vec<&str> {
-    let mut pieces = Vec::new();
+pub(crate) fn pieces(mut text: &str) -> Vec<&str> {
+    let mut pieces = Vec::with_capacity(text.len().div_ceil(CHUNK_BYTES));
     while !text.is_empty() {
         let (piece, rest) = text.split_at(text.floor_char_boundary(CHUNK_BYTES));
         pieces.push(piece);
@@ -197,14 +195,15 @@ fn pieces(mut text: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
+    fn asked() -> Asked {
+        Asked { text: "12345678 <<nine>>".to_owned(), prompt_bytes: 8, ..Asked::default() }
+    }
+
     #[test]
     fn tokens_are_a_quarter_of_the_bytes_rounded_up() {
-        assert_eq!([tokens(""), tokens("a"), tokens("abcde")], [0, 1, 2]);
-        let asked = Asked { text: "12345678".to_owned(), ..Asked::default() };
-        let whole = Answer::new(1, &Rule::text("Paris"), &asked).whole();
-        assert_eq!(whole["usage"]["prompt_tokens"], 2);
-        assert_eq!(whole["usage"]["completion_tokens"], 2);
-        assert_eq!(whole["model"], MODEL);
+        assert_eq!([tokens_of(0), tokens_of(1), tokens_of(5)], [0, 1, 2]);
+        let usage = Answer::of_rule(1, &Rule::text("Paris"), &asked()).usage;
+        assert_eq!((usage.prompt_tokens, usage.completion_tokens), (2, 2));
     }
 
     #[test]
@@ -212,5 +211,44 @@ mod tests {
         let text = "ä".repeat(20) + "€€€";
         assert!(pieces(&text).iter().all(|piece| piece.len() <= CHUNK_BYTES));
         assert_eq!(pieces(&text).concat(), text);
+    }
+
+    #[test]
+    fn an_answer_ends_at_the_limit_of_the_request() {
+        let short = Asked { output_max: Some(2), ..asked() };
+        let answer = Answer::of_rule(1, &Rule::text("123456789"), &short);
+        assert_eq!((answer.text.as_str(), answer.stop), ("12345678", Stop::Length));
+    }
+
+    #[test]
+    fn a_reply_may_be_taken_from_the_request() {
+        let rule = Rule::reply(Reply::Between(["<<".to_owned(), ">>".to_owned()]));
+        assert_eq!(Answer::of_rule(1, &rule, &asked()).text, "nine");
+        assert_eq!(Answer::of_rule(1, &rule, &Asked::default()).text, "");
+    }
+
+    #[test]
+    fn json_for_a_forced_tool_is_its_arguments() {
+        let forced = Asked { forced_tool: Some("plan".to_owned()), ..asked() };
+        let answer = Answer::of_rule(1, &Rule::json(serde_json::json!({"a": 1})), &forced);
+        assert_eq!(
+            answer.calls[0],
+            Call { id: None, name: "plan".to_owned(), arguments: "{\"a\":1}".to_owned() }
+        );
+        assert_eq!(answer.stop, Stop::ToolCalls);
+    }
+
+    #[test]
+    fn faults_spoil_answers() {
+        let spoilt = |fault| {
+            let mut answer = Answer::of_rule(1, &Rule::text("12345678"), &asked());
+            answer.spoil(fault, &asked());
+            answer
+        };
+        assert_eq!(spoilt(FaultKind::Truncation).text, "1234");
+        assert_eq!(spoilt(FaultKind::Truncation).usage.completion_tokens, 1);
+        assert_eq!(spoilt(FaultKind::Empty).text, "");
+        assert!(spoilt(FaultKind::WrongSchema).text.contains("another shape"));
+        assert_eq!(spoilt(FaultKind::Refusal).stop, Stop::Refusal);
     }
 }

@@ -17,13 +17,15 @@ pub(crate) struct Piece {
     pub(crate) bytes: Bytes,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ending {
     Whole,
     /// After half of the pieces, nothing more.
     Hang,
     /// After half of the pieces, the connection breaks.
     Cut,
+    /// After half of the pieces, these last words.
+    Say(Bytes),
 }
 
 struct Sending {
@@ -37,6 +39,7 @@ struct Sending {
 /// that a client that has the answer also finds it noted.
 pub(crate) fn body(pieces: Vec<Piece>, ending: Ending, pauses: Pauses, entry: Entry) -> Body {
     let mut pieces = VecDeque::from(pieces);
+    // At least one piece is held back.
     if ending != Ending::Whole {
         pieces.truncate(pieces.len() / 2);
     }
@@ -51,13 +54,16 @@ async fn next(mut sending: Sending) -> Option<(io::Result<Bytes>, Sending)> {
         }
         return Some((Ok(piece.bytes), sending));
     }
-    match sending.ending {
+    match std::mem::replace(&mut sending.ending, Ending::Whole) {
         Ending::Whole => return None,
+        Ending::Say(bytes) => {
+            sending.entry = None;
+            return Some((Ok(bytes), sending));
+        }
         Ending::Hang => sending.pauses.hang().await,
         // One turn for the server to flush the half: it discards what it still holds on an error.
         Ending::Cut => tokio::task::yield_now().await,
     }
-    sending.ending = Ending::Whole;
     let broken = io::Error::new(io::ErrorKind::ConnectionAborted, "cut by the script");
     Some((Err(broken), sending))
 }

@@ -26,6 +26,12 @@ pub enum Error {
     #[error("script rule {rule}: {what}")]
     Rule { rule: usize, what: &'static str },
 
+    #[error("script {name}: {what}")]
+    Section { name: &'static str, what: &'static str },
+
+    #[error("cannot use the cassette")]
+    Cassette(#[from] planfleet_llm::cassette::Error),
+
     #[error("only {received} of {expected} requests came in time")]
     Waited { received: u64, expected: u64 },
 }

@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::error::Error;
+use crate::script::FaultKind;
+use crate::wire::Wire;
 
 /// One chat request. Times are microseconds since the simulator was bound, so that two requests
 /// can be compared.
@@ -16,11 +18,14 @@ use crate::error::Error;
 pub struct ReceivedRequest {
     /// Counts all requests from 1, kept or not.
     pub number: u64,
+    pub wire: Wire,
     pub at_us: u64,
     /// When its answer was complete or its connection gone; `None` while it lasts.
     pub ended_us: Option<u64>,
     /// The rule that answered, counted from 1; `None` if none did.
     pub rule: Option<usize>,
+    /// What went wrong by name, by its rule or by chance.
+    pub fault: Option<FaultKind>,
     pub authorization_present: bool,
     /// The request's JSON; a string if it was none.
     pub body: Value,
@@ -60,14 +65,16 @@ impl Journal {
     }
 
     /// Notes a request; it lasts until the returned entry is dropped.
-    pub(crate) fn begin(self: &Arc<Self>, body: Value, authorization_present: bool) -> Entry {
+    pub(crate) fn begin(self: &Arc<Self>, wire: Wire, body: Value, authorization_present: bool) -> Entry {
         let mut kept = self.lock();
         let number = *self.received.borrow() + 1;
         kept.push_back(ReceivedRequest {
             number,
+            wire,
             at_us: self.now_us(),
             ended_us: None,
             rule: None,
+            fault: None,
             authorization_present,
             body,
         });
@@ -98,8 +105,10 @@ impl Journal {
 
     fn update(&self, number: u64, change: impl FnOnce(&mut ReceivedRequest)) {
         let mut kept = self.lock();
-        let found = kept.iter_mut().rev().find(|kept| kept.number == number);
-        if let Some(request) = found {
+        // Numbers follow one another without a gap.
+        let first = kept.front().map_or(number, |request| request.number);
+        let place = number.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+        if let Some(request) = place.and_then(|place| kept.get_mut(place)) {
             change(request);
         }
     }
@@ -130,6 +139,11 @@ impl Entry {
     pub(crate) fn answered_by(&self, rule: usize) {
         self.journal.update(self.number, |request| request.rule = Some(rule + 1));
     }
+
+    /// Notes what goes wrong.
+    pub(crate) fn met(&self, fault: FaultKind) {
+        self.journal.update(self.number, |request| request.fault = Some(fault));
+    }
 }
 
 impl Drop for Entry {
@@ -146,9 +160,11 @@ mod tests {
     fn request(at_us: u64, ended_us: Option<u64>) -> ReceivedRequest {
         ReceivedRequest {
             number: 1,
+            wire: Wire::OpenAi,
             at_us,
             ended_us,
             rule: None,
+            fault: None,
             authorization_present: false,
             body: Value::Null,
         }
@@ -167,7 +183,7 @@ mod tests {
     #[test]
     fn only_the_newest_are_kept() {
         let journal = Arc::new(Journal::new(2));
-        let entries: Vec<Entry> = (0..3).map(|_| journal.begin(Value::Null, true)).collect();
+        let entries: Vec<Entry> = (0..3).map(|_| journal.begin(Wire::OpenAi, Value::Null, true)).collect();
         drop(entries);
         let numbers: Vec<u64> = journal.requests().iter().map(|r| r.number).collect();
         assert_eq!((numbers, journal.received()), (vec![2, 3], 3));

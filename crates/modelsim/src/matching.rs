@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::request::Asked;
 use crate::script::{Rule, When};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters(Mutex<Vec<Count>>);
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,34 +14,30 @@ struct Count {
     answered: u64,
 }
 
-/// The rule that answers, and how often it has, this time included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Chosen {
-    pub(crate) rule: usize,
-    pub(crate) answered: u64,
-}
-
 impl Counters {
+    pub(crate) fn new(rules: usize) -> Self {
+        Self(Mutex::new(vec![Count::default(); rules]))
+    }
+
     /// The first rule that applies. A rule that matches but may not answer (its `nth` is another
     /// one, its `times` are used up) has still matched once more.
-    pub(crate) fn choose(&self, rules: &[Rule], asked: &Asked) -> Option<Chosen> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.resize(rules.len(), Count::default());
-        let matching =
-            rules.iter().zip(counts.iter_mut()).enumerate().filter(|(_, (rule, _))| holds(&rule.when, asked));
-        for (index, (rule, count)) in matching {
+    pub(crate) fn choose(&self, rules: &[Rule], asked: &Asked) -> Option<usize> {
+        for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| holds(&rule.when, asked)) {
+            // The texts are compared without the lock.
+            let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.get_mut(index)?;
             count.matched += 1;
             let its_turn = rule.when.nth.is_none_or(|nth| nth == count.matched);
             if its_turn && rule.times.is_none_or(|times| count.answered < times) {
                 count.answered += 1;
-                return Some(Chosen { rule: index, answered: count.answered });
+                return Some(index);
             }
         }
         None
     }
 }
 
-fn holds(when: &When, asked: &Asked) -> bool {
+pub(crate) fn holds(when: &When, asked: &Asked) -> bool {
     let occurs = |text: &String| asked.text.contains(text.as_str());
     when.model.as_ref().is_none_or(|model| *model == asked.model)
         && when.schema.as_ref().is_none_or(|name| Some(name) == asked.schema.as_ref())
@@ -54,10 +50,10 @@ mod tests {
     use super::*;
 
     fn choices(rules: &[Rule], texts: &[&str]) -> Vec<Option<usize>> {
-        let counters = Counters::default();
+        let counters = Counters::new(rules.len());
         let ask = |text: &&str| {
             let asked = Asked { text: (*text).to_owned(), ..Asked::default() };
-            counters.choose(rules, &asked).map(|chosen| chosen.rule)
+            counters.choose(rules, &asked)
         };
         texts.iter().map(ask).collect()
     }

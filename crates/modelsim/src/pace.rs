@@ -1,11 +1,10 @@
-//! How long a simulated answer takes. Repeatable: the jitter depends on the seed, the rule and
-//! how often the rule has answered, never on a clock.
+//! How long a simulated answer takes.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::matching::Chosen;
+use crate::chance::Chance;
 use crate::script::Latency;
 
 /// No client waits longer, so neither does a connection that hangs.
@@ -35,12 +34,10 @@ impl Pauses {
 }
 
 /// The wait before anything is sent.
-pub(crate) fn first_byte(latency: &Latency, seed: u64, chosen: Chosen) -> Duration {
-    let jitter = match latency.jitter_ms {
-        0 => 0,
-        jitter_ms => mix(seed ^ mix(chosen.rule as u64 ^ mix(chosen.answered))) % (jitter_ms + 1),
-    };
-    Duration::from_millis(latency.first_byte_ms.saturating_add(jitter))
+pub(crate) fn first_byte(latency: &Latency, chance: Chance) -> Duration {
+    let jitter_ms = latency.jitter_ms as f64 * chance.of_jitter();
+    let jitter = Duration::try_from_secs_f64(jitter_ms / 1e3).unwrap_or(WAIT_MAX);
+    Duration::from_millis(latency.first_byte_ms).saturating_add(jitter)
 }
 
 /// The time that so many tokens take.
@@ -51,29 +48,17 @@ pub(crate) fn writing(latency: &Latency, tokens: u64) -> Duration {
     Duration::try_from_secs_f64(tokens as f64 / tokens_per_s).unwrap_or(WAIT_MAX)
 }
 
-/// The finaliser of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
-/// generators", 2014).
-fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chance::Chances;
 
     #[test]
     fn jitter_is_bounded_and_depends_on_the_seed_alone() {
         let latency = Latency { first_byte_ms: 100, jitter_ms: 20, tokens_per_s: None };
         let waits = |seed| -> Vec<u128> {
-            (1..50)
-                .map(|answered| {
-                    let chosen = Chosen { rule: 0, answered };
-                    first_byte(&latency, seed, chosen).as_millis()
-                })
-                .collect()
+            let chances = Chances::new(seed);
+            (0..50).map(|_| first_byte(&latency, chances.of(b"{}")).as_millis()).collect()
         };
         assert_eq!(waits(1), waits(1));
         assert_ne!(waits(1), waits(2));

@@ -1,69 +1,39 @@
 //! The HTTP side: routes, and the one path from a request to its answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use axum::{Json, Router, middleware};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::answer::Answer;
-use crate::body::{Ending, Piece, body};
 use crate::error::Error;
-use crate::journal::{Entry, Journal, ReceivedRequest};
-use crate::matching::{Chosen, Counters};
-use crate::pace::{self, Pauses};
-use crate::request::Asked;
-use crate::script::{Fault, FaultKind, Rule, Script, StatusFault};
+use crate::journal::ReceivedRequest;
+use crate::provider::{Provider, Received};
+use crate::trouble::Trouble;
+use crate::wire::{Wire, request_id};
 
 /// Room for a long prompt with many tools; a larger request is a mistake of the test.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// Of a request that no rule matched, so much is quoted.
-const QUOTED_CHARS_MAX: usize = 200;
 
 /// A bound simulator that does not answer yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
-    shared: Arc<Shared>,
+    provider: Arc<Provider>,
     stop: watch::Sender<bool>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    script: Script,
-    counters: Counters,
-    journal: Arc<Journal>,
-    /// The whole `authorization` header that is asked for.
-    authorization: Option<String>,
-    pauses: Pauses,
-}
-
 impl Server {
-    pub(crate) fn new(
-        listener: TcpListener,
-        script: Script,
-        api_key: Option<String>,
-        journal: Arc<Journal>,
-    ) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let shared = Shared {
-            script,
-            counters: Counters::default(),
-            journal,
-            authorization: api_key.map(|key| format!("Bearer {key}")),
-            pauses: Pauses::new(stopped),
-        };
-        Self { listener, shared: Arc::new(shared), stop }
+    pub(crate) fn new(listener: TcpListener, provider: Provider, stop: watch::Sender<bool>) -> Self {
+        Self { listener, provider: Arc::new(provider), stop }
     }
 
     /// Answers until `shutdown` completes. Answers under way are then sent without further waits,
@@ -76,22 +46,24 @@ impl Server {
         };
         // An answer that comes in pieces would wait 40 ms for the client to acknowledge the first.
         let listener = self.listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-        axum::serve(listener, router(self.shared))
+        axum::serve(listener, router(self.provider))
             .with_graceful_shutdown(stopping)
             .await
             .map_err(Error::Serve)
     }
 }
 
-fn router(shared: Arc<Shared>) -> Router {
+fn router(provider: Arc<Provider>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat_completions))
+        .route("/v1/messages", post(messages))
         .route("/v1/models", get(models))
+        .route("/v1/models/{*id}", get(model))
         .route("/requests", get(requests))
         .route("/healthz", get(async || "ok\n"))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .layer(middleware::map_response(mark))
-        .with_state(shared)
+        .with_state(provider)
 }
 
 /// No answer of a simulator may pass for a model's.
@@ -101,124 +73,80 @@ async fn mark(mut response: Response) -> Response {
     response
 }
 
-async fn models(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    let entry = |id: &String| json!({"id": id, "object": "model", "owned_by": crate::MODEL});
-    let data: Vec<Value> = shared.script.models.iter().map(entry).collect();
-    Json(json!({"object": "list", "data": data}))
+async fn chat_completions(provider: State<Arc<Provider>>, headers: HeaderMap, body: Bytes) -> Response {
+    chat(Wire::OpenAi, provider, headers, body).await
 }
 
-async fn requests(State(shared): State<Arc<Shared>>) -> Json<Vec<ReceivedRequest>> {
-    Json(shared.journal.requests())
+async fn messages(provider: State<Arc<Provider>>, headers: HeaderMap, body: Bytes) -> Response {
+    chat(Wire::Anthropic, provider, headers, body).await
 }
 
-async fn chat_completions(State(shared): State<Arc<Shared>>, headers: HeaderMap, bytes: Bytes) -> Response {
-    let parsed = serde_json::from_slice(&bytes);
-    let json = parsed.unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes)));
-    let authorization = headers.get(AUTHORIZATION);
-    let asked = Asked::read(&json);
-    let entry = shared.journal.begin(json, authorization.is_some());
-    if let Some(expected) = &shared.authorization
-        && authorization.is_none_or(|given| given != expected.as_str())
-    {
-        return refuse(401, "invalid_api_key", "modelsim: the API key is missing or wrong");
+async fn chat(
+    wire: Wire,
+    State(provider): State<Arc<Provider>>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    Box::pin(provider.chat(Received { wire, headers, bytes })).await
+}
+
+async fn models(State(provider): State<Arc<Provider>>, headers: HeaderMap) -> Json<Value> {
+    Json(Wire::of(&headers).models(provider.models()))
+}
+
+async fn model(
+    State(provider): State<Arc<Provider>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let wire = Wire::of(&headers);
+    match provider.models().contains(&id) {
+        true => Json(wire.model(&id)).into_response(),
+        false => error(wire, &Trouble::NotFound(id), 0),
     }
-    let asked = match asked {
-        Ok(asked) => asked,
-        Err(what) => return refuse(400, "invalid_request", &format!("modelsim: {what}")),
-    };
-    match shared.counters.choose(&shared.script.rules, &asked) {
-        Some(chosen) => shared.answer(chosen, &asked, entry).await,
-        None => no_rule(shared.script.rules.len(), &asked),
-    }
 }
 
-impl Shared {
-    async fn answer(&self, chosen: Chosen, asked: &Asked, entry: Entry) -> Response {
-        entry.answered_by(chosen.rule);
-        let rule = &self.script.rules[chosen.rule];
-        let mut pauses = self.pauses.clone();
-        let first_byte = pace::first_byte(&rule.latency, self.script.seed, chosen);
-        pauses.pause(first_byte).await;
-        let ending = match &rule.fault {
-            None => Ending::Whole,
-            Some(Fault::Status(fault)) => return status(fault),
-            Some(Fault::Kind(FaultKind::Garbage)) => return garbage(asked.stream),
-            Some(Fault::Kind(FaultKind::Hang)) => {
-                pauses.hang().await;
-                return refuse(503, "stopped", "modelsim: stopped while it hung by script");
-            }
-            Some(Fault::Kind(FaultKind::HangMidStream)) => Ending::Hang,
-            Some(Fault::Kind(FaultKind::CutMidStream)) => Ending::Cut,
-        };
-        let answer = Answer::new(entry.number(), rule, asked);
-        if asked.stream {
-            let pieces = stream_pieces(&answer, rule, asked.include_usage);
-            return ok("text/event-stream", body(pieces, ending, pauses, entry));
+async fn requests(State(provider): State<Arc<Provider>>) -> Json<Vec<ReceivedRequest>> {
+    Json(provider.journal().requests())
+}
+
+/// An error as the wire words it.
+pub(crate) fn error(wire: Wire, trouble: &Trouble, number: u64) -> Response {
+    let (status, body) = wire.error(trouble, number);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, Json(body)).into_response();
+    let (seconds, ms) = trouble.retry_after();
+    for (name, value) in [("retry-after", seconds), ("retry-after-ms", ms)] {
+        // Only OpenAI has the second.
+        if let Some(value) = value.filter(|_| wire == Wire::OpenAi || name == "retry-after") {
+            insert(&mut response, name, &value);
         }
-        let writing = pace::writing(&rule.latency, answer.output_tokens());
-        pauses.pause(writing).await;
-        let pieces = halves(&answer.whole().to_string());
-        ok("application/json", body(pieces, ending, pauses, entry))
-    }
-}
-
-fn stream_pieces(answer: &Answer, rule: &Rule, include_usage: bool) -> Vec<Piece> {
-    let chunks = answer.chunks(include_usage).into_iter();
-    let mut pieces: Vec<Piece> = chunks
-        .map(|chunk| Piece {
-            wait: pace::writing(&rule.latency, chunk.tokens),
-            bytes: format!("data: {}\n\n", chunk.data).into(),
-        })
-        .collect();
-    pieces.push(Piece { wait: Duration::ZERO, bytes: Bytes::from_static(b"data: [DONE]\n\n") });
-    pieces
-}
-
-/// Two pieces, so that a whole answer too can break in the middle.
-fn halves(text: &str) -> Vec<Piece> {
-    let (first, second) = text.as_bytes().split_at(text.len() / 2);
-    let piece = |bytes: &[u8]| Piece { wait: Duration::ZERO, bytes: Bytes::copy_from_slice(bytes) };
-    vec![piece(first), piece(second)]
-}
-
-fn ok(content_type: &'static str, body: Body) -> Response {
-    ([(CONTENT_TYPE, content_type)], body).into_response()
-}
-
-fn garbage(stream: bool) -> Response {
-    if stream {
-        return ok("text/event-stream", "data: {\"choices\": [\n\n".into());
-    }
-    ok("text/html", "<html>this is not an answer</html>".into())
-}
-
-fn status(fault: &StatusFault) -> Response {
-    let code = fault.code.as_deref().unwrap_or("simulated_fault");
-    let message = fault.message.as_deref().unwrap_or("modelsim: a fault by script");
-    let mut response = refuse(fault.status, code, message);
-    let wait = fault.retry_after_s.map(|seconds| seconds.to_string());
-    if let Some(value) = wait.and_then(|text| HeaderValue::from_str(&text).ok()) {
-        response.headers_mut().insert(RETRY_AFTER, value);
     }
     response
 }
 
-fn no_rule(rules: usize, asked: &Asked) -> Response {
-    let quoted: String = asked.text.chars().take(QUOTED_CHARS_MAX).collect();
-    let message = format!(
-        "modelsim: none of the script's {rules} rules matches this request (model {:?}, schema \
-         {:?}, messages beginning {quoted:?})",
-        asked.model, asked.schema
-    );
-    refuse(400, "modelsim_no_rule", &message)
+/// What every answer of a provider carries beside its body.
+pub(crate) fn with_headers(
+    mut response: Response,
+    wire: Wire,
+    number: u64,
+    limits: &[(String, String)],
+) -> Response {
+    insert(&mut response, wire.request_id_header(), &request_id(number));
+    for (name, value) in limits {
+        insert(&mut response, name, value);
+    }
+    response
 }
 
-fn refuse(status: u16, code: &str, message: &str) -> Response {
-    let kind = match status {
-        400..=499 => "invalid_request_error",
-        _ => "server_error",
-    };
-    let error = json!({"error": {"message": message, "type": kind, "code": code}});
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, Json(error)).into_response()
+pub(crate) fn ok(stream: bool, body: impl Into<Body>) -> Response {
+    let content_type = if stream { "text/event-stream; charset=utf-8" } else { "application/json" };
+    ([(CONTENT_TYPE, content_type)], body.into()).into_response()
+}
+
+fn insert(response: &mut Response, name: &str, value: &str) {
+    // Both are ours, but for a wait that a script gives; what is no header is left out.
+    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        response.headers_mut().insert(name, value);
+    }
 }

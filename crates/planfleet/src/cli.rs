@@ -1,6 +1,8 @@
 //! The command line's shape.
 
 mod bench;
+mod models;
+mod modelsim;
 
 use std::path::PathBuf;
 
@@ -8,7 +10,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use planfleet_bus::blobs::sweep::GRACE;
 use planfleet_runtime::config::LoadRequest;
 
-pub(crate) use self::bench::{BenchArgs, BenchFloorArgs, FloorRole, SyncMode};
+pub(crate) use self::{
+    bench::{BenchArgs, BenchFloorArgs, FloorRole, SyncMode},
+    models::{ModelsCommand, PricesCommand},
+    modelsim::ModelsimArgs,
+};
 use crate::exit::Failure;
 
 /// Plan-and-execute LLM work on a fleet.
@@ -480,17 +486,6 @@ pub(crate) enum ToolsCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum ModelsCommand {
-    /// Every configured model and its roles.
-    List,
-    /// Ask each model for one word.
-    Test {
-        /// Only this one.
-        name: Option<String>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// The effective configuration, secrets redacted.
     Show,
@@ -524,15 +519,6 @@ pub(crate) struct GcArgs {
     pub(crate) grace: u64,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct ModelsimArgs {
-    /// What it answers: rules as TOML or JSON.
-    pub(crate) script: PathBuf,
-    /// Where it listens.
-    #[arg(long, default_value = "127.0.0.1:0")]
-    pub(crate) listen: String,
-}
-
 impl Command {
     /// The command's name, as telemetry shows the role of a process.
     pub(crate) const fn name(&self) -> &'static str {
@@ -554,6 +540,11 @@ impl Command {
             Self::Bench(_) => "bench",
             Self::BenchFloor(_) => "bench-floor",
         }
+    }
+
+    /// Whether it makes a price file.
+    pub(crate) const fn imports_prices(&self) -> bool {
+        matches!(self, Self::Models(ModelsCommand::Prices { command: Some(PricesCommand::Import { .. }) }))
     }
 
     /// Whether it runs until it is stopped.

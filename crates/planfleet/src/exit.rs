@@ -35,6 +35,12 @@ impl Failure {
         Self::new(Code::Usage, message)
     }
 
+    /// A mistake of whoever asked, told with all of its causes.
+    pub(crate) fn usage_because(error: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        Self::usage(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+    }
+
     pub(crate) fn unexpected(message: impl fmt::Display) -> Self {
         Self::new(Code::Unexpected, message)
     }

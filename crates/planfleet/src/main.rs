@@ -8,6 +8,7 @@ mod compose;
 mod embedded;
 mod exit;
 mod output;
+mod prices;
 mod purse;
 mod submit;
 
@@ -77,6 +78,10 @@ fn switch_bug_on() -> Result<(), Failure> {
 
 fn load(cli: &Cli) -> Result<Settings, Failure> {
     let mut settings = Settings::load(&cli.load_request()?, &ProcessEnv).map_err(Failure::usage)?;
+    // A price file that cannot be read is what an import may be about to replace.
+    if !cli.command.imports_prices() {
+        prices::fill(&mut settings)?;
+    }
     let by_default = settings.source_of("telemetry.log_filter") == "defaults";
     if cli.verbose > 0 {
         settings.telemetry.log_filter = if cli.verbose > 1 { "debug" } else { INFO }.to_owned();

@@ -34,7 +34,7 @@ use self::{instruments::Instruments, triage::KnownClass};
 pub struct Config {
     /// The pool it takes work from.
     pub pool: Pool,
-    /// Planning may take so long, repair turn included.
+    /// Planning may take so long, repair turns included.
     pub planning_timeout: Duration,
     /// Planning work delivered more often than this has lost a planner each time.
     pub deliveries_max: u64,

@@ -10,10 +10,10 @@ use crate::{
     ask::{self, Ask},
 };
 
-/// Asks the model for a plan, with one repair, and runs nothing.
+/// Asks the model for a plan, with repairs, and runs nothing.
 ///
 /// # Errors
-/// When the model fails or its plan is not sound after the repair.
+/// When the model fails or its plan is not sound after the repairs.
 pub async fn plan(
     model: &ModelHandle,
     submission: &Submission,

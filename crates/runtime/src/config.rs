@@ -31,8 +31,8 @@ pub use models::{ModelSettings, Price, PriceError, Structured, UsdPerMillion, Wi
 pub use secrets::{SecretError, SecretSource};
 pub use sections::{
     ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage,
-    NatsSettings, PlannerSettings, PoolSettings, RoleSettings, TelemetrySettings, TenantSettings,
-    ToolSettings,
+    NatsSettings, PlannerSettings, PoolSettings, PriceSettings, RoleSettings, TelemetrySettings,
+    TenantSettings, ToolSettings,
 };
 pub use settings::{MissingRole, Role, Settings};
 pub use sources::{Env, ProcessEnv};

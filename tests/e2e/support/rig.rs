@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use planfleet_modelsim::Rule;
+use planfleet_modelsim::{Builder, Rule, Simulator};
 use serde_json::Value;
 
 use super::{Home, Outcome, Process, Sim};
@@ -19,7 +19,16 @@ pub(crate) struct Rig {
 impl Rig {
     /// With a provider that answers by these rules.
     pub(crate) fn new(rules: Vec<Rule>) -> Self {
-        let sim = Sim::start(rules);
+        Self::on(Sim::start(rules))
+    }
+
+    /// The same, with more that the provider is told.
+    pub(crate) fn with(more: impl FnOnce(Builder) -> Builder, rules: Vec<Rule>) -> Self {
+        let builder = rules.into_iter().fold(Simulator::builder(), Builder::rule);
+        Self::on(Sim::with(more(builder)))
+    }
+
+    fn on(sim: Sim) -> Self {
         let mut home = Home::new();
         home.set("E2E_KEY", KEY);
         home.write("fleet.toml", configuration(&sim.url()));

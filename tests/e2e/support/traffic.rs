@@ -13,7 +13,7 @@ use std::{
 use planfleet_modelsim::{ReceivedRequest, Rule};
 use serde_json::{Value, json};
 
-use super::{Process, Rig, Roles as _, http, plan, slow, step, tool, until};
+use super::{PATIENCE as LIMIT, Process, Rig, Roles as _, http, plan, slow, step, tool, within};
 
 /// Between two submits: ten a second keep steps in flight at every moment.
 const EVERY: Duration = Duration::from_millis(100);
@@ -123,7 +123,12 @@ fn call(name: &str, nth: &str) -> String {
 }
 
 fn ended(port: u16, run: &str) -> Value {
-    until(&format!("the end of {run}"), || {
+    ended_within(LIMIT, port, run)
+}
+
+/// The document of a run that has ended, once it has.
+pub(crate) fn ended_within(limit: Duration, port: u16, run: &str) -> Value {
+    within(limit, &format!("the end of {run}"), || {
         let answer = http::get(port, &format!("/v1/runs/{run}")).ok()?;
         let document: Value = serde_json::from_str(&answer.body).ok()?;
         let active = matches!(
@@ -134,7 +139,8 @@ fn ended(port: u16, run: &str) -> Value {
     })
 }
 
-fn api_port(serving: &Process) -> u16 {
+/// Where a process serves the API.
+pub(crate) fn api_port(serving: &Process) -> u16 {
     let said = serving.err();
     let address = said.split_once("(http://127.0.0.1:").and_then(|(_, rest)| rest.split_once(')'));
     address.and_then(|(port, _)| port.parse().ok()).unwrap_or_else(|| panic!("no API: {said}"))

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{Fault, StatusFault};
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rule {
@@ -12,7 +14,8 @@ pub struct Rule {
     pub reply: Option<Reply>,
     /// Ends the answer with this word instead of the fitting one: `length` for a cut answer.
     pub finish_reason: Option<String>,
-    pub latency: Latency,
+    /// Instead of the script's own.
+    pub latency: Option<Latency>,
     /// Reported instead of the simple count.
     pub usage: Option<UsageFigures>,
     pub fault: Option<Fault>,
@@ -24,7 +27,8 @@ pub struct Rule {
 pub struct When {
     /// The model that the request names.
     pub model: Option<String>,
-    /// The name of the JSON schema that the request asks for.
+    /// The name of the JSON schema that the request asks for. Anthropic's wire sends none: there it
+    /// is the schema's `title`, or the tool that must be called.
     pub schema: Option<String>,
     /// Texts that occur in the messages' contents, joined by line feeds.
     pub contains: Vec<String>,
@@ -42,6 +46,9 @@ pub enum Reply {
     Json(Value),
     ToolCalls(Vec<ScriptedToolCall>),
     Refusal(String),
+    /// What stands between the last of the first mark and the next of the second in the messages:
+    /// an answer of its own for each request of a load test.
+    Between([String; 2]),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,55 +66,31 @@ pub struct Latency {
     pub first_byte_ms: u64,
     /// Speed of the answer; without it, at once.
     pub tokens_per_s: Option<f64>,
-    /// Added to `first_byte_ms`: from nothing to this much, by the script's seed.
+    /// Added to `first_byte_ms`: from nothing to this much, by the seed and the request.
     pub jitter_ms: u64,
 }
 
+impl Latency {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let valid = |speed: f64| speed.is_finite() && speed > 0.0;
+        match self.tokens_per_s.is_none_or(valid) {
+            true => Ok(()),
+            false => Err("tokens_per_s must be above 0"),
+        }
+    }
+}
+
+/// Tokens of one call. `prompt_tokens` is all input, the cached part of it included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UsageFigures {
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
+    /// Input that was read from the provider's cache.
     pub cached_tokens: u64,
+    /// Input that was written to it.
+    pub cache_write_tokens: u64,
     pub reasoning_tokens: u64,
-}
-
-/// What goes wrong.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a fault is {status, code, message, retry_after_s} or one of \"hang\", \
-                 \"hang_mid_stream\", \"cut_mid_stream\", \"garbage\""
-)]
-pub enum Fault {
-    Kind(FaultKind),
-    Status(StatusFault),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// Nothing is ever answered.
-    Hang,
-    /// Half of the reply comes, then nothing more.
-    HangMidStream,
-    /// Half of the reply comes, then the connection breaks.
-    CutMidStream,
-    /// Status 200 and something that is no answer.
-    Garbage,
-}
-
-/// An HTTP error, worded as OpenAI words them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StatusFault {
-    pub status: u16,
-    #[serde(default)]
-    pub code: Option<String>,
-    #[serde(default)]
-    pub message: Option<String>,
-    #[serde(default)]
-    pub retry_after_s: Option<f64>,
 }
 
 impl Rule {
@@ -177,7 +160,7 @@ impl Rule {
     }
 
     pub fn latency(mut self, latency: Latency) -> Self {
-        self.latency = latency;
+        self.latency = Some(latency);
         self
     }
 
@@ -188,9 +171,13 @@ impl Rule {
         if self.when.nth == Some(0) {
             return Err("nth counts from 1");
         }
-        let valid = |speed: f64| speed.is_finite() && speed > 0.0;
-        if !self.latency.tokens_per_s.is_none_or(valid) {
-            return Err("tokens_per_s must be above 0");
+        if let Some(latency) = &self.latency {
+            latency.check()?;
+        }
+        if let Some(Reply::Between(marks)) = &self.reply
+            && marks.iter().any(String::is_empty)
+        {
+            return Err("between needs two marks that are not empty");
         }
         match &self.fault {
             Some(Fault::Status(fault)) if !(400..=599).contains(&fault.status) => {

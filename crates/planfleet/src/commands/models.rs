@@ -1,4 +1,6 @@
-//! `models`: what is configured, and whether it answers.
+//! `models`: what is configured, what it costs, and whether it answers.
+
+mod prices;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -28,6 +30,7 @@ pub(super) async fn models(
     }
     match command {
         ModelsCommand::List => list(cli, settings),
+        ModelsCommand::Prices { command } => prices::prices(cli, command.as_ref(), settings).await,
         ModelsCommand::Test { name } => test(cli, name.as_deref(), settings).await,
     }
 }

@@ -98,12 +98,12 @@ async fn steps_of_a_take_that_is_repaired_are_published_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_unsound_plans_fail_with_their_faults() {
-    let model = Script::texts([json!("no plan at all"), unsound()]);
+async fn three_unsound_plans_fail_with_their_faults() {
+    let model = Script::texts([json!("no plan at all"), json!({}), unsound()]);
     let mut desk = Desk::with(&model).await;
     desk.order(None).await;
     let (draft, failure, usage) = desk.failed().await;
-    assert_eq!((draft.take, failure.class, usage.calls), (2, FailureClass::InvalidOutput, 2));
+    assert_eq!((draft.take, failure.class, usage.calls), (3, FailureClass::InvalidOutput, 3));
     for fault in ["shell", "step 7", "\"final\" is 9"] {
         assert!(failure.message.contains(fault), "{fault}: {failure}");
     }

@@ -163,12 +163,12 @@ async fn an_old_id_is_sent_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_bad_answers_fail_the_replan() {
-    let model = Script::texts([json!({"decision": "dance"}), json!({"decision": "sing"})]);
+async fn three_bad_answers_fail_the_replan() {
+    let model = Script::texts([json!({"decision": "dance"}), json!({}), json!({"decision": "sing"})]);
     let mut desk = Desk::with(&model).await;
     desk.order(Some(situation())).await;
     let (draft, failure, _) = desk.failed().await;
-    assert_eq!((draft.revision, draft.take, failure.class), (2, 2, FailureClass::InvalidOutput));
+    assert_eq!((draft.revision, draft.take, failure.class), (2, 3, FailureClass::InvalidOutput));
     assert!(failure.message.contains("revise, finish, give_up"), "{failure}");
 }
 

@@ -135,6 +135,11 @@ pub struct UsdPerMillion {
 impl UsdPerMillion {
     const NANO: u64 = 1_000_000_000;
 
+    /// A price that is known in nano-USD for a million tokens.
+    pub fn from_nano_usd(nano_usd: u64) -> Self {
+        Self { nano_usd }
+    }
+
     /// Nano-USD for a million tokens.
     pub fn nano_usd(self) -> u64 {
         self.nano_usd

@@ -33,6 +33,7 @@ pub(super) fn settings(mut tree: Map<String, Value>, ledger: &mut Ledger) -> Set
         nats: section("nats", tree.remove("nats"), ledger),
         roles: section("roles", tree.remove("roles"), ledger),
         models: named("models", tree.remove("models"), ledger),
+        prices: section("prices", tree.remove("prices"), ledger),
         pools: named("pools", tree.remove("pools"), ledger),
         planner: section("planner", tree.remove("planner"), ledger),
         coordinator: section("coordinator", tree.remove("coordinator"), ledger),

@@ -271,6 +271,14 @@ pub struct ApiSettings {
     pub listen: String,
 }
 
+/// `[prices]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PriceSettings {
+    /// A price file over the built-in table; empty for none.
+    pub file: String,
+}
+
 /// `[data]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::models::ModelSettings;
 use super::sections::{
     ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, NatsSettings,
-    PlannerSettings, PoolSettings, RoleSettings, TelemetrySettings, TenantSettings, ToolSettings,
+    PlannerSettings, PoolSettings, PriceSettings, RoleSettings, TelemetrySettings, TenantSettings,
+    ToolSettings,
 };
 
 /// Everything that can be configured, checked.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub roles: RoleSettings,
     /// Models by name.
     pub models: BTreeMap<String, ModelSettings>,
+    /// Where prices are from that models do not say themselves.
+    pub prices: PriceSettings,
     /// Worker pools by name; never empty once loaded.
     pub pools: BTreeMap<String, PoolSettings>,
     /// How tasks are planned.

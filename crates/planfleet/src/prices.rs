@@ -1,0 +1,31 @@
+//! What calls cost where the configuration does not say: the price file, then the built-in table.
+
+use std::path::Path;
+
+use planfleet_llm::price::table::Prices;
+use planfleet_runtime::config::{Price, Settings, UsdPerMillion};
+
+use crate::exit::Failure;
+
+/// The tables that these settings name.
+pub(crate) fn prices(settings: &Settings) -> Result<Prices, Failure> {
+    let file = &settings.prices.file;
+    let file = (!file.is_empty()).then(|| Path::new(file));
+    Prices::new(file).map_err(|error| Failure::usage(format!("prices.file: {error}")))
+}
+
+/// Gives every model that has no price of its own the listed one, if there is one.
+pub(crate) fn fill(settings: &mut Settings) -> Result<(), Failure> {
+    let prices = prices(settings)?;
+    for model in settings.models.values_mut().filter(|model| model.price == Price::default()) {
+        if let Some(found) = prices.find(&model.model) {
+            let usd = |nano_usd| Some(UsdPerMillion::from_nano_usd(nano_usd));
+            model.price = Price {
+                input_usd_per_million: usd(found.listed.input),
+                cached_input_usd_per_million: found.listed.cached_input.and_then(usd),
+                output_usd_per_million: usd(found.listed.output),
+            };
+        }
+    }
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! From the wire to the core's types. What is not understood is refused.
 
+mod usage;
+
 use std::{borrow::Cow, str::FromStr, sync::Arc};
 
 use planfleet_core::{
@@ -10,15 +12,15 @@ use planfleet_core::{
     plan::{Criterion, CriterionKind, ForEach, Input, Plan, PlanStep, StepKind},
     reason::Cause,
     record::{
-        ApprovalDecided, AttemptReport, CacheNote, Decision, Draft, Fact, Gate, PlanSealed, Record,
-        StepFailed, StepSucceeded, Timer,
+        ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Record, StepFailed,
+        StepSucceeded, Timer,
     },
     task::{Approval, Brief, Budget, Carried, Envelope, Mode, Priority, Review, Submission},
     tool::Effect,
-    usage::{Account, Charge, Usage},
 };
 use prost::Message;
 
+use self::usage::{cache_note, charges};
 use crate::{VERSION, wire};
 
 /// Why a message was not understood.
@@ -162,17 +164,6 @@ fn plan_sealed(sealed: wire::PlanSealed) -> Result<PlanSealed> {
     })
 }
 
-fn cache_note(note: wire::CacheNote) -> CacheNote {
-    CacheNote {
-        key: note.key,
-        class: note.class,
-        hit: note.hit,
-        saved_tokens: note.saved_tokens,
-        saved_nano_usd: note.saved_nano_usd,
-        saved_ms: note.saved_ms,
-    }
-}
-
 fn approval_decided(decided: wire::ApprovalDecided) -> Result<ApprovalDecided> {
     let plan = decided.revision.map(|revision| Gate::Plan { revision });
     let steps = decided.steps.into_iter().map(|step| Gate::Step { step });
@@ -214,23 +205,6 @@ fn attempt(attempt: wire::Attempt) -> Result<AttemptReport> {
     })
 }
 
-fn charges(charges: Vec<wire::AccountUsage>) -> Result<Vec<Charge>> {
-    let charge = |used: wire::AccountUsage| {
-        Ok(Charge { account: account(used.account)?, model: used.model, usage: usage(used.usage) })
-    };
-    charges.into_iter().map(charge).collect()
-}
-
-fn account(account: i32) -> Result<Account> {
-    match wire::Account::try_from(account) {
-        Ok(wire::Account::Planner) => Ok(Account::Planner),
-        Ok(wire::Account::Executor) => Ok(Account::Executor),
-        Ok(wire::Account::Judge) => Ok(Account::Judge),
-        Ok(wire::Account::Triage) => Ok(Account::Triage),
-        Ok(wire::Account::Unspecified) | Err(_) => unknown("account", account),
-    }
-}
-
 fn failure(failure: wire::Failure) -> Result<Failure> {
     let Some(class) = FailureClass::from_name(&failure.class) else {
         return unknown("class", failure.class);
@@ -241,16 +215,6 @@ fn failure(failure: wire::Failure) -> Result<Failure> {
         criterion: failure.criterion,
         seen: failure.seen,
         retry_after_ms: failure.retry_after_ms,
-    })
-}
-
-fn usage(usage: Option<wire::Usage>) -> Usage {
-    usage.map_or(Usage::NONE, |usage| Usage {
-        calls: usage.calls,
-        input_tokens: usage.input_tokens,
-        output_tokens: usage.output_tokens,
-        cached_tokens: usage.cached_tokens,
-        nano_usd: usage.nano_usd,
     })
 }
 

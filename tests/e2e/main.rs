@@ -33,6 +33,7 @@ mod leftovers;
 mod load;
 mod local_model;
 mod modes;
+mod plan_cache;
 mod prices;
 mod provider_trouble;
 mod readiness;

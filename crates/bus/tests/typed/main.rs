@@ -9,6 +9,7 @@
 )]
 
 mod budgets;
+mod batches;
 mod client;
 mod journal;
 mod keys;

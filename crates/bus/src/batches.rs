@@ -17,7 +17,7 @@
 
 mod tally;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream::BoxStream};
@@ -34,7 +34,8 @@ pub use self::tally::Tally;
 use crate::{
     Bus, Client, Error,
     broker::{CasOutcome, Headers, LogEntry},
-    client::Question,
+    client::{NewKey, Question},
+    topology::DONE_AGE,
 };
 
 /// The headers that say how a run of a batch has ended.
@@ -88,6 +89,16 @@ pub struct Batch {
     pub cancelled: Option<String>,
 }
 
+impl Batch {
+    /// What a key that nobody has used says of a task of this batch. Keys are kept for a
+    /// day longer than ended runs: in a batch that is younger, none was forgotten.
+    #[must_use]
+    pub fn new_key(&self, now_ms: u64) -> NewKey {
+        let age = Duration::from_millis(now_ms.saturating_sub(self.created_at_ms));
+        if age < DONE_AGE { NewKey::IsNew } else { NewKey::MayBeForgotten }
+    }
+}
+
 /// A line that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
@@ -118,6 +129,8 @@ pub struct End {
     pub tokens: u64,
     /// When it was kept, in milliseconds since the Unix epoch.
     pub at_ms: u64,
+    /// Where, in the log of ended runs.
+    pub seq: u64,
 }
 
 /// How many runs of a batch are active.
@@ -164,6 +177,7 @@ fn end(entry: &LogEntry) -> Result<End, Error> {
         nano_usd: header(NANO_USD).and_then(|nano| nano.parse().ok()),
         tokens: header(TOKENS).and_then(|tokens| tokens.parse().ok()).unwrap_or_default(),
         at_ms: entry.at_ms,
+        seq: entry.seq,
     })
 }
 

@@ -239,10 +239,13 @@ pub fn template_version(name: &str, version: &str) -> String {
     format!("version.{name}.{version}")
 }
 
-/// The key that says which version of a template is the latest.
+/// Begins the keys that say which versions of a template there are.
+pub const TEMPLATE_INDEX: &str = "name.";
+
+/// The key that says which versions of a template there are, and which is the latest.
 #[must_use]
-pub fn template_latest(name: &str) -> String {
-    format!("latest.{name}")
+pub fn template_index(name: &str) -> String {
+    format!("{TEMPLATE_INDEX}{name}")
 }
 
 /// The subjects of dead letters.

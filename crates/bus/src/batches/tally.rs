@@ -28,6 +28,8 @@ pub struct Tally {
     pub tokens: u64,
     /// When the last run ended.
     pub last_at_ms: u64,
+    /// Where its end is in the log of ended runs.
+    pub last_seq: u64,
     /// Ends by second, those of the last minute.
     seconds: VecDeque<(u64, u64)>,
 }
@@ -59,6 +61,7 @@ impl Tally {
         self.nano_usd = self.nano_usd.saturating_add(end.nano_usd.unwrap_or_default());
         self.unpriced += u64::from(end.nano_usd.is_none());
         self.tokens = self.tokens.saturating_add(end.tokens);
+        self.last_seq = self.last_seq.max(end.seq);
         self.last_at_ms = self.last_at_ms.max(end.at_ms);
         self.count_second(end.at_ms / 1_000);
     }
@@ -130,6 +133,7 @@ mod tests {
             nano_usd: (state == RunState::Succeeded).then_some(5),
             tokens: 3,
             at_ms,
+            seq: at_ms,
         }
     }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use super::{connect, follow, report};
+use super::{connect, follow, report, templates};
 use crate::{
     cli::{Cli, Format, RunArgs, WaitArgs},
     compose,
@@ -40,8 +40,9 @@ pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Re
     // Whoever waits here is told at once that an account is empty, and can do something about it.
     settings.limits.quota_wait_s = 0;
     // Wrong tasks and wrong models are said before anything is started.
+    let template = templates::of_task(&source, &settings, args.local).await?;
     let span = root_span();
-    let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog))?;
+    let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog, &template))?;
     compose::models(&settings)?;
     run_on_fleet(cli, args, &mut settings, Order { submission, key }).instrument(span).await
 }

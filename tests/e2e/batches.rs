@@ -172,7 +172,7 @@ fn a_cancelled_batch_ends_and_is_submitted_no_further() {
     fleet.rig.home.write("tasks.jsonl", text);
     let args = ["batch", "submit", "tasks.jsonl", "--id", "slow", "--window", "5", "--wait"];
     let submitting = fleet.rig.start(&args);
-    fleet.rig.sim.await_step("Task");
+    until("a full window", || (status(&fleet, "slow")["active"] == 5).then_some(()));
     let cancel = ["batch", "cancel", "slow", "--reason", "wrong file", "-o", "json"];
     let cancelled = fleet.rig.planfleet(&cancel).code(0).json();
     assert_eq!(cancelled["cancelled_runs"], 5);

@@ -280,7 +280,15 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
                     return Ok(true);
                 }
                 end = self.ends.next() => match end {
-                    Some(end) => self.ended(end?).await,
+                    Some(end) => {
+                        let end = end?;
+                        let cancelled = end.0.state == RunState::Cancelled;
+                        self.ended(end).await;
+                        // Perhaps all of them are: that is to be known before another line is read.
+                        if cancelled && self.batch.cancelled.is_none() {
+                            self.note().await?;
+                        }
+                    }
                     None => return Err(Error::Answer("the log of ended runs has ended".to_owned()).into()),
                 },
                 Some(submitted) = self.submits.next(), if !self.submits.is_empty() => {
@@ -421,10 +429,6 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
             }
         }
         self.progress.tally.add(&end);
-        if end.state == RunState::Cancelled {
-            // Perhaps all of them are: that is to be known before another line is read.
-            self.notes.reset_immediately();
-        }
         let document = match self.order.documents {
             true => Some(self.desk.client.bus().document_text(entry).await),
             false => None,

@@ -25,6 +25,7 @@ use planfleet_bus::{
     Client, Error,
     batches::{Batch, End, FAULT_CHARS_MAX, REJECTIONS_MAX, Rejection, Tally},
     broker::LogEntry,
+    budgets::{Budgets, Owner},
     client::{Key, NewKey},
 };
 use planfleet_core::{
@@ -235,6 +236,12 @@ async fn open(
     }
     if !new && order.budget != Budget::default() && order.budget != batch.budget {
         batch = client.bus().change_batch(&order.id, |batch| batch.budget = order.budget).await?;
+    }
+    if batch.budget != Budget::default() {
+        // Before the first run: calls are held against the book of the batch.
+        let owner = Owner::Batch { tenant: batch.tenant.clone(), batch: batch.id.clone() };
+        let books = Budgets::new(Arc::clone(client.bus().broker()), order.id.clone(), order.now_ms);
+        books.set_cap(&owner, batch.budget).await?;
     }
     on(Event::Opened { batch: &batch, new });
     Ok(batch)

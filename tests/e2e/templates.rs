@@ -1,9 +1,11 @@
 //! Templates: found by name, frozen as plans, and never planned.
 
+use std::{collections::BTreeMap, path::Path};
+
 use planfleet_modelsim::Rule;
 use serde_json::{Value, json};
 
-use crate::support::{Fleet, Rig, Roles as _};
+use crate::support::{Fleet, Home, Rig, Roles as _, until};
 
 /// Runs a template that ships with planfleet on a fleet of its own.
 fn run(rig: &Rig, template: &str, inputs: Value) -> Value {
@@ -182,5 +184,53 @@ fn what_ships_is_sound_and_listed_without_a_fleet() {
     for name in names {
         let linted = rig.planfleet(&["templates", "lint", name, "-o", "json"]).code(0).json();
         assert_eq!(linted, json!({"ok": true, "faults": []}), "{name}");
+    }
+}
+
+/// Every example runs: three as a batch, and the one that needs a page.
+#[test]
+fn the_examples_run() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/templates");
+    let example = |name: &str| examples.join(name).to_str().unwrap().to_owned();
+    let home = Home::new();
+    let simulator = home.start(["modelsim".to_owned(), example("simulator.toml")]);
+    let url = until("the simulator", || {
+        let said: Value = serde_json::from_str(simulator.out().lines().next()?).ok()?;
+        Some(said["base_url"].as_str().unwrap().to_owned())
+    });
+    let planfleet = |args: &[String]| {
+        let config = ["--config".to_owned(), example("planfleet.toml")];
+        let settings =
+            [format!("models.modelsim.base_url={url}"), format!("tools.roots={}", examples.display())];
+        let settings = settings.into_iter().flat_map(|setting| ["--set".to_owned(), setting]);
+        home.planfleet(config.into_iter().chain(settings).chain(args.iter().cloned()))
+    };
+    let owned = |args: &[&str]| args.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let batch =
+        [owned(&["batch", "submit", "--local", "--wait", "-o", "jsonl"]), vec![example("tasks.jsonl")]];
+    let outcome = planfleet(&batch.concat()).code(0);
+    let answers: BTreeMap<String, Value> = outcome
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|document| (document["custom_id"].as_str().unwrap().to_owned(), document["answer"].clone()))
+        .collect();
+    assert_eq!(answers.len(), 3);
+    assert!(answers["review"].as_str().unwrap().contains("SQL parameters"));
+    assert!(answers["minutes"].as_str().unwrap().contains("180 euros"));
+    let csv = answers["orders"]["value"]["csv"].as_str().unwrap();
+    assert!(csv.starts_with("\"customer\",\"item\",\"quantity\"\n\"Petra Lindqvist\","), "{csv}");
+    let report = [owned(&["run", "--local", "-o", "json", "-f"]), vec![example("research-report.json")]];
+    let page = [owned(&["--input"]), vec![format!("urls=[\"{url}/models\"]")]];
+    let document = planfleet(&[report, page].concat().concat()).code(0).json();
+    assert!(document["answer"].as_str().unwrap().contains("modelsim"), "{document:#}");
+    for (name, template) in [
+        ("code-review.json", "code-review"),
+        ("map-summarise.json", "map-summarise"),
+        ("extract-table.json", "extract-table"),
+    ] {
+        let planned = planfleet(&[owned(&["plan", "-o", "json", "-f"]), vec![example(name)]].concat());
+        let shown = planfleet(&owned(&["templates", "show", template, "-o", "json"])).code(0).json();
+        assert_eq!(planned.code(0).json(), shown["plan"], "{name}");
     }
 }

@@ -10,6 +10,7 @@
 mod envelope;
 mod line;
 mod lines;
+pub mod order;
 pub mod results;
 pub mod status;
 pub mod steer;
@@ -20,8 +21,9 @@ use std::io;
 
 pub use self::{
     lines::{LINE_BYTES_MAX, Survey, survey},
+    order::{Desk, Event, Order, Outcome},
     status::Standing,
-    submit::{Desk, Event, Order, Outcome, submit},
+    submit::submit,
 };
 
 /// Why something is not done with a batch.

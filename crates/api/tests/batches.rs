@@ -1,6 +1,6 @@
 //! Submitting batches on a broker in memory: the window, stops, and what is written.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a rig that does not work fails its test")]
+#![expect(clippy::unwrap_used, reason = "a rig that does not work fails its test")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use planfleet_api::batch::order::WINDOW_MAX;
 
 use super::ASKED;
 
@@ -74,7 +75,7 @@ pub(crate) struct SubmitArgs {
     pub(crate) tenant: Option<String>,
     /// Most runs that are open at once: no more is submitted until some have ended.
     #[arg(long, value_name = "RUNS", default_value_t = 1_000,
-          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(WINDOW_MAX)))]
     pub(crate) window: u32,
     /// How tasks that only have a goal are run: auto, plan or direct; auto unless said.
     #[arg(long, value_name = "MODE")]

@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use super::{connect, follow, report, templates};
+use super::{
+    connect, follow, report,
+    templates::{self, Place},
+};
 use crate::{
     cli::{Cli, Format, RunArgs, WaitArgs},
     compose,
@@ -39,8 +42,9 @@ pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Re
     let catalog = compose::registry(&settings)?.catalog();
     // Whoever waits here is told at once that an account is empty, and can do something about it.
     settings.limits.quota_wait_s = 0;
+    let place = if args.local { Place::Local } else { Place::Fleet };
     // Wrong tasks and wrong models are said before anything is started.
-    let template = templates::of_task(&source, &settings, args.local).await?;
+    let template = templates::of_task(cli, &source, &settings, place).await?;
     let span = root_span();
     let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog, &template))?;
     compose::models(&settings)?;

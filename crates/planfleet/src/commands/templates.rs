@@ -34,17 +34,31 @@ pub(super) async fn templates(
     }
 }
 
-/// The template that a task names, if it does. A run of its own fleet finds what ships,
-/// and files.
+/// Where a task is to be run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// On a fleet of its own.
+    Local,
+    /// Nowhere, or on the fleet that is there.
+    Near,
+    /// On the fleet.
+    Fleet,
+}
+
+/// The template that a task names, if it does. A run on a fleet of its own finds what
+/// ships, and files; so does who only plans, where there is no fleet.
 pub(super) async fn of_task(
+    cli: &Cli,
     source: &Source,
     settings: &Settings,
-    local: bool,
+    place: Place,
 ) -> Result<FoundTemplate, Failure> {
     let Some(reference) = source.template() else { return Ok(Err(Vec::new())) };
-    let library = match local || template::is_path(reference) {
-        true => Library::shipped(),
-        false => Library::on(connect(settings).await?),
+    let library = match place {
+        _ if template::is_path(reference) => Library::shipped(),
+        Place::Local => Library::shipped(),
+        Place::Near => near(cli, settings).await,
+        Place::Fleet => Library::on(connect(settings).await?),
     };
     Ok(submit::find_template(reference, source.folder(), &library).await?)
 }

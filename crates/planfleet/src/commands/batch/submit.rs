@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use planfleet_api::{
     batch::{
         self as batches, Desk, Event, Order, Outcome, Survey,
-        submit::{Find, Progress},
+        order::{Find, Progress},
     },
     template::{self, Library},
 };

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, io::IsTerminal as _, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use planfleet_api::batch::{Standing, submit::Progress};
+use planfleet_api::batch::{Standing, order::Progress};
 use planfleet_bus::{
     Error,
     batches::{Batch, End, Rejection, Tally},

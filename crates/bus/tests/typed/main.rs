@@ -8,8 +8,8 @@
     reason = "a test fails by panicking, and clippy knows test functions but not their helpers"
 )]
 
-mod budgets;
 mod batches;
+mod budgets;
 mod client;
 mod journal;
 mod keys;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use planfleet_modelsim::Rule;
+use planfleet_modelsim::{Rule, UsageFigures};
 use serde_json::{Value, json};
 
 use crate::support::{Fleet, Outcome, Rig, Roles as _, plan, slow, step, tool, until};
@@ -172,7 +172,11 @@ fn a_cancelled_batch_ends_and_is_submitted_no_further() {
     fleet.rig.home.write("tasks.jsonl", text);
     let args = ["batch", "submit", "tasks.jsonl", "--id", "slow", "--window", "5", "--wait"];
     let submitting = fleet.rig.start(&args);
-    until("a full window", || (status(&fleet, "slow")["active"] == 5).then_some(()));
+    until("a full window", || {
+        // It may not be there yet.
+        let standing = fleet.rig.planfleet(&["batch", "status", "slow", "-o", "json"]);
+        standing.out.contains("\"active\": 5").then_some(())
+    });
     let cancel = ["batch", "cancel", "slow", "--reason", "wrong file", "-o", "json"];
     let cancelled = fleet.rig.planfleet(&cancel).code(0).json();
     assert_eq!(cancelled["cancelled_runs"], 5);
@@ -281,4 +285,27 @@ fn requests_in_the_form_of_openai_s_batches_come_by_standard_input() {
     assert_eq!(found.len(), 2);
     assert!(outcome.err.contains("line 3 (three): body.tools: a task cannot say this"), "{}", outcome.err);
     assert!(outcome.err.contains("model, temperature: left out"), "{}", outcome.err);
+}
+
+/// One cap for all of its runs: those that it does not reach for end with what they have.
+#[test]
+fn the_runs_of_a_batch_share_its_budget() {
+    let usage = UsageFigures { prompt_tokens: 10_000, completion_tokens: 5_000, ..UsageFigures::default() };
+    let fleet = Fleet::new(vec![Rule { usage: Some(usage), ..Rule::text("done").step("Task") }]);
+    let _serving = fleet.serve("coordinator,executor");
+    let text = lines((0..20).map(|n| ask(&format!("t{n}"), &format!("Task {n}."))));
+    fleet.rig.home.write("tasks.jsonl", text);
+    let submit = ["batch", "submit", "tasks.jsonl", "--id", "b", "--wait", "-o", "json"];
+    let capped = [&submit[..], &["--budget-tokens", "100000"]].concat();
+    let standing = fleet.rig.planfleet(&capped).code(6).json();
+    let calls = fleet.rig.sim.all().count() as u64;
+    assert!((1..=6).contains(&calls), "{calls} calls of 15,000 tokens each");
+    assert_eq!((&standing["succeeded"], &standing["failed"]), (&json!(calls), &json!(20 - calls)));
+    assert_eq!(standing["tokens"], json!(calls * 15_000));
+    // With a larger one, what was left out is done.
+    let raised = [&submit[..], &["--budget-tokens", "400000"]].concat();
+    fleet.rig.planfleet(&raised).code(6);
+    let retried = fleet.rig.planfleet(&["batch", "retry-failed", "b", "--wait", "-o", "json"]).code(0).json();
+    assert_eq!((&retried["succeeded"], &retried["budget"]["tokens"]), (&json!(20), &json!(400_000)));
+    assert_eq!(fleet.rig.sim.all().count(), 20);
 }

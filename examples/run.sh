@@ -45,5 +45,6 @@ fi
 heading "3. Templates that ship with planfleet, as one batch, on a SIMULATED model"
 simulate examples/templates/simulator.toml
 "$planfleet" --config examples/templates/planfleet.toml --set models.modelsim.base_url="$url" \
-  batch submit --local --wait examples/templates/tasks.jsonl
+  batch submit --local --wait examples/templates/tasks.jsonl -o jsonl >"$result"
+python3 examples/answers.py "$result"
 stop_simulator

@@ -258,6 +258,8 @@ fn results_and_progress_are_there_while_a_batch_runs() {
     let other = ["batch", "submit", "tasks.jsonl", "--id", "b", "--budget-usd", "2"];
     fleet.rig.planfleet(&other).code(0);
     assert_eq!(status(&fleet, "b")["budget"], json!({"usd": 2.0, "tokens": null}));
+    let waited = fleet.rig.planfleet(&[&other[..], &["--wait", "--timeout", "1"]].concat()).code(5);
+    assert!(waited.err.contains("3 tasks of batch b are submitted and go on"), "{}", waited.err);
     let unknown = fleet.rig.planfleet(&["batch", "status", "nope"]).code(2);
     assert!(unknown.one_line().contains("there is no batch \"nope\""), "{}", unknown.err);
 }

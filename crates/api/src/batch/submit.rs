@@ -68,7 +68,7 @@ pub async fn submit<R: AsyncBufRead + Unpin>(
     let batch = open(desk.client, &order, on).await?;
     let ends = desk.client.bus().follow_batch(&batch).await?;
     let new_key = batch.new_key((order.now_ms)());
-    let progress = Progress { total: batch.total.or(order.total), ..Progress::default() };
+    let progress = Progress { total: order.total.or(batch.total), ..Progress::default() };
     let mut notes = interval(NOTE_EVERY);
     notes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut submitting = Submitting {

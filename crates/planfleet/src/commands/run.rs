@@ -6,7 +6,7 @@ use planfleet_bus::{Client, client::Key};
 use planfleet_core::{
     id::RunId,
     plan::{Plan, StepKind},
-    task::Submission,
+    task::{Budget, Submission},
 };
 use planfleet_runtime::config::{ModelSettings, Settings};
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ async fn run_on_fleet(
     order: Order,
 ) -> Result<ExitCode, Failure> {
     if !args.local {
-        warn_of_unpriced(cli, settings, &order.submission);
+        warn_of_unpriced(cli, settings, &order.submission.envelope.budget);
         let client = Client::new(connect(settings).await?);
         return submit_to(cli, args, &client, order, None).await;
     }
@@ -77,7 +77,7 @@ async fn run_on_fleet(
     if !cli.quiet {
         fleet.notes.iter().for_each(|note| output::note(note));
     }
-    warn_of_unpriced(cli, settings, &order.submission);
+    warn_of_unpriced(cli, settings, &order.submission.envelope.budget);
     let (client, broker) = (Client::new(fleet.bus.clone()), fleet.url.clone());
     let outcome = tokio::select! {
         outcome = submit_to(cli, args, &client, order, Some(&broker)) => outcome,
@@ -93,13 +93,13 @@ fn needs_model(submission: &Submission) -> bool {
 }
 
 /// A cap in dollars holds only where prices are known.
-fn warn_of_unpriced(cli: &Cli, settings: &Settings, submission: &Submission) {
+pub(super) fn warn_of_unpriced(cli: &Cli, settings: &Settings, budget: &Budget) {
     let unpriced = |model: &ModelSettings| {
         model.price.input_usd_per_million.is_none() || model.price.output_usd_per_million.is_none()
     };
     let names: Vec<&str> =
         settings.models.iter().filter(|(_, model)| unpriced(model)).map(|(name, _)| name.as_str()).collect();
-    if submission.envelope.budget.nano_usd.is_some() && !names.is_empty() && !cli.quiet {
+    if budget.nano_usd.is_some() && !names.is_empty() && !cli.quiet {
         let names = names.join(", ");
         output::note(&format!(
             "budget.usd cannot be kept where {names} is used: set its price, or use budget.tokens"

@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Count, View, checked, connect};
 use crate::{
     cli::{Cli, Format, SubmitArgs},
+    commands::run::warn_of_unpriced,
     compose,
     embedded::{Embedded, Options},
     exit::{self, Code, Failure},
@@ -172,6 +173,7 @@ async fn submit_to(
     (order, input): (Order, Input),
 ) -> Result<ExitCode, Failure> {
     let scope = compose::scope(settings, compose::registry(settings)?.catalog());
+    warn_of_unpriced(cli, settings, &order.budget);
     let shelf = Shelf::new(client, &args.file);
     let find =
         |name: String| -> BoxFuture<'_, Result<FoundTemplate, BusError>> { Box::pin(shelf.find(name)) };

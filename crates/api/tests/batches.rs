@@ -126,6 +126,7 @@ fn document(run: RunId, submission: &Submission) -> RunDocument {
         usage: Ledger::default(),
         nano_usd: Some(1),
         timings: Timings::default(),
+        cache: None,
         rerun: None,
     }
 }

@@ -292,18 +292,19 @@ fn requests_in_the_form_of_openai_s_batches_come_by_standard_input() {
 /// One cap for all of its runs: those that it does not reach for end with what they have.
 #[test]
 fn the_runs_of_a_batch_share_its_budget() {
-    let usage = UsageFigures { prompt_tokens: 10_000, completion_tokens: 5_000, ..UsageFigures::default() };
+    // No more than the prompt can be and the answer may be: what is held covers it.
+    let usage = UsageFigures { prompt_tokens: 20, completion_tokens: 60, ..UsageFigures::default() };
     let fleet = Fleet::new(vec![Rule { usage: Some(usage), ..Rule::text("done").step("Task") }]);
     let _serving = fleet.serve("coordinator,executor");
     let text = lines((0..20).map(|n| ask(&format!("t{n}"), &format!("Task {n}."))));
     fleet.rig.home.write("tasks.jsonl", text);
     let submit = ["batch", "submit", "tasks.jsonl", "--id", "b", "--wait", "-o", "json"];
-    let capped = [&submit[..], &["--budget-tokens", "100000"]].concat();
+    let capped = [&submit[..], &["--budget-tokens", "1000"]].concat();
     let standing = fleet.rig.planfleet(&capped).code(6).json();
     let calls = fleet.rig.sim.all().count() as u64;
-    assert!((1..=6).contains(&calls), "{calls} calls of 15,000 tokens each");
+    assert!((1..=12).contains(&calls), "{calls} calls of 80 tokens each");
     assert_eq!((&standing["succeeded"], &standing["failed"]), (&json!(calls), &json!(20 - calls)));
-    assert_eq!(standing["tokens"], json!(calls * 15_000));
+    assert_eq!(standing["tokens"], json!(calls * 80));
     // With a larger one, what was left out is done.
     let raised = [&submit[..], &["--budget-tokens", "400000"]].concat();
     fleet.rig.planfleet(&raised).code(6);

@@ -127,6 +127,7 @@ fn document(run: RunId, submission: &Submission) -> RunDocument {
         nano_usd: Some(1),
         timings: Timings::default(),
         cache: None,
+        class: None,
         rerun: None,
     }
 }

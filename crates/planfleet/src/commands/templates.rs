@@ -55,12 +55,18 @@ pub(super) async fn of_task(
 ) -> Result<FoundTemplate, Failure> {
     let Some(reference) = source.template() else { return Ok(Err(Vec::new())) };
     let library = match place {
-        _ if template::is_path(reference) => Library::shipped(),
-        Place::Local => Library::shipped(),
+        _ if template::is_path(reference) => return of_local_task(source).await,
+        Place::Local => return of_local_task(source).await,
         Place::Near => near(cli, settings).await,
         Place::Fleet => Library::on(connect(settings).await?),
     };
     Ok(submit::find_template(reference, source.folder(), &library).await?)
+}
+
+/// The same for a fleet of its own.
+pub(super) async fn of_local_task(source: &Source) -> Result<FoundTemplate, Failure> {
+    let Some(reference) = source.template() else { return Ok(Err(Vec::new())) };
+    Ok(submit::find_template(reference, source.folder(), &Library::shipped()).await?)
 }
 
 /// The fleet's templates, or without a fleet what ships.

@@ -16,6 +16,19 @@ feedback plan -f examples/feedback/task.json
 feedback run --local -f examples/feedback/task.json -o json >"$result"
 python3 examples/report.py "$result" examples/feedback/labels.json
 
+# Starts a simulated model on a script; $url is where it listens.
+simulate() {
+  coproc SIM { exec "$planfleet" modelsim "$1"; }
+  simulator=$SIM_PID
+  read -r line <&"${SIM[0]}"
+  url=$(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["base_url"])' "$line")
+}
+stop_simulator() {
+  kill "$simulator"
+  wait "$simulator" || true
+  simulator=
+}
+
 configured=$("$planfleet" models list -o json)
 if [ "$configured" != "[]" ] || [ -n "${PLANFLEET_GGUF:-}" ]; then
   heading "2. A goal of your own model's planning"
@@ -23,10 +36,15 @@ if [ "$configured" != "[]" ] || [ -n "${PLANFLEET_GGUF:-}" ]; then
 else
   heading "2. Planning, failure, replanning and healing, on a SIMULATED model"
   echo "No capable model is configured: set OPENAI_API_KEY (and OPENAI_BASE_URL, OPENAI_MODEL) to see your own plan here."
-  coproc SIM { exec "$planfleet" modelsim examples/healing/simulator.toml; }
-  simulator=$SIM_PID
-  read -r line <&"${SIM[0]}"
-  url=$(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["base_url"])' "$line")
+  simulate examples/healing/simulator.toml
   "$planfleet" --config examples/healing/planfleet.toml --set models.modelsim.base_url="$url" \
     run --local -f examples/healing/task.json
+  stop_simulator
 fi
+
+heading "3. Templates that ship with planfleet, as one batch, on a SIMULATED model"
+simulate examples/templates/simulator.toml
+"$planfleet" --config examples/templates/planfleet.toml --set models.modelsim.base_url="$url" \
+  batch submit --local --wait examples/templates/tasks.jsonl -o jsonl >"$result"
+python3 examples/answers.py "$result"
+stop_simulator

@@ -13,6 +13,7 @@
 )]
 
 mod bad_input;
+mod batches;
 mod bench;
 mod blobs;
 mod budgets;
@@ -40,5 +41,6 @@ mod readiness;
 mod replanning;
 mod steering;
 mod support;
+mod templates;
 mod traces;
 mod unreadable_records;

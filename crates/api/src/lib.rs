@@ -7,6 +7,7 @@
 //! every error's status and code in `problem`.
 
 pub mod approval;
+pub mod batch;
 pub mod reason;
 pub mod submission;
 pub mod template;

@@ -94,7 +94,7 @@ async fn submit(
     let task = parse(&body?)?;
     let key = key.map(|name| Key::of_task(name, &task));
     let span = root_span(&headers);
-    let submission = span.in_scope(|| service.freeze(task))?;
+    let submission = service.freeze(task, &span).await?;
     let run = service.submit(submission, key.as_ref()).instrument(span.clone()).await?;
     span.record("run_id", run.as_str());
     Ok(accepted(&service, &run, within).await)

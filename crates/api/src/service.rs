@@ -13,11 +13,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::{
     Config,
     problem::Problem,
     submission::{self, Scope},
+    template::{self, Library, Template, library::LibraryError},
 };
 
 /// Longest wait for a run that a request may ask for: proxies and clients cut
@@ -39,6 +41,7 @@ pub(crate) struct Service {
     pub(crate) config: Config,
     bus: Bus,
     client: Client,
+    templates: Library,
     scope: Scope,
     stop: CancellationToken,
 }
@@ -46,7 +49,8 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn new(bus: Bus, config: Config, scope: Scope, stop: CancellationToken) -> Arc<Self> {
         let client = Client::new(bus.clone());
-        Arc::new(Self { room: Semaphore::new(config.requests_max), config, bus, client, scope, stop })
+        let (room, templates) = (Semaphore::new(config.requests_max), Library::on(bus.clone()));
+        Arc::new(Self { room, config, bus, client, templates, scope, stop })
     }
 
     /// Longest life of a request.
@@ -54,14 +58,21 @@ impl Service {
         Duration::from_secs(WAIT_S_MAX).saturating_add(REQUEST_MARGIN)
     }
 
-    /// Checks a task. Templates are files, and files are the command line's.
-    pub(crate) fn freeze(&self, task: Value) -> Result<Submission, Problem> {
-        let refused = |_: &str| {
-            Err("not taken over HTTP yet; send the template's \"plan\" as the task's plan, \
-                 or submit with `planfleet run --file`"
-                .to_owned())
+    /// Checks a task. Templates are found by name: files are the command line's.
+    pub(crate) async fn freeze(&self, task: Value, span: &Span) -> Result<Submission, Problem> {
+        let found = match submission::template_of(&task) {
+            Some(path) if template::is_path(path) => Err(vec![format!(
+                "{path:?} looks like a file, and a request cannot name files; add it with \
+                 `planfleet templates add`, and give its name"
+            )]),
+            Some(name) => match self.answer(found(&self.templates, name)).await? {
+                Ok(template) => Ok(template),
+                Err(reason) => Err(vec![reason]),
+            },
+            None => Err(Vec::new()),
         };
-        submission::freeze(task, &self.scope, &refused).map_err(Problem::task)
+        let frozen = span.in_scope(|| submission::freeze(task, &self.scope, &|_| found.clone()));
+        frozen.map_err(Problem::task)
     }
 
     pub(crate) async fn submit(&self, submission: Submission, key: Option<&Key>) -> Result<RunId, Problem> {
@@ -131,6 +142,18 @@ impl Service {
         asked: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Problem> {
         ended_by(self.config.answer_timeout, asked).await
+    }
+}
+
+/// The template of that name, or why there is none.
+async fn found(
+    templates: &Library,
+    name: &str,
+) -> Result<Result<Arc<Template>, String>, planfleet_bus::Error> {
+    match templates.find(name).await {
+        Ok(template) => Ok(Ok(template)),
+        Err(LibraryError::Refused(reason)) => Ok(Err(reason)),
+        Err(LibraryError::Bus(error)) => Err(error),
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub use planfleet_core::task::TaskFault as Fault;
 
-use crate::template;
+use crate::template::Template;
 
 /// What tasks may draw on.
 #[derive(Debug, Clone, Default)]
@@ -52,8 +52,15 @@ impl Default for Limits {
     }
 }
 
-/// Gives the text of the template that a task names, or says why there is none.
-pub type FindTemplate<'a> = &'a dyn Fn(&str) -> Result<String, String>;
+/// Gives the template that a task names, or says why there is none.
+pub type FindTemplate<'a> = &'a dyn Fn(&str) -> Result<Arc<Template>, Vec<String>>;
+
+/// The template that a task names, where it is written as a task: what has to be at hand
+/// when it is frozen.
+#[must_use]
+pub fn template_of(task: &Value) -> Option<&str> {
+    task.get("template").and_then(Value::as_str)
+}
 
 /// Freezes a task: its plan, where it brings one, and its envelope.
 ///
@@ -107,7 +114,7 @@ fn freeze_task(mut task: Task, scope: &Scope, templates: FindTemplate<'_>) -> Re
     Ok(Submission {
         task: task.into(),
         envelope: Arc::new(envelope),
-        plan: plan.map(Arc::new),
+        plan,
         traceparent: planfleet_bus::trace::traceparent(),
         carried: None,
     })
@@ -118,18 +125,23 @@ fn plan_of(
     task: &mut Task,
     envelope: &Envelope,
     templates: FindTemplate<'_>,
-) -> Result<Option<Plan>, Vec<Fault>> {
+) -> Result<Option<Arc<Plan>>, Vec<Fault>> {
     if let Some(plan) = task.plan.take() {
-        return Ok(Some(plan));
+        return Ok(Some(Arc::new(plan)));
     }
     if let Some(name) = &task.template {
-        return template::plan(name, &task.inputs, templates).map(Some);
+        let reasons = |reasons: Vec<String>| reasons.iter().map(|reason| fault("template", reason)).collect();
+        let template = templates(name).map_err::<Vec<Fault>, _>(reasons)?;
+        let faults = template.slot_faults(&task.inputs);
+        // What the name stands for now is what the run has, whatever it stands for later.
+        task.template = template.reference().or_else(|| task.template.take());
+        return if faults.is_empty() { Ok(Some(Arc::clone(&template.plan))) } else { Err(faults) };
     }
     match (task.mode, &task.goal) {
         (Mode::Direct, Some(goal)) => {
             let names: Vec<String> = task.inputs.keys().cloned().collect();
             let tools = envelope.tools.keys().cloned().collect();
-            Ok(Some(plan::direct(goal, &names, tools, "strong")))
+            Ok(Some(Arc::new(plan::direct(goal, &names, tools, "strong"))))
         }
         _ => Ok(None),
     }
@@ -198,7 +210,7 @@ mod tests {
     use super::*;
 
     fn faults(task: Value) -> Vec<String> {
-        let none = |name: &str| Err(format!("there is no {name}"));
+        let none = |name: &str| Err(vec![format!("there is no {name}")]);
         let faults = freeze(task, &Scope::default(), &none).unwrap_err();
         faults.into_iter().map(|fault| fault.path).collect()
     }

@@ -109,7 +109,7 @@ pub(crate) fn freeze(task: Value) -> Result<Submission, Error> {
     let registry = Registry::builtin(Settings::default()).map_err(crate::error::failed("make the tools"))?;
     let limits = Limits { steps_max: 1_000, items_max: 100_000, ..Limits::default() };
     let scope = Scope { tools: registry.catalog(), limits, ..Scope::default() };
-    let no_template = |name: &str| Err(format!("a benchmark has no template {name:?}"));
+    let no_template = |name: &str| Err(vec![format!("a benchmark has no template {name:?}")]);
     submission::freeze(task, &scope, &no_template).map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         Error::Void(format!("the workload's task is wrong: {}", faults.join("; ")))

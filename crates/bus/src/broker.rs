@@ -14,7 +14,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{StreamExt as _, future, stream::BoxStream};
 
 pub use self::description::{Description, Server};
 use self::trouble::Trouble;
@@ -306,6 +306,24 @@ pub trait Broker: Send + Sync {
         stream: &str,
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error>;
+    /// The same as [`Broker::read_log`], of one subject alone (wildcards allowed).
+    async fn read_subject(
+        &self,
+        stream: &str,
+        subject: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        Ok(only(self.read_log(stream, from_seq).await?, subject))
+    }
+    /// The same as [`Broker::read_headers`], of one subject alone (wildcards allowed).
+    async fn read_headers_of(
+        &self,
+        stream: &str,
+        subject: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        Ok(only(self.read_headers(stream, from_seq).await?, subject))
+    }
     /// A stream's edges.
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error>;
     /// The first message at or behind `from_seq` on a subject (wildcards allowed).
@@ -383,4 +401,16 @@ pub trait Broker: Send + Sync {
     }
     /// What the broker says of itself.
     async fn describe(&self) -> Result<Description, Error>;
+}
+
+/// The entries on a subject; errors stay.
+fn only(
+    entries: BoxStream<'static, Result<LogEntry, Error>>,
+    subject: &str,
+) -> BoxStream<'static, Result<LogEntry, Error>> {
+    let pattern = subject.to_owned();
+    let wanted = move |entry: &Result<LogEntry, Error>| {
+        future::ready(entry.as_ref().map_or(true, |entry| memory::matches(&pattern, &entry.subject)))
+    };
+    entries.filter(wanted).boxed()
 }

@@ -12,7 +12,7 @@ use planfleet_core::{
     id::{RunId, ShardId},
     record::{ApprovalDecided, Fact},
     seeded::{self, Bug},
-    task::Submission,
+    task::{Brief, Submission},
 };
 use planfleet_proto::subjects;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout};
 
-pub use self::{key::Key, rerun::RerunError};
+pub use self::{
+    key::{Key, NewKey},
+    rerun::RerunError,
+};
 use crate::{Bus, Error, broker, live};
 
 /// How long an owner has to answer a read from its memory.
@@ -51,6 +54,13 @@ pub enum Question {
         /// How many.
         limit: usize,
     },
+    /// How many active runs of a batch there are, and the ids of up to `limit` of them.
+    Batch {
+        /// The batch.
+        batch: String,
+        /// How many.
+        limit: usize,
+    },
 }
 
 /// What is known of a run.
@@ -78,7 +88,7 @@ pub struct Listed {
 /// A user of the fleet.
 #[derive(Clone)]
 pub struct Client {
-    bus: Bus,
+    pub(crate) bus: Bus,
 }
 
 impl Client {
@@ -95,13 +105,33 @@ impl Client {
     /// When the broker has not taken it; submitting again with the same key is
     /// safe. [`Error::KeyReused`] when the key stands for another task.
     pub async fn submit(&self, submission: Submission, key: Option<&Key>) -> Result<RunId, Error> {
-        let run = self.name(submission.task.tenant(), key);
+        let run = self.name(&submission.task, key);
         let fact = Fact::TaskSubmitted(Box::new(submission));
         match key {
-            Some(key) => self.submit_once(&run, key, &fact).await?,
+            Some(key) => {
+                self.submit_once(&run, key, &fact, NewKey::MayBeForgotten).await?;
+            }
             None => self.bus.append(&run, &fact).await?,
         }
         Ok(run)
+    }
+
+    /// The same for a task of a batch, whose submission says which. Says also whether the
+    /// task was submitted just now. With [`NewKey::IsNew`], a key that nobody has used is
+    /// taken for that of a task that nobody has submitted, which spares two questions.
+    ///
+    /// # Errors
+    /// Those of [`Client::submit`].
+    pub async fn submit_in_batch(
+        &self,
+        submission: Submission,
+        key: &Key,
+        new_key: NewKey,
+    ) -> Result<(RunId, bool), Error> {
+        let run = self.name(&submission.task, Some(key));
+        let fact = Fact::TaskSubmitted(Box::new(submission));
+        let new = self.submit_once(&run, key, &fact, new_key).await?;
+        Ok((run, new))
     }
 
     /// Whether a run exists for sure. One that its shard's owner cannot be asked
@@ -115,14 +145,15 @@ impl Client {
     }
 
     /// The run id of a key, or a new one. Its shard is drawn from the id itself.
-    fn name(&self, tenant: &str, key: Option<&Key>) -> RunId {
+    fn name(&self, task: &Brief, key: Option<&Key>) -> RunId {
         let unique = match key.filter(|_| !seeded::is_on(Bug::KeyIgnored)) {
-            Some(key) => key.unique(tenant),
+            Some(key) => key.unique(task.tenant()),
             None => uuid::Uuid::now_v7().simple().to_string(),
         };
         let spread = Sha256::digest(unique.as_bytes());
         let shard = u16::from_be_bytes([spread[0], spread[1]]) % self.bus.shards().max(1);
-        match RunId::new(shard, &unique) {
+        let named = if task.batch.is_some() { RunId::in_batch } else { RunId::new };
+        match named(shard, &unique) {
             Ok(run) => run,
             Err(error) => unreachable!("a hexadecimal name is a valid one: {error}"),
         }
@@ -156,7 +187,7 @@ impl Client {
         Ok(self.wait(run, KEEP_WAIT).await?.map_or(Found::Active(document), Found::Ended))
     }
 
-    async fn ask(&self, shard: ShardId, question: &Question) -> Result<Option<Value>, Error> {
+    pub(crate) async fn ask(&self, shard: ShardId, question: &Question) -> Result<Option<Value>, Error> {
         let payload = serde_json::to_vec(question).map_err(|error| Error::Answer(error.to_string()))?;
         let request = self.bus.broker().request(subjects::reads(shard), Bytes::from(payload), READ_TIMEOUT);
         let answer = request.await.map_err(|error| match error {

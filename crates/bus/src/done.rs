@@ -15,7 +15,7 @@ use planfleet_proto::{decode, encode, subjects};
 use serde_json::Value;
 
 use crate::{
-    Bus, Error,
+    Bus, Error, batches,
     broker::{Headers, LogEntry, Published},
 };
 
@@ -34,13 +34,19 @@ impl Bus {
     /// # Errors
     /// When the broker has not answered within its time limit.
     pub async fn finish(&self, document: &RunDocument) -> Result<(), Error> {
-        let subject = subjects::done(&document.tenant, &document.run_id);
+        let (run, tenant) = (&document.run_id, &document.tenant);
+        let (subject, headers) = match &document.batch_id {
+            Some(batch) if run.is_in_batch() => {
+                (subjects::done_in_batch(tenant, run, batch), batches::headers(document))
+            }
+            _ => (subjects::done(tenant, run), Headers::new()),
+        };
         if seeded::is_on(Bug::SecondDocument) {
             let other = subjects::done("second", &document.run_id);
             self.publish(subjects::DONE, other, encode::run_finished(document), Headers::new()).await?;
         }
         let document_bytes = encode::run_finished(document);
-        let published = self.publish(subjects::DONE, subject, document_bytes, Headers::new()).await?;
+        let published = self.publish(subjects::DONE, subject, document_bytes, headers).await?;
         if let Published::Stored(_) = published {
             self.note_outcome(document);
         }
@@ -94,12 +100,16 @@ impl Bus {
 
     /// Reads one entry of the stream of ended runs.
     pub(crate) async fn read_ended(&self, entry: LogEntry) -> Result<Ended, Error> {
-        let LogEntry { subject, headers, payload, .. } = entry;
-        let body: Bytes = self.body(&subject, &headers, payload).await?;
-        let finished = decode::run_finished(&body)
-            .map_err(|source| Error::Decode { subject: subject.clone(), source })?;
+        let finished = self.read_finished(entry).await?;
         let document = serde_json::from_str(&finished.document_json)
             .map_err(|error| Error::Answer(error.to_string()))?;
         Ok(Ended { document, rerun: finished.rerun })
+    }
+
+    /// The same with the document as text, which is all that is wanted of most.
+    pub(crate) async fn read_finished(&self, entry: LogEntry) -> Result<decode::RunFinished, Error> {
+        let LogEntry { subject, headers, payload, .. } = entry;
+        let body: Bytes = self.body(&subject, &headers, payload).await?;
+        decode::run_finished(&body).map_err(|source| Error::Decode { subject, source })
     }
 }

@@ -5,6 +5,7 @@
 //! by reference; it decides nothing. Start with [`topology`], which makes all
 //! assets, and [`worker`], which every service that takes work runs.
 
+pub mod batches;
 pub mod blobs;
 pub mod broker;
 pub mod budgets;
@@ -89,6 +90,9 @@ pub enum Error {
         /// The run of the task that came first.
         run: RunId,
     },
+    /// A batch that is not kept, or was never there.
+    #[error("there is no batch {0:?}; `planfleet batch list` shows those that are")]
+    UnknownBatch(String),
     /// An answer that is not what was asked for.
     #[error("unreadable answer: {0}")]
     Answer(String),
@@ -104,6 +108,7 @@ impl Error {
             | Self::Snapshot { .. }
             | Self::Decode { .. }
             | Self::KeyReused { .. }
+            | Self::UnknownBatch(_)
             | Self::Answer(_) => true,
             Self::NoOwner(_) => false,
         }

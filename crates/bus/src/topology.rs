@@ -16,7 +16,7 @@ use crate::{
 const LOG_AGE: Duration = Duration::from_secs(31 * 24 * 3600);
 
 /// How long ended runs can be read.
-const DONE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const DONE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long dead letters wait for somebody to look.
 const DEAD_LETTER_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -36,6 +36,10 @@ const KEY_AGE: Duration = DONE_AGE.saturating_add(Duration::from_secs(24 * 3600)
 /// A kind of task that has not come up for a season is planned anew: tools and models
 /// have moved on.
 const PLAN_AGE: Duration = Duration::from_secs(92 * 24 * 3600);
+
+/// A batch can be looked at for as long as any record of its runs may be kept: its keys
+/// and documents are gone by then.
+const BATCH_AGE: Duration = LOG_AGE;
 
 /// Who makes the assets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +167,8 @@ impl Topology {
             bucket(subjects::KEYS, Some(KEY_AGE)),
             bucket(subjects::BUDGETS, Some(LOG_AGE)),
             bucket(subjects::PLANS, Some(PLAN_AGE)),
+            bucket(subjects::BATCHES, Some(BATCH_AGE)),
+            bucket(subjects::TEMPLATES, None),
         ]
     }
 }

@@ -16,6 +16,9 @@ const ANSWER_BYTES_MAX: usize = 768 * 1024;
 /// Runs of one list: an owner has other things to do.
 const LIST_MAX: usize = 200;
 
+/// Runs of a batch in one answer, which are ids alone: well below the size of a message.
+const BATCH_RUNS_MAX: usize = 5_000;
+
 /// Characters of a reason in a list; the run itself has all of it.
 const ROW_CHARS_MAX: usize = 200;
 
@@ -34,6 +37,10 @@ pub(crate) fn answer(
         Question::Run { run } => document(&run).map_or(Value::Null, fitted),
         Question::List { limit } => {
             list(shard.active().take(limit.min(LIST_MAX)).filter_map(document).map(row))
+        }
+        Question::Batch { batch, limit } => {
+            let runs: Vec<&RunId> = shard.active_in(&batch).take(limit.min(BATCH_RUNS_MAX)).collect();
+            json!({"active": shard.active_in(&batch).count(), "runs": runs})
         }
     };
     Some((reply, answer))

@@ -32,6 +32,10 @@ pub fn check_name(what: &'static str, text: &str) -> Result<(), IdError> {
 /// A shard's number.
 pub type ShardId = u16;
 
+/// Begins the unique part of a run in a batch. Other unique parts are hexadecimal and
+/// have no dash.
+const IN_BATCH: &str = "b-";
+
 /// One run's name. Its leading two hexadecimal digits name the shard it lives in,
 /// so that growing the number of shards moves no run.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,6 +49,21 @@ impl RunId {
     /// When the parts do not make a valid name.
     pub fn new(shard: ShardId, unique: &str) -> Result<Self, IdError> {
         format!("{shard:02x}-{unique}").parse()
+    }
+
+    /// The id of a run that is part of a batch, likewise. Its document is kept where the
+    /// documents of its batch are, and the id alone has to say that it is there.
+    ///
+    /// # Errors
+    /// When the parts do not make a valid name.
+    pub fn in_batch(shard: ShardId, unique: &str) -> Result<Self, IdError> {
+        Self::new(shard, &format!("{IN_BATCH}{unique}"))
+    }
+
+    /// Whether the run is part of a batch.
+    #[must_use]
+    pub fn is_in_batch(&self) -> bool {
+        self.0[3..].starts_with(IN_BATCH)
     }
 
     /// The shard that the run lives in.

@@ -190,6 +190,11 @@ pub enum Why {
 }
 
 impl Run {
+    /// The batch that it is part of.
+    pub(crate) fn batch(&self) -> Option<&str> {
+        self.submission.task.batch.as_deref()
+    }
+
     /// The run that a submission starts, and its first commands.
     pub(crate) fn start(id: RunId, submission: Arc<Submission>, at_ms: u64, out: &mut Vec<Command>) -> Self {
         let first = Draft { revision: 1, attempt: 1, take: 0 };

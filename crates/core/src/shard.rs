@@ -193,6 +193,13 @@ impl Shard {
         self.runs.keys()
     }
 
+    /// The active runs of a batch, by id.
+    pub fn active_in<'a>(&'a self, batch: &'a str) -> impl Iterator<Item = &'a RunId> {
+        let of_batch =
+            move |(id, entry): &(&RunId, &Entry)| id.is_in_batch() && entry.run.batch() == Some(batch);
+        self.runs.iter().filter(of_batch).map(|(id, _)| id)
+    }
+
     /// How many runs are active.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,8 +1,10 @@
 //! The command line's shape.
 
+mod batch;
 mod bench;
 mod models;
 mod modelsim;
+mod templates;
 
 use std::path::PathBuf;
 
@@ -11,9 +13,11 @@ use planfleet_bus::blobs::sweep::GRACE;
 use planfleet_runtime::config::LoadRequest;
 
 pub(crate) use self::{
+    batch::{BatchCommand, SubmitArgs},
     bench::{BenchArgs, BenchFloorArgs, FloorRole, SyncMode},
     models::{ModelsCommand, PricesCommand},
     modelsim::ModelsimArgs,
+    templates::TemplatesCommand,
 };
 use crate::exit::Failure;
 
@@ -66,6 +70,12 @@ pub(crate) enum Command {
     /// Look at runs; pause, approve, cancel and retry them.
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Submit many tasks at once, follow them, and bring them to an end.
+    #[command(subcommand)]
+    Batch(BatchCommand),
+    /// Look at templates, check them, and add them to the fleet.
+    #[command(subcommand)]
+    Templates(TemplatesCommand),
     /// Look after the queues.
     #[command(subcommand)]
     Queue(QueueCommand),
@@ -528,6 +538,8 @@ impl Command {
             Self::Run(_) => "run",
             Self::Plan(_) => "plan",
             Self::Runs(_) => "runs",
+            Self::Batch(_) => "batch",
+            Self::Templates(_) => "templates",
             Self::Queue(_) => "queue",
             Self::Tools(_) => "tools",
             Self::Compare(_) => "compare",

@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod admin;
+mod batch;
 mod bench;
 mod cache;
 mod compare;
@@ -19,6 +20,7 @@ mod run;
 mod runs;
 mod serve;
 mod steer;
+mod templates;
 mod tools;
 
 use std::process::ExitCode;
@@ -41,6 +43,8 @@ pub(crate) async fn dispatch(cli: &Cli, settings: Settings, metrics: Metrics) ->
         Command::Run(args) => run::run(cli, args, settings).await,
         Command::Plan(args) => plan::plan(cli, args, settings).await,
         Command::Runs(command) => runs::runs(cli, command, &settings).await,
+        Command::Batch(command) => batch::batch(cli, command, settings).await,
+        Command::Templates(command) => templates::templates(cli, command, &settings).await,
         Command::Queue(command) => queue::queue(cli, command, &settings).await,
         Command::Compare(args) => compare::compare(cli, args, settings).await,
         Command::Cache(command) => cache::cache(cli, command, &settings).await,

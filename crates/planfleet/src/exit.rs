@@ -2,7 +2,9 @@
 
 use std::{fmt, process::ExitCode};
 
-use planfleet_bus::{Error as BusError, broker, client::RerunError};
+use planfleet_api::{batch::BatchError, template::library::LibraryError};
+use planfleet_bus::{Error as BusError, batches::Tally, broker, client::RerunError};
+use planfleet_core::document::RunState;
 use serde_json::Value;
 
 /// Exit codes, as documented in the README.
@@ -73,7 +75,7 @@ impl From<BusError> for Failure {
                 "{error} After a crash another one takes over within ten seconds; where none runs, start one \
                  with `planfleet serve --roles coordinator`"
             )),
-            BusError::KeyReused { .. } => Self::usage(error),
+            BusError::KeyReused { .. } | BusError::UnknownBatch(_) => Self::usage(error),
             BusError::Broker(broker::Error::Missing(_)) => {
                 Self::unreachable(format!("{error}; `planfleet serve` and `planfleet dev` make it"))
             }
@@ -87,6 +89,24 @@ impl From<RerunError> for Failure {
         match error {
             RerunError::Bus(error) => error.into(),
             other => Self::unexpected(other),
+        }
+    }
+}
+
+impl From<BatchError> for Failure {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Bus(error) => error.into(),
+            other => Self::usage(other),
+        }
+    }
+}
+
+impl From<LibraryError> for Failure {
+    fn from(error: LibraryError) -> Self {
+        match error {
+            LibraryError::Bus(error) => error.into(),
+            refused @ LibraryError::Refused(_) => Self::usage(refused),
         }
     }
 }
@@ -105,6 +125,28 @@ pub(crate) fn of_run(document: &Value) -> ExitCode {
         Some("expired") => Code::TimedOut,
         _ if document["end"]["code"] == "budget" => Code::Budget,
         _ => Code::RunFailed,
+    };
+    ExitCode::from(code as u8)
+}
+
+/// The exit code of a batch by its runs that did not succeed: the first of failed, out of
+/// budget, expired and cancelled that there is one of; then that of refused lines.
+pub(crate) fn of_batch(tally: &Tally, rejected: u64) -> ExitCode {
+    let any = |wanted: &dyn Fn(RunState, bool) -> bool| {
+        tally.unsuccessful.values().any(|miss| wanted(miss.state, miss.of_budget))
+    };
+    let code = if any(&|state, of_budget| state == RunState::Failed && !of_budget) {
+        Code::RunFailed
+    } else if any(&|_, of_budget| of_budget) {
+        Code::Budget
+    } else if any(&|state, _| state == RunState::Expired) {
+        Code::TimedOut
+    } else if any(&|state, _| state == RunState::Cancelled) {
+        Code::Cancelled
+    } else if rejected > 0 {
+        Code::Usage
+    } else {
+        return ExitCode::SUCCESS;
     };
     ExitCode::from(code as u8)
 }

@@ -4,10 +4,14 @@
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use planfleet_api::submission;
-use planfleet_bus::client::Key;
+use planfleet_api::{
+    submission,
+    template::{self, Library, Template, library::LibraryError},
+};
+use planfleet_bus::{Error as BusError, client::Key};
 use planfleet_core::{task::Submission, tool::ToolCatalog};
 use planfleet_runtime::config::Settings;
 use serde_json::{Map, Value, json};
@@ -47,6 +51,16 @@ impl Source {
     /// A task that stands in no folder of its own.
     pub(crate) const fn of(task: Value) -> Self {
         Self { task, folder: None }
+    }
+
+    /// The template that the task names.
+    pub(crate) fn template(&self) -> Option<&str> {
+        submission::template_of(&self.task)
+    }
+
+    /// Where relative paths in the task start.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
     /// The user's key for the task as it is now: with all that the command line says of it.
@@ -130,27 +144,50 @@ fn merge_inputs(task: &mut Value, inputs: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Freezes a task: its plan, where it brings one, and its envelope.
+/// A template that was looked for, or why there is none.
+pub(crate) type FoundTemplate = Result<Arc<Template>, Vec<String>>;
+
+/// Freezes a task: its plan, where it brings one, and its envelope. `template` is what was
+/// found for the name that it gives.
 pub(crate) fn freeze(
     source: Source,
     settings: &Settings,
     catalog: &ToolCatalog,
+    template: &FoundTemplate,
 ) -> Result<Submission, Failure> {
-    let Source { task, folder } = source;
-    let template = |name: &str| template(name, folder.as_deref(), settings.limits.task_bytes);
     let scope = compose::scope(settings, catalog.clone());
-    submission::freeze(task, &scope, &template)
+    submission::freeze(source.task, &scope, &|_| template.clone())
         .map_err(|faults| all("the task", faults.iter().map(ToString::to_string)))
 }
 
-/// The text of the template that a task names: a path, beside the task's file or
-/// from the working directory.
-fn template(name: &str, beside: Option<&Path>, bytes_max: u64) -> Result<String, String> {
+/// Finds the template that a task names: a file by its path, or one that is known by name.
+pub(crate) async fn find_template(
+    reference: &str,
+    beside: Option<&Path>,
+    library: &Library,
+) -> Result<FoundTemplate, BusError> {
+    if template::is_path(reference) {
+        return Ok(template_file(reference, beside));
+    }
+    match library.find(reference).await {
+        Ok(template) => Ok(Ok(template)),
+        Err(LibraryError::Refused(reason)) => Ok(Err(vec![reason])),
+        Err(LibraryError::Bus(error)) => Err(error),
+    }
+}
+
+/// A template's file, beside the task's or from the working directory.
+pub(crate) fn template_file(name: &str, beside: Option<&Path>) -> FoundTemplate {
     let candidates = [beside.map(|folder| folder.join(name)), Some(PathBuf::from(name))];
     let path = candidates.into_iter().flatten().find(|path| path.is_file()).ok_or_else(|| {
-        format!("there is no file {name:?}; give its path, from the task's file or the working directory")
+        vec![format!(
+            "there is no file {name:?}; give its path, from the task's file or the working directory"
+        )]
     })?;
-    slurp(&path, bytes_max, TASK_LIMIT).map_err(|failure| failure.to_string())
+    let bytes_max = template::BYTES_MAX as u64;
+    let text = slurp(&path, bytes_max, "a template").map_err(|failure| vec![failure.to_string()])?;
+    let parsed = Template::parse(&text);
+    parsed.map(Arc::new).map_err(|faults| faults.iter().map(|fault| format!("{name}: {fault}")).collect())
 }
 
 /// All mistakes of something, as one failure.
@@ -218,6 +255,6 @@ mod tests {
 
     #[test]
     fn a_missing_template_is_named() {
-        assert!(template("nowhere.json", None, 1).unwrap_err().contains("nowhere.json"));
+        assert!(template_file("nowhere.json", None).unwrap_err()[0].contains("nowhere.json"));
     }
 }

@@ -25,6 +25,10 @@ pub const KEYS: &str = "pf_keys";
 pub const PLANS: &str = "pf_plans";
 /// What runs, batches and tenants have spent of their budgets, and what is set aside.
 pub const BUDGETS: &str = "pf_budgets";
+/// Batches, by their ids: what was asked for, and how far its submitting has come.
+pub const BATCHES: &str = "pf_batches";
+/// Templates: versions by the digest of what is in them, and which is the latest of each name.
+pub const TEMPLATES: &str = "pf_templates";
 /// The key among [`SHARDS`] that says how many shards there are.
 pub const SHARD_COUNT: &str = "count";
 /// Bodies above [`crate::INLINE_BYTES_MAX`].
@@ -205,10 +209,43 @@ pub fn done(tenant: &str, run: &RunId) -> String {
     format!("pf.done.{tenant}.{run}")
 }
 
+/// Where an ended run of a batch is kept, so that the broker finds those of one batch.
+#[must_use]
+pub fn done_in_batch(tenant: &str, run: &RunId, batch: &str) -> String {
+    format!("pf.done.{tenant}.{run}.{batch}")
+}
+
 /// Where an ended run is found by its id alone.
 #[must_use]
 pub fn done_of(run: &RunId) -> String {
-    format!("pf.done.*.{run}")
+    if run.is_in_batch() { format!("pf.done.*.{run}.*") } else { format!("pf.done.*.{run}") }
+}
+
+/// The subjects of a batch's ended runs.
+#[must_use]
+pub fn done_of_batch(tenant: &str, batch: &str) -> String {
+    format!("pf.done.{tenant}.*.{batch}")
+}
+
+/// The run that the subject of an ended run names.
+#[must_use]
+pub fn done_run(subject: &str) -> Option<RunId> {
+    subject.strip_prefix("pf.done.")?.split('.').nth(1)?.parse().ok()
+}
+
+/// The key of a template's version.
+#[must_use]
+pub fn template_version(name: &str, version: &str) -> String {
+    format!("version.{name}.{version}")
+}
+
+/// Begins the keys that say which versions of a template there are.
+pub const TEMPLATE_INDEX: &str = "name.";
+
+/// The key that says which versions of a template there are, and which is the latest.
+#[must_use]
+pub fn template_index(name: &str) -> String {
+    format!("{TEMPLATE_INDEX}{name}")
 }
 
 /// The subjects of dead letters.
@@ -265,6 +302,22 @@ mod tests {
         let origin = Some((17, 9));
         assert_eq!((snapshot_origin(&name), snapshot_origin(&segment(&name, 2))), (origin, origin));
         assert_eq!(snapshot_origin("03/17"), None);
+    }
+
+    #[test]
+    fn an_ended_run_is_found_by_its_id_and_by_its_batch() {
+        let (alone, member) = (RunId::new(3, "abc").unwrap(), RunId::in_batch(3, "abc").unwrap());
+        assert_eq!(
+            (done("t", &alone).as_str(), done_of(&alone).as_str()),
+            ("pf.done.t.03-abc", "pf.done.*.03-abc")
+        );
+        let kept = done_in_batch("t", &member, "nightly");
+        assert_eq!(kept, "pf.done.t.03-b-abc.nightly");
+        assert_eq!(done_of(&member), "pf.done.*.03-b-abc.*");
+        assert_eq!(done_of_batch("t", "nightly"), "pf.done.t.*.nightly");
+        for (subject, run) in [(done("t", &alone), alone), (kept, member)] {
+            assert_eq!(done_run(&subject), Some(run));
+        }
     }
 
     #[test]

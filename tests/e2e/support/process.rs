@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    io::Write as _,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -50,6 +51,11 @@ impl Process {
 
     pub(crate) fn err(&self) -> String {
         fs::read_to_string(&self.err).unwrap_or_default()
+    }
+
+    /// Gives it all of its standard input.
+    pub(crate) fn feed(&mut self, input: impl AsRef<[u8]>) {
+        self.child.stdin.take().expect("its input was not closed").write_all(input.as_ref()).unwrap();
     }
 
     /// `kill -9`, and its end.

@@ -5,6 +5,7 @@ mod steering;
 
 use std::time::{Duration, Instant};
 
+use planfleet_api::template::{Library, Template};
 use planfleet_core::{id::RunId, record::Fact};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -46,7 +47,31 @@ async fn a_template_is_no_file_that_a_request_may_name() {
     let refused = rig.submit(r#"{"template": "Cargo.toml"}"#).await;
     assert_eq!(refused.problem(), (422, "task_invalid"));
     let message = refused.body["faults"][0]["message"].as_str().unwrap();
-    assert!(message.contains("not taken over HTTP"), "{message}");
+    assert!(message.contains("a request cannot name files"), "{message}");
+    let unknown = rig.submit(r#"{"template": "nope"}"#).await;
+    let message = unknown.body["faults"][0]["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("there is no template \"nope\"") && message.contains("code-review"),
+        "{message}"
+    );
+    rig.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_template_that_is_known_by_name_is_frozen_as_a_plan() {
+    let rig = Rig::start().await;
+    let text = r#"{"name": "greet", "slots": {"properties": {"who": {"type": "string"}}, "required": ["who"]},
+        "plan": {"steps": [{"id": 1, "description": "Greet.", "inputs":
+            [{"name": "who", "from_step": 0, "path": "/who"}]}]}}"#;
+    let template = Template::parse(text).unwrap();
+    Library::on(rig.bus.clone()).add(&template, 1).await.unwrap();
+    let refused = rig.submit(r#"{"template": "greet", "inputs": {"who": 3}}"#).await;
+    assert_eq!(refused.body["faults"][0]["path"], "inputs/who");
+    rig.submit(r#"{"template": "greet", "inputs": {"who": "Ada"}}"#).await;
+    let facts = rig.facts().await;
+    let [(_, Fact::TaskSubmitted(submission))] = facts.as_slice() else { panic!("{facts:?}") };
+    assert_eq!(submission.plan.as_deref(), Some(template.plan.as_ref()));
+    assert_eq!(submission.task.template, template.reference());
     rig.shut_down().await;
 }
 

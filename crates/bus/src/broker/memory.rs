@@ -28,6 +28,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use tokio::{sync::Notify, time::Instant};
 
+pub(super) use self::subject::matches;
 use self::{bucket::Bucket, live::Live, objects::Objects, stream::Stream};
 use super::{
     Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,

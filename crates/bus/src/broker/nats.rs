@@ -150,7 +150,16 @@ impl Broker for NatsBroker {
         stream: &str,
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
-        log::read(self.consuming.clone(), stream, from_seq).await
+        log::read(self.consuming.clone(), stream, ">", from_seq).await
+    }
+
+    async fn read_subject(
+        &self,
+        stream: &str,
+        subject: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        log::read(self.consuming.clone(), stream, subject, from_seq).await
     }
 
     async fn read_headers(
@@ -158,7 +167,16 @@ impl Broker for NatsBroker {
         stream: &str,
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
-        headers::read(self.consuming.clone(), stream, from_seq).await
+        headers::read(self.consuming.clone(), stream, ">", from_seq).await
+    }
+
+    async fn read_headers_of(
+        &self,
+        stream: &str,
+        subject: &str,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
+        headers::read(self.consuming.clone(), stream, subject, from_seq).await
     }
 
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {

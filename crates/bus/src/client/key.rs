@@ -28,6 +28,15 @@ const CLAIM_MAX: Duration = Duration::from_secs(30);
 /// Between two tries to claim a key.
 const CLAIM_PAUSE: Duration = Duration::from_millis(200);
 
+/// What a key that nobody has used says of its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewKey {
+    /// The task may have been submitted so long ago that its key was forgotten.
+    MayBeForgotten,
+    /// The task was never submitted.
+    IsNew,
+}
+
 /// What makes a submit the same as an earlier one: a name among those of its
 /// tenant, and what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +55,14 @@ struct Claim {
     body: String,
     /// Whether the run's first record is in the log for sure.
     submitted: bool,
+}
+
+/// A key that stands for its body now.
+struct Claimed {
+    claim: Claim,
+    revision: u64,
+    /// Nobody had used it before.
+    is_new: bool,
 }
 
 impl Key {
@@ -90,28 +107,37 @@ fn digest(task: &Value) -> String {
 }
 
 impl Client {
-    /// Appends a run's first record, unless that was done under this key before.
-    pub(super) async fn submit_once(&self, run: &RunId, key: &Key, fact: &Fact) -> Result<(), Error> {
-        let (claim, revision) = self.claim(run, key).await?;
+    /// Appends a run's first record, unless that was done under this key before; says
+    /// whether this call has done it.
+    pub(super) async fn submit_once(
+        &self,
+        run: &RunId,
+        key: &Key,
+        fact: &Fact,
+        new_key: NewKey,
+    ) -> Result<bool, Error> {
+        let Claimed { claim, revision, is_new } = self.claim(run, key).await?;
         if claim.submitted {
-            return Ok(());
+            return Ok(false);
         }
         // Whoever claimed the key may have died before or after the append. A run
         // that has ended is forgotten by its shard and would start anew; of one
         // that is active a second record would outlive it in the log.
-        if !self.is_known(run).await? {
+        let surely_new = is_new && new_key == NewKey::IsNew;
+        let known = !surely_new && self.is_known(run).await?;
+        if !known {
             self.bus.append(run, fact).await?;
         }
         self.note_submitted(run, claim, revision).await;
-        Ok(())
+        Ok(!known)
     }
 
     /// Has the key stand for this body, if it does not yet.
-    async fn claim(&self, run: &RunId, key: &Key) -> Result<(Claim, u64), Error> {
+    async fn claim(&self, run: &RunId, key: &Key) -> Result<Claimed, Error> {
         let until = Instant::now() + CLAIM_MAX;
         loop {
             let trouble = match self.try_claim(run, key).await {
-                Ok(Some((claim, _))) if claim.body != key.body => {
+                Ok(Some(claimed)) if claimed.claim.body != key.body => {
                     return Err(Error::KeyReused { key: key.name.clone(), run: run.clone() });
                 }
                 Ok(Some(claimed)) => return Ok(claimed),
@@ -128,13 +154,14 @@ impl Client {
     }
 
     /// The claim that holds; `None` where one is just being written or forgotten.
-    async fn try_claim(&self, run: &RunId, key: &Key) -> Result<Option<(Claim, u64)>, Error> {
+    async fn try_claim(&self, run: &RunId, key: &Key) -> Result<Option<Claimed>, Error> {
         let claim = Claim { body: key.body.clone(), submitted: false };
         if let CasOutcome::Written(revision) = self.write_claim(run, &claim, 0).await? {
-            return Ok(Some((claim, revision)));
+            return Ok(Some(Claimed { claim, revision, is_new: true }));
         }
         let kept = self.bus.broker().kv_get(subjects::KEYS, run.as_str()).await?;
-        kept.map(|entry| Ok((read(&entry)?, entry.revision))).transpose()
+        kept.map(|entry| Ok(Claimed { claim: read(&entry)?, revision: entry.revision, is_new: false }))
+            .transpose()
     }
 
     /// Spares a repeat the question whether its run is known. Best effort: a

@@ -25,6 +25,8 @@ crate::conformance! {
     headers_are_read_to_the_end,
     headers_are_read_over_gaps,
     headers_of_a_queue_are_read_beside_its_workers,
+    a_subject_is_read_alone,
+    headers_of_a_subject_are_read_to_its_end,
 }
 
 async fn read(broker: &AnyBroker, from: u64, count: usize) -> Vec<LogEntry> {
@@ -269,4 +271,40 @@ async fn headers_of_a_queue_are_read_beside_its_workers(broker: AnyBroker) {
     assert_eq!(headers(&broker, "WORK", 4).await.len(), 1);
     assert_eq!(in_flight.payload, "body");
     assert_eq!(take_one(&broker).await.subject, "work.2", "workers are not disturbed");
+}
+
+async fn a_subject_is_read_alone(broker: AnyBroker) {
+    new_log(&broker).await;
+    for n in 0..10 {
+        publish(&broker, &format!("log.{}.x", n % 3), &n.to_string()).await;
+    }
+    for (subject, from, expected) in
+        [("log.1.x", 1, vec!["1", "4", "7"]), ("log.*.x", 9, vec!["8", "9"]), ("log.2.*", 4, vec!["5", "8"])]
+    {
+        let entries = broker.read_subject("LOG", subject, from).await.expect("a reader");
+        let entries = entries.map(|entry| entry.expect("an entry")).take(expected.len());
+        let read: Vec<LogEntry> = soon("the entries", entries.collect()).await;
+        assert_eq!(payloads(&read), expected, "{subject} from {from}");
+    }
+    let mut later = broker.read_subject("LOG", "log.1.x", 9).await.expect("a reader");
+    publish(&broker, "log.2.x", "other").await;
+    publish(&broker, "log.1.x", "later").await;
+    let entry = soon("the entry", later.next()).await.expect("no end").expect("no error");
+    assert_eq!((entry.payload.as_ref(), entry.seq), (b"later".as_slice(), 12));
+}
+
+async fn headers_of_a_subject_are_read_to_its_end(broker: AnyBroker) {
+    new_log(&broker).await;
+    for n in 0..900 {
+        publish(&broker, &format!("log.{}", n % 3), "body").await;
+    }
+    for (subject, from, count) in [("log.1", 1, 300), ("log.0", 890, 3), ("log.0", 899, 0), ("log.9", 1, 0)] {
+        let entries = broker.read_headers_of("LOG", subject, from).await.expect("a reader");
+        let read: Vec<_> = soon("the end of the headers", entries.collect()).await;
+        assert_eq!(read.len(), count, "{subject} from {from}");
+        for entry in read {
+            let entry = entry.expect("no error");
+            assert!(entry.subject == subject && entry.payload.is_empty() && entry.seq >= from);
+        }
+    }
 }

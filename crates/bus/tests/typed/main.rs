@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and clippy knows test functions but not their helpers"
 )]
 
+mod batches;
 mod budgets;
 mod client;
 mod journal;

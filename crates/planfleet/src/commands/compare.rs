@@ -18,6 +18,7 @@ use self::{
     figures::{Figures, Outcome},
     tasks::CompareTask,
 };
+use super::templates;
 use crate::{
     cli::{Cli, CompareArgs, CompareMode, Format},
     compose,
@@ -40,6 +41,7 @@ pub(super) async fn compare(cli: &Cli, args: &CompareArgs, settings: Settings) -
     for mode in &args.modes {
         for task in &tasks {
             freeze(&task.in_mode(*mode, args.deadline_s), &settings)
+                .await
                 .map_err(|error| Failure::usage(format!("line {}: {error}", task.line)))?;
         }
     }
@@ -51,9 +53,11 @@ pub(super) async fn compare(cli: &Cli, args: &CompareArgs, settings: Settings) -
     Ok(ExitCode::SUCCESS)
 }
 
-fn freeze(task: &Value, settings: &Settings) -> Result<planfleet_core::task::Submission, Failure> {
+async fn freeze(task: &Value, settings: &Settings) -> Result<planfleet_core::task::Submission, Failure> {
     let catalog = compose::registry(settings)?.catalog();
-    submit::freeze(Source::of(task.clone()), settings, &catalog)
+    let source = Source::of(task.clone());
+    let template = templates::of_local_task(&source).await?;
+    submit::freeze(source, settings, &catalog, &template)
 }
 
 /// All tasks in one way.
@@ -104,7 +108,7 @@ async fn run(
     deadline_s: u64,
     settings: &Settings,
 ) -> Result<Outcome, Failure> {
-    let submission = freeze(&task.in_mode(mode, deadline_s), settings)?;
+    let submission = freeze(&task.in_mode(mode, deadline_s), settings).await?;
     let run = client.submit(submission, None).await?;
     let patience = Duration::from_secs(deadline_s).saturating_add(MARGIN);
     let document = client.wait(&run, patience).await?.ok_or_else(|| {

@@ -14,7 +14,10 @@ use planfleet_core::{
 use planfleet_runtime::config::{ProcessEnv, Settings};
 use serde_json::json;
 
-use super::mermaid;
+use super::{
+    mermaid,
+    templates::{self, Place},
+};
 use crate::{
     cli::{Cli, Format, PlanArgs, PlanCommand},
     compose, embedded,
@@ -73,7 +76,8 @@ async fn preview(cli: &Cli, args: &PlanArgs, mut settings: Settings) -> Result<E
     let source =
         submit::read(args.goal.as_deref(), args.file.as_deref(), &args.inputs, settings.limits.task_bytes)?;
     let catalog = compose::registry(&settings)?.catalog();
-    let submission = submit::freeze(source, &settings, &catalog)?;
+    let template = templates::of_task(cli, &source, &settings, Place::Near).await?;
+    let submission = submit::freeze(source, &settings, &catalog, &template)?;
     if let Some(plan) = &submission.plan {
         print(cli, args, plan, None)?;
         return Ok(ExitCode::SUCCESS);

@@ -6,14 +6,17 @@ use planfleet_bus::{Client, client::Key};
 use planfleet_core::{
     id::RunId,
     plan::{Plan, StepKind},
-    task::Submission,
+    task::{Budget, Submission},
 };
 use planfleet_runtime::config::{ModelSettings, Settings};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use super::{connect, follow, report};
+use super::{
+    connect, follow, report,
+    templates::{self, Place},
+};
 use crate::{
     cli::{Cli, Format, RunArgs, WaitArgs},
     compose,
@@ -39,9 +42,11 @@ pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Re
     let catalog = compose::registry(&settings)?.catalog();
     // Whoever waits here is told at once that an account is empty, and can do something about it.
     settings.limits.quota_wait_s = 0;
+    let place = if args.local { Place::Local } else { Place::Fleet };
     // Wrong tasks and wrong models are said before anything is started.
+    let template = templates::of_task(cli, &source, &settings, place).await?;
     let span = root_span();
-    let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog))?;
+    let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog, &template))?;
     compose::models(&settings)?;
     run_on_fleet(cli, args, &mut settings, Order { submission, key }).instrument(span).await
 }
@@ -63,7 +68,7 @@ async fn run_on_fleet(
     order: Order,
 ) -> Result<ExitCode, Failure> {
     if !args.local {
-        warn_of_unpriced(cli, settings, &order.submission);
+        warn_of_unpriced(cli, settings, &order.submission.envelope.budget);
         let client = Client::new(connect(settings).await?);
         return submit_to(cli, args, &client, order, None).await;
     }
@@ -72,7 +77,7 @@ async fn run_on_fleet(
     if !cli.quiet {
         fleet.notes.iter().for_each(|note| output::note(note));
     }
-    warn_of_unpriced(cli, settings, &order.submission);
+    warn_of_unpriced(cli, settings, &order.submission.envelope.budget);
     let (client, broker) = (Client::new(fleet.bus.clone()), fleet.url.clone());
     let outcome = tokio::select! {
         outcome = submit_to(cli, args, &client, order, Some(&broker)) => outcome,
@@ -88,13 +93,13 @@ fn needs_model(submission: &Submission) -> bool {
 }
 
 /// A cap in dollars holds only where prices are known.
-fn warn_of_unpriced(cli: &Cli, settings: &Settings, submission: &Submission) {
+pub(super) fn warn_of_unpriced(cli: &Cli, settings: &Settings, budget: &Budget) {
     let unpriced = |model: &ModelSettings| {
         model.price.input_usd_per_million.is_none() || model.price.output_usd_per_million.is_none()
     };
     let names: Vec<&str> =
         settings.models.iter().filter(|(_, model)| unpriced(model)).map(|(name, _)| name.as_str()).collect();
-    if submission.envelope.budget.nano_usd.is_some() && !names.is_empty() && !cli.quiet {
+    if budget.nano_usd.is_some() && !names.is_empty() && !cli.quiet {
         let names = names.join(", ");
         output::note(&format!(
             "budget.usd cannot be kept where {names} is used: set its price, or use budget.tokens"

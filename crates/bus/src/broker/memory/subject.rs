@@ -1,7 +1,7 @@
 //! Subject matching as NATS does it: `*` is one token, a final `>` one or more.
 
 /// Whether a subject without wildcards is covered by a pattern.
-pub(super) fn matches(pattern: &str, subject: &str) -> bool {
+pub(in crate::broker) fn matches(pattern: &str, subject: &str) -> bool {
     let mut tokens = subject.split('.');
     for wanted in pattern.split('.') {
         match (wanted, tokens.next()) {

@@ -28,27 +28,28 @@ const BODY_SIZE: &str = "Nats-Msg-Size";
 /// How often a reader that is ahead of its replica looks again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Reads what is there now from `from_seq` on, oldest first.
+/// Reads what is there now on a subject from `from_seq` on, oldest first.
 pub(super) async fn read(
     link: Arc<Link>,
     stream: &str,
+    subject: &str,
     from_seq: u64,
 ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
-    let name = stream.to_owned();
+    let (name, subject) = (stream.to_owned(), subject.to_owned());
     let info = streams::info(&link, stream).await?;
     let last = info.state.last_sequence;
     if info.config.retention == RetentionPolicy::WorkQueue {
-        let reader = (link, name, from_seq);
-        return Ok(stream::try_unfold(reader, move |(link, name, from)| async move {
-            let entry = streams::first_on_subject(&link, &name, ">", from).await?;
+        let reader = (link, name, subject, from_seq);
+        return Ok(stream::try_unfold(reader, move |(link, name, subject, from)| async move {
+            let entry = streams::first_on_subject(&link, &name, &subject, from).await?;
             Ok(entry.filter(|entry| entry.seq <= last).map(|entry| {
                 let next = entry.seq + 1;
-                (LogEntry { payload: Bytes::new(), ..entry }, (link, name, next))
+                (LogEntry { payload: Bytes::new(), ..entry }, (link, name, subject, next))
             }))
         })
         .boxed());
     }
-    let reader = Reader { link, stream: name, seen: from_seq.saturating_sub(1), last, scan: None };
+    let reader = Reader { link, stream: name, subject, seen: from_seq.saturating_sub(1), last, scan: None };
     Ok(stream::try_unfold(reader, |mut reader| async move {
         let entry = reader.next().await?;
         Ok(entry.map(|entry| (entry, reader)))
@@ -59,6 +60,7 @@ pub(super) async fn read(
 struct Reader {
     link: Arc<Link>,
     stream: String,
+    subject: String,
     /// Everything up to here was read.
     seen: u64,
     /// The leader's last sequence when this began.
@@ -74,7 +76,7 @@ impl Reader {
                 Some(scan) => scan,
                 none => {
                     let from = DeliverPolicy::ByStartSequence { start_sequence: self.seen + 1 };
-                    let view = View { headers_only: true, ..View::all(from) };
+                    let view = View { filter: self.subject.clone(), headers_only: true, ..View::all(from) };
                     none.insert(Scan::open(&self.link, &self.stream, view).await?)
                 }
             };
@@ -85,7 +87,8 @@ impl Reader {
             }
             // The consumer may live on a replica that lags: the leader knows what is left.
             self.scan = None;
-            let left = streams::first_on_subject(&self.link, &self.stream, ">", self.seen + 1).await?;
+            let left =
+                streams::first_on_subject(&self.link, &self.stream, &self.subject, self.seen + 1).await?;
             if left.is_none_or(|left| left.seq > self.last) {
                 break;
             }

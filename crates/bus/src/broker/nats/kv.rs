@@ -114,7 +114,7 @@ pub(super) async fn changes(
     bucket: &str,
 ) -> Result<BoxStream<'static, Result<KvChange, Error>>, Error> {
     let messages =
-        log::read(link, &stream_of(bucket), 1).await.map_err(|error| name_bucket(error, bucket))?;
+        log::read(link, &stream_of(bucket), ">", 1).await.map_err(|error| name_bucket(error, bucket))?;
     let bucket = bucket.to_owned();
     let changes = messages.filter_map(move |message| {
         ready(match message {

@@ -34,18 +34,20 @@ const EXPIRES: Duration = Duration::from_secs(30);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Reads from `from_seq` on. Fails at once if the log cannot be opened now; later
+/// Reads what is on a subject from `from_seq` on. Fails at once if the log cannot be opened now; later
 /// errors are waited out.
 pub(super) async fn read(
     link: Arc<Link>,
     stream: &str,
+    subject: &str,
     from_seq: u64,
 ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
     let next = from_seq.max(1);
-    let tail = Tail::open(&link, stream, next).await?;
+    let tail = Tail::open(&link, stream, subject, next).await?;
     let reader = Reader {
         link,
         stream: stream.to_owned(),
+        subject: subject.to_owned(),
         next,
         tail: Some(tail),
         pause: PAUSE_MIN,
@@ -61,6 +63,7 @@ pub(super) async fn read(
 struct Reader {
     link: Arc<Link>,
     stream: String,
+    subject: String,
     next: u64,
     tail: Option<Tail>,
     pause: Duration,
@@ -84,7 +87,7 @@ impl Reader {
     async fn advance(&mut self) -> Result<Option<LogEntry>, Error> {
         let tail = match &mut self.tail {
             Some(tail) => tail,
-            none => none.insert(Tail::open(&self.link, &self.stream, self.next).await?),
+            none => none.insert(Tail::open(&self.link, &self.stream, &self.subject, self.next).await?),
         };
         let Some(entry) = tail.next().await? else {
             return Ok(None);
@@ -127,10 +130,11 @@ struct Tail {
 }
 
 impl Tail {
-    async fn open(link: &Arc<Link>, stream: &str, next: u64) -> Result<Self, Error> {
+    async fn open(link: &Arc<Link>, stream: &str, subject: &str, next: u64) -> Result<Self, Error> {
         check_tail(link, stream, next).await?;
         let policy = DeliverPolicy::ByStartSequence { start_sequence: next };
-        let (inbox, _) = Inbox::open_ephemeral(link, stream, View::all(policy)).await?;
+        let view = View { filter: subject.to_owned(), ..View::all(policy) };
+        let (inbox, _) = Inbox::open_ephemeral(link, stream, view).await?;
         Ok(Self { inbox, left: 0, delivered: 0 })
     }
 

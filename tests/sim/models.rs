@@ -25,7 +25,12 @@ pub(crate) fn handle(role: Role, dice: Dice) -> ModelHandle {
     let settings = HandleSettings {
         name: "scripted".to_owned(),
         dialect: Dialect::default(),
-        price: Some(Price { input: 1_000_000, cached_input: 500_000, output: 3_000_000 }),
+        price: Some(Price {
+            input: 1_000_000,
+            cached_input: 500_000,
+            cache_write: 1_000_000,
+            output: 3_000_000,
+        }),
         max_output_tokens: None,
         temperature: None,
         concurrency_max: 4,
@@ -90,6 +95,7 @@ impl Scripted {
             model: "scripted".to_owned(),
             text,
             tool_calls: Vec::new(),
+            thinking: Vec::new(),
             stop_reason: StopReason::Stop,
             refusal: None,
             usage: Some(usage),

@@ -12,7 +12,7 @@ use planfleet_core::{
     usage::Account,
 };
 use planfleet_llm::{
-    ChatRequest, ChatResponse, JsonSchemaFormat, Message, ModelHandle, ToolCall, ToolDefinition,
+    ChatRequest, ChatResponse, JsonSchemaFormat, Message, ModelHandle, StablePrefix, ToolCall, ToolDefinition,
 };
 use planfleet_tools::CallContext;
 use serde_json::Value;
@@ -90,7 +90,7 @@ impl<'a> Talk<'a> {
     async fn answer(&mut self, spent: &mut Spent) -> Result<Taken, Failure> {
         while self.turns_left > 0 {
             self.turns_left -= 1;
-            let called = spent.call(Account::Executor, self.model, self.request.clone()).await;
+            let called = spent.call(Account::Executor, self.model, self.next_request()).await;
             let response = match called {
                 // Such as one that was cut off: a shorter answer mends it.
                 Err(failure) if failure.class == FailureClass::InvalidOutput => {
@@ -113,8 +113,16 @@ impl<'a> Talk<'a> {
         Err(Failure::new(FailureClass::InvalidOutput, message))
     }
 
+    /// What is said next begins with all that was said: with tools, the next turn does too.
+    fn next_request(&self) -> ChatRequest {
+        let goes_on = !self.request.tools.is_empty();
+        let key = "planfleet-step".to_owned();
+        let stable_prefix = goes_on.then_some(StablePrefix { messages: self.request.messages.len(), key });
+        ChatRequest { stable_prefix, ..self.request.clone() }
+    }
+
     fn note(&mut self, response: &ChatResponse) {
-        self.request.messages.push(Message::assistant(response.text.clone(), response.tool_calls.clone()));
+        self.request.messages.push(Message::answered(response));
     }
 
     /// A tool's trouble is the model's to deal with: it reads the error.

@@ -1,6 +1,8 @@
 //! A model as a role of the fleet holds it: calls are retried, bounded in number, and priced,
 //! and their errors carry the class that decides who acts next.
 
+mod format;
+
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
@@ -13,12 +15,13 @@ use planfleet_core::usage;
 use tokio::sync::Semaphore;
 
 use crate::chat::{self, ChatModel, ChatRequest, ChatResponse, StopReason, TextSink};
-use crate::dialect::{Dialect, Structured};
+use crate::dialect::Dialect;
 use crate::error::{Error, ErrorClass};
 use crate::price::{self, Price};
 use crate::purse::{Ceiling, Overcount, Paid};
 use crate::retry::{Attempted, Retrying};
 use crate::tally::Tally;
+use format::Ways;
 
 /// A configured model, shared by all work of a process that uses it.
 #[derive(Clone)]
@@ -32,13 +35,12 @@ pub struct ModelHandle {
     lasts: Duration,
     overcount: Arc<Overcount>,
     in_flight: Arc<Semaphore>,
-    /// The server has refused `response_format`.
-    schema_in_prompt: Arc<AtomicBool>,
+    ways: Arc<Ways>,
     retrying: Retrying,
 }
 
 /// What a handle adds to a plain [`ChatModel`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct HandleSettings {
     /// The name that reports show: what the configuration calls the provider's model.
     pub name: String,
@@ -81,7 +83,7 @@ impl ModelHandle {
             lasts: settings.lasts,
             overcount: Arc::default(),
             in_flight: Arc::new(Semaphore::new(settings.concurrency_max.max(1))),
-            schema_in_prompt: Arc::default(),
+            ways: Arc::default(),
             retrying: Retrying::default(),
         }
     }
@@ -114,7 +116,7 @@ impl ModelHandle {
         let model = InTurn(self, tally);
         let mut request = self.complete(request);
         let mut attempted = self.retrying.chat(&model, &request).await;
-        if self.weaken(&mut request, &attempted.result) {
+        while self.weaken(&mut request, &attempted.result) {
             attempted = self.retrying.chat(&model, &request).await.after(&attempted);
         }
         self.account(&request, attempted)
@@ -134,14 +136,14 @@ impl ModelHandle {
     ) -> Called {
         let model = InTurn(self, tally);
         let mut request = self.complete(request);
-        let mut handed_on = false;
+        let handed_on = AtomicBool::new(false);
         let mut watched = |text: &str| {
-            handed_on = true;
+            handed_on.store(true, Ordering::Relaxed);
             sink(text);
         };
         let mut attempted = self.retrying.chat_stream(&model, &request, &mut watched).await;
-        if !handed_on && self.weaken(&mut request, &attempted.result) {
-            attempted = self.retrying.chat_stream(&model, &request, sink).await.after(&attempted);
+        while !handed_on.load(Ordering::Relaxed) && self.weaken(&mut request, &attempted.result) {
+            attempted = self.retrying.chat_stream(&model, &request, &mut watched).await.after(&attempted);
         }
         self.account(&request, attempted)
     }
@@ -154,30 +156,13 @@ impl ModelHandle {
     fn complete(&self, mut request: ChatRequest) -> ChatRequest {
         request.max_output_tokens = request.max_output_tokens.or(self.max_output_tokens);
         request.temperature = request.temperature.or(self.temperature);
-        if self.schema_in_prompt.load(Ordering::Relaxed) {
-            request.structured = Some(Structured::Prompt);
-        }
+        self.ways.apply(&mut request);
         request
     }
 
-    /// Makes the request one that the server may take, if it refused the way in which JSON was
-    /// asked for, and keeps to that from then on unless only this schema was at fault. Says
-    /// whether it did.
     fn weaken(&self, request: &mut ChatRequest, result: &Result<ChatResponse, Error>) -> bool {
         let Err(error) = result else { return false };
-        let way = request.structured.unwrap_or(self.dialect.structured);
-        if request.response_format.is_none() || way == Structured::Prompt || !error.refuses_format() {
-            return false;
-        }
-        request.structured = Some(Structured::Prompt);
-        if !error.refuses_schema() && !self.schema_in_prompt.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                model = self.name,
-                "the server refuses response_format; schemas go in the prompt from now on \
-                 (structured = \"prompt\" spares the first try)"
-            );
-        }
-        true
+        self.ways.weaken(request, error, &self.dialect, &self.name)
     }
 
     fn account(&self, request: &ChatRequest, attempted: Attempted<ChatResponse>) -> Called {
@@ -278,6 +263,14 @@ fn accept(response: ChatResponse, may_be_cut: bool) -> Result<ChatResponse, Fail
         StopReason::Length if !may_be_cut => {
             let message =
                 "the answer was cut off at the model's output limit; raise max_output_tokens or ask for less";
+            Err(Failure::new(FailureClass::InvalidOutput, message).with_seen(&response.text))
+        }
+        StopReason::ContextWindow => {
+            let message = "the answer was cut off as the model's context window was full; ask with less";
+            Err(Failure::new(FailureClass::ContextOverflow, message).with_seen(&response.text))
+        }
+        StopReason::Paused => {
+            let message = "the provider has put off the rest of the answer; ask again to go on";
             Err(Failure::new(FailureClass::InvalidOutput, message).with_seen(&response.text))
         }
         _ => Ok(response),

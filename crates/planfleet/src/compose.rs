@@ -19,13 +19,14 @@ use planfleet_coordinator::{Coordinator, Upkeep};
 use planfleet_core::{id::ShardId, tool::ToolCatalog};
 use planfleet_executor::Executor;
 use planfleet_llm::{
-    Dialect, Endpoint, ModelHandle, OpenAiChat, Price, Secret, Structured, Timeouts, handle::HandleSettings,
+    Dialect, Endpoint, HttpChat, ModelHandle, Price, Secret, Structured, Timeouts, Wire,
+    handle::HandleSettings,
 };
 use planfleet_planner::Planner;
 use planfleet_proto::subjects::PLAN_POOL;
 use planfleet_runtime::{
     clock,
-    config::{self, CoordinatorSettings, Env as _, ModelSettings, ProcessEnv, SecretSource, Settings, Wire},
+    config::{self, CoordinatorSettings, Env as _, ModelSettings, ProcessEnv, SecretSource, Settings},
     tasks::Tasks,
 };
 use planfleet_tools::Registry;
@@ -88,13 +89,13 @@ pub(crate) fn handle(name: &str, settings: &ModelSettings) -> Result<ModelHandle
 }
 
 /// The client of one configured model.
-pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, Dialect), Failure> {
-    if settings.wire != Wire::OpenaiChat {
-        let message =
-            format!("models.{name}.wire: only openai-chat is there yet; most providers offer it too");
-        return Err(Failure::usage(message));
-    }
-    let mut dialect = Dialect::named(&settings.dialect).ok_or_else(|| {
+pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(HttpChat, Dialect), Failure> {
+    let (wire, own_dialect) = match settings.wire {
+        config::Wire::OpenaiChat => (Wire::OpenAiChat, "generic"),
+        config::Wire::AnthropicMessages => (Wire::AnthropicMessages, "anthropic"),
+    };
+    let kind = if settings.dialect == "generic" { own_dialect } else { &settings.dialect };
+    let mut dialect = Dialect::named(kind).ok_or_else(|| {
         let known = planfleet_llm::dialect::KINDS.join(", ");
         Failure::usage(format!(
             "models.{name}.dialect: {:?} is not known; there are {known}",
@@ -106,6 +107,7 @@ pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, 
     if let Some(structured) = settings.structured {
         dialect.structured = match structured {
             config::Structured::JsonSchema => Structured::JsonSchema,
+            config::Structured::ToolCall => Structured::ToolCall,
             config::Structured::JsonObject => Structured::JsonObject,
             config::Structured::Prompt => Structured::Prompt,
         };
@@ -115,6 +117,7 @@ pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, 
         .map_err(Failure::usage)?;
     let endpoint = Endpoint {
         name: name.to_owned(),
+        wire,
         base_url: settings.base_url.clone(),
         api_key: key.map(Secret::new),
         model: settings.model.clone(),
@@ -127,17 +130,23 @@ pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, 
         },
         extra_headers: settings.extra_headers.clone(),
     };
-    let chat =
-        OpenAiChat::new(endpoint).map_err(|error| Failure::usage(format!("models.{name}: {error}")))?;
+    let chat = HttpChat::new(endpoint).map_err(|error| Failure::usage(format!("models.{name}: {error}")))?;
     Ok((chat, dialect))
 }
 
 fn price(settings: &ModelSettings) -> Option<Price> {
     let input = settings.price.input_usd_per_million?.nano_usd();
     let output = settings.price.output_usd_per_million?.nano_usd();
-    // A provider that has no price of its own for cached input charges the full one.
+    // A provider that has no price of its own for cached input charges the full one. Anthropic
+    // takes a quarter more for what it puts into its cache, whatever the model.
     let cached_input = settings.price.cached_input_usd_per_million.map_or(input, |price| price.nano_usd());
-    Some(Price { input, cached_input, output })
+    let written = match settings.wire {
+        config::Wire::OpenaiChat => input,
+        config::Wire::AnthropicMessages => input.saturating_add(input.div_ceil(4)),
+    };
+    let cache_write =
+        settings.price.cache_write_input_usd_per_million.map_or(written, |price| price.nano_usd());
+    Some(Price { input, cached_input, cache_write, output })
 }
 
 /// The built-in tools under the configured rules.

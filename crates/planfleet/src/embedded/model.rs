@@ -192,6 +192,7 @@ impl LocalModel {
             price: Price {
                 input_usd_per_million: free,
                 cached_input_usd_per_million: free,
+                cache_write_input_usd_per_million: free,
                 output_usd_per_million: free,
             },
             max_concurrency: SLOTS,

@@ -106,8 +106,10 @@ pub enum Wire {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Structured {
-    /// `response_format` with the schema.
+    /// The server holds the answer to the schema.
     JsonSchema,
+    /// The schema is that of a tool that the model has to call.
+    ToolCall,
     /// `response_format` for any JSON object; the schema goes in the prompt.
     JsonObject,
     /// No `response_format`: the schema goes in the prompt.
@@ -122,6 +124,8 @@ pub struct Price {
     pub input_usd_per_million: Option<UsdPerMillion>,
     /// Of tokens sent that the provider had cached.
     pub cached_input_usd_per_million: Option<UsdPerMillion>,
+    /// Of tokens sent that the provider has put into its cache.
+    pub cache_write_input_usd_per_million: Option<UsdPerMillion>,
     /// Of tokens received.
     pub output_usd_per_million: Option<UsdPerMillion>,
 }

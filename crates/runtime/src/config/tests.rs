@@ -258,7 +258,10 @@ fn a_models_way_to_json_is_its_dialects_unless_it_is_said() {
     assert_eq!((smart.structured, smart.small_model), (None, false));
     assert_eq!((fast.structured, fast.small_model), (Some(Structured::Prompt), true));
     let faults = story.flag("models.smart.structured", "json").faults();
-    assert!(faults[0].contains("expected one of `json_schema`, `json_object`, `prompt`"), "{faults:?}");
+    assert!(
+        faults[0].contains("expected one of `json_schema`, `tool_call`, `json_object`, `prompt`"),
+        "{faults:?}"
+    );
 }
 
 #[test]

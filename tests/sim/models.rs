@@ -100,6 +100,7 @@ impl Scripted {
             refusal: None,
             usage: Some(usage),
             time_to_first_chunk: None,
+            rates: Default::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::dialect::Structured;
 use crate::error::Error;
+use crate::rates::RateLimits;
 
 /// Sees the text of a streamed answer, piece by piece.
 pub type TextSink<'a> = dyn FnMut(&str) + Send + 'a;
@@ -178,6 +179,9 @@ pub struct ChatResponse {
     /// Set for streamed calls only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_first_chunk: Option<Duration>,
+    /// What the provider says of its limits; no part of the answer.
+    #[serde(skip)]
+    pub rates: RateLimits,
 }
 
 /// A call that the model wants made. `arguments` is JSON text as the model wrote it, not yet

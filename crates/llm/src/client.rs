@@ -76,11 +76,13 @@ impl HttpChat {
         started: Instant,
         sink: &mut TextSink<'_>,
     ) -> Result<ChatResponse, Error> {
-        let expected = Expected::of(request, &self.endpoint.dialect);
+        let (expected, rates) = (Expected::of(request, &self.endpoint.dialect), reply.rates());
         if reply.is_event_stream().await? {
-            return assemble(self.endpoint.wire.stream(expected), reply, started, sink).await;
+            let response = assemble(self.endpoint.wire.stream(expected), reply, started, sink).await?;
+            return Ok(ChatResponse { rates, ..response });
         }
         let response = self.endpoint.wire.decode(&reply.whole().await?, &expected)?;
+        let response = ChatResponse { rates, ..response };
         if !response.text.is_empty() {
             sink(&response.text);
         }

@@ -106,6 +106,7 @@ pub(crate) fn says(text: &str) -> ChatResponse {
         refusal: None,
         usage: Some(Usage { input_tokens: 100, output_tokens: 10, ..Usage::default() }),
         time_to_first_chunk: None,
+        rates: Default::default(),
     }
 }
 

@@ -88,6 +88,7 @@ fn response(text: String) -> ChatResponse {
         refusal: None,
         usage: Some(usage),
         time_to_first_chunk: None,
+        rates: Default::default(),
     }
 }
 

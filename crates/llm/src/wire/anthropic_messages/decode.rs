@@ -39,6 +39,7 @@ pub fn decode(bytes: &[u8]) -> Result<ChatResponse, Error> {
         stop_reason,
         usage: body.usage.map(Into::into),
         time_to_first_chunk: None,
+        rates: Default::default(),
     })
 }
 

@@ -87,6 +87,7 @@ impl StreamDecoder {
             stop_reason,
             usage: self.usage.map(Into::into),
             time_to_first_chunk: None,
+            rates: Default::default(),
         };
         Ok(self.expected.take(response))
     }

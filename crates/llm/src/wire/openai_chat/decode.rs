@@ -30,6 +30,7 @@ pub fn decode(bytes: &[u8]) -> Result<ChatResponse, Error> {
         refusal,
         usage: body.usage.map(Into::into),
         time_to_first_chunk: None,
+        rates: Default::default(),
     })
 }
 

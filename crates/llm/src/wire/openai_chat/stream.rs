@@ -89,6 +89,7 @@ impl StreamDecoder {
             refusal,
             usage: self.usage,
             time_to_first_chunk: None,
+            rates: Default::default(),
         };
         Ok(self.expected.take(response))
     }

@@ -88,6 +88,13 @@ impl Error {
         }
     }
 
+    /// Whether the server says that it is asked too much: by a rate, or at all.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        let code = self.code.as_deref().unwrap_or_default();
+        matches!(self.status, Some(429 | 503 | 529)) || classify::is_busy(code)
+    }
+
     /// Whether the server refused this way to an answer that is JSON.
     #[must_use]
     pub fn refuses_format(&self, way: Structured) -> bool {

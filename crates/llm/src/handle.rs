@@ -12,11 +12,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use planfleet_core::failure::{Failure, FailureClass};
 use planfleet_core::usage;
-use tokio::sync::Semaphore;
 
 use crate::chat::{self, ChatModel, ChatRequest, ChatResponse, StopReason, TextSink};
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorClass};
+use crate::limits::{Gate, Hint, Hints, Limits, Standing, Turn};
 use crate::price::{self, Price};
 use crate::purse::{Ceiling, Overcount, Paid};
 use crate::retry::{Attempted, Retrying};
@@ -34,7 +34,8 @@ pub struct ModelHandle {
     temperature: Option<f32>,
     lasts: Duration,
     overcount: Arc<Overcount>,
-    in_flight: Arc<Semaphore>,
+    gate: Arc<Gate>,
+    fallbacks: Arc<[ModelHandle]>,
     ways: Arc<Ways>,
     retrying: Retrying,
 }
@@ -44,6 +45,8 @@ pub struct ModelHandle {
 pub struct HandleSettings {
     /// The name that reports show: what the configuration calls the provider's model.
     pub name: String,
+    /// The name that the configuration and other processes know it by; `name` where it is empty.
+    pub key: String,
     /// In what the server differs.
     pub dialect: Dialect,
     /// `None` when it is not known; costs are unknown then, never 0.
@@ -52,10 +55,13 @@ pub struct HandleSettings {
     pub max_output_tokens: Option<u32>,
     /// Sent with every call that does not say otherwise.
     pub temperature: Option<f32>,
-    /// Calls of this process that may be under way at once.
+    /// Calls of this process that may be under way at once; fewer are as long as the provider
+    /// bears fewer.
     pub concurrency_max: usize,
     /// How long one try can take.
     pub lasts: Duration,
+    /// What the model may be given.
+    pub limits: Limits,
 }
 
 /// What a call brought and what it used.
@@ -73,6 +79,8 @@ impl ModelHandle {
     /// A handle on `chat`.
     #[must_use]
     pub fn new(chat: Arc<dyn ChatModel>, settings: HandleSettings) -> Self {
+        let key = if settings.key.is_empty() { &settings.name } else { &settings.key };
+        let gate = Gate::new(key, settings.concurrency_max, &settings.limits);
         Self {
             name: settings.name,
             chat,
@@ -82,7 +90,8 @@ impl ModelHandle {
             temperature: settings.temperature,
             lasts: settings.lasts,
             overcount: Arc::default(),
-            in_flight: Arc::new(Semaphore::new(settings.concurrency_max.max(1))),
+            gate: Arc::new(gate),
+            fallbacks: Arc::default(),
             ways: Arc::default(),
             retrying: Retrying::default(),
         }
@@ -98,6 +107,61 @@ impl ModelHandle {
     #[must_use]
     pub fn dialect(&self) -> &Dialect {
         &self.dialect
+    }
+
+    /// This handle, with models to take while its own had better not be asked.
+    #[must_use]
+    pub fn with_fallbacks(self, fallbacks: Vec<Self>) -> Self {
+        Self { fallbacks: fallbacks.into(), ..self }
+    }
+
+    /// The models to ask, the next one where one turns out to be paused: those that are neither
+    /// paused nor failing first, each in the order in which they are configured. Never empty.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<&Self> {
+        let all = std::iter::once(self).chain(self.fallbacks.iter());
+        let (shut, mut open): (Vec<_>, Vec<_>) = all.partition(|model| model.gate.is_shut());
+        open.extend(shut);
+        open
+    }
+
+    /// The model to ask now: the first that is neither paused nor failing, else this one.
+    #[must_use]
+    pub fn best(&self) -> &Self {
+        self.candidates().first().copied().unwrap_or(self)
+    }
+
+    /// The name that the configuration and other processes know it by.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.gate.name()
+    }
+
+    /// How many calls there may be at once just now, and how many there are.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.gate.standing()
+    }
+
+    /// How long the model is left alone, if it is paused.
+    #[must_use]
+    pub fn pause_left(&self) -> Option<Duration> {
+        self.gate.pause_left()
+    }
+
+    /// Tells other processes from now on what this one learns of the model.
+    pub fn tell_others(&self, hints: Arc<dyn Hints>) {
+        self.gate.tell_others(hints);
+    }
+
+    /// Takes in what another process has learnt; `now_ms` is milliseconds since the Unix epoch.
+    pub fn heed(&self, hint: &Hint, now_ms: u64) {
+        self.gate.heed(hint, now_ms);
+    }
+
+    /// So many processes share the configured rates.
+    pub fn share(&self, processes: usize) {
+        self.gate.share(processes);
     }
 
     /// For a call that may be dropped before it has ended.
@@ -119,7 +183,7 @@ impl ModelHandle {
         while self.weaken(&mut request, &attempted.result) {
             attempted = self.retrying.chat(&model, &request).await.after(&attempted);
         }
-        self.account(&request, attempted)
+        self.account(&request, attempted, tally)
     }
 
     /// Calls the model and hands its text on as it comes.
@@ -145,7 +209,7 @@ impl ModelHandle {
         while !handed_on.load(Ordering::Relaxed) && self.weaken(&mut request, &attempted.result) {
             attempted = self.retrying.chat_stream(&model, &request, &mut watched).await.after(&attempted);
         }
-        self.account(&request, attempted)
+        self.account(&request, attempted, tally)
     }
 
     fn ceiling(&self) -> Ceiling<'_> {
@@ -165,8 +229,9 @@ impl ModelHandle {
         self.ways.weaken(request, error, &self.dialect, &self.name)
     }
 
-    fn account(&self, request: &ChatRequest, attempted: Attempted<ChatResponse>) -> Called {
-        let usage = self.usage(&attempted);
+    fn account(&self, request: &ChatRequest, attempted: Attempted<ChatResponse>, tally: &Tally) -> Called {
+        // Tries that the gate has refused were none.
+        let usage = usage::Usage { calls: tally.calls(), ..self.usage(&attempted) };
         let result = match attempted.result {
             Ok(response) => {
                 // Small models seldom stop by themselves: free text that ends at the limit is all there is.
@@ -190,7 +255,7 @@ impl ModelHandle {
         });
         let used = used.unwrap_or_default();
         usage::Usage {
-            calls: u64::from(attempted.calls),
+            calls: attempted.calls.into(),
             input_tokens: used.input_tokens,
             output_tokens: used.output_tokens,
             cached_tokens: used.cached_tokens,
@@ -199,8 +264,8 @@ impl ModelHandle {
     }
 }
 
-/// Pays for each try and takes one of the handle's turns for it, so that the waits between
-/// tries hold none.
+/// Takes one of the model's turns for each try and pays for it, so that the waits between tries
+/// hold neither.
 struct InTurn<'a>(&'a ModelHandle, &'a Tally);
 
 impl InTurn<'_> {
@@ -219,17 +284,19 @@ impl InTurn<'_> {
     /// One try, which is settled when it is over.
     async fn try_once(
         &self,
+        mut turn: Turn<'_>,
         mut paid: Option<Paid<'_>>,
         attempt: impl Future<Output = Result<ChatResponse, Error>>,
     ) -> Result<ChatResponse, Error> {
-        let _turn = self.0.in_flight.acquire().await;
+        turn.begin();
         if let Some(paid) = &mut paid {
             paid.begin();
         }
-        let result = self.1.try_once(attempt).await;
+        let mut result = self.1.try_once(attempt).await;
         if let Some(paid) = paid {
             paid.settle(&result);
         }
+        turn.end(&mut result);
         result
     }
 }
@@ -237,9 +304,9 @@ impl InTurn<'_> {
 #[async_trait]
 impl ChatModel for InTurn<'_> {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
-        let ceiling = self.0.ceiling();
+        let (turn, ceiling) = (self.0.gate.enter(request).await?, self.0.ceiling());
         let (request, paid) = self.pay(&ceiling, request).await?;
-        self.try_once(paid, self.0.chat.chat(&request)).await
+        self.try_once(turn, paid, self.0.chat.chat(&request)).await
     }
 
     async fn chat_stream(
@@ -247,9 +314,9 @@ impl ChatModel for InTurn<'_> {
         request: &ChatRequest,
         sink: &mut TextSink<'_>,
     ) -> Result<ChatResponse, Error> {
-        let ceiling = self.0.ceiling();
+        let (turn, ceiling) = (self.0.gate.enter(request).await?, self.0.ceiling());
         let (request, paid) = self.pay(&ceiling, request).await?;
-        self.try_once(paid, self.0.chat.chat_stream(&request, sink)).await
+        self.try_once(turn, paid, self.0.chat.chat_stream(&request, sink)).await
     }
 }
 

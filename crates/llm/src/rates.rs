@@ -44,6 +44,11 @@ impl RateLimits {
         self.requests.is_some() || self.tokens.is_some()
     }
 
+    /// The limits themselves, which change seldom.
+    pub(crate) fn limits(&self) -> [Option<u64>; 2] {
+        [self.requests, self.tokens].map(|window| window.and_then(|window| window.limit))
+    }
+
     /// How long it takes until what is used up is there again.
     #[must_use]
     pub fn wait(&self) -> Option<Duration> {

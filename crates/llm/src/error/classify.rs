@@ -185,6 +185,11 @@ impl ServerError {
     }
 }
 
+/// Whether an error's code asks for patience.
+pub(super) fn is_busy(code: &str) -> bool {
+    holds(code, &BUSY)
+}
+
 /// Whether an error is about the way in which JSON was asked for.
 pub(super) fn speaks_of_format(message: &str, code: &str, way: Structured) -> bool {
     let words: &[&str] = if way == Structured::ToolCall { &TOOL } else { &FORMAT };

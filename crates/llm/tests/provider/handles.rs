@@ -191,7 +191,7 @@ impl ChatModel for Scripted {
         tokio::task::yield_now().await;
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         let error = self.failures.lock().unwrap().pop_front();
-        Err(error.unwrap_or_else(|| Error::new(ErrorClass::Quota, "the end")))
+        Err(error.unwrap_or_else(|| Error::new(ErrorClass::InvalidRequest, "the end")))
     }
 
     async fn chat_stream(&self, request: &ChatRequest, _: &mut TextSink<'_>) -> Result<ChatResponse, Error> {

@@ -6,7 +6,9 @@ mod answers;
 mod anthropic;
 mod faults;
 mod forms;
+mod gates;
 mod handles;
+mod many;
 mod simulator;
 mod spans;
 

@@ -51,13 +51,18 @@ pub(crate) struct Models {
 pub(crate) fn models(settings: &Settings) -> Result<Models, Failure> {
     let mut made = BTreeMap::<&str, ModelHandle>::new();
     let mut role = |role| -> Result<_, Failure> {
-        let Ok((name, model)) = settings.role(role) else { return Ok(None) };
-        let handle = match made.get(name) {
-            Some(handle) => handle.clone(),
-            None => handle(name, model)?,
-        };
-        made.insert(name, handle.clone());
-        Ok(Some(handle))
+        let Ok(models) = settings.role(role) else { return Ok(None) };
+        let mut handles = Vec::new();
+        for (name, model) in models {
+            let handle = match made.get(name) {
+                Some(handle) => handle.clone(),
+                None => handle(name, model)?,
+            };
+            made.insert(name, handle.clone());
+            handles.push(handle);
+        }
+        let preferred = handles.remove(0);
+        Ok(Some(preferred.with_fallbacks(handles)))
     };
     Ok(Models {
         planner: role(config::Role::Planner)?,
@@ -78,12 +83,20 @@ pub(crate) fn handle(name: &str, settings: &ModelSettings) -> Result<ModelHandle
         Arc::new(chat),
         HandleSettings {
             name: settings.model.clone(),
+            key: name.to_owned(),
             dialect,
             price,
             max_output_tokens: settings.max_output_tokens,
             temperature,
             concurrency_max: settings.max_concurrency,
             lasts: settings.total_timeout(),
+            limits: planfleet_llm::Limits {
+                requests_per_minute: settings.requests_per_minute,
+                tokens_per_minute: settings.tokens_per_minute,
+                tenant_requests_per_minute: settings.tenant_requests_per_minute,
+                tenant_tokens_per_minute: settings.tenant_tokens_per_minute,
+                ..planfleet_llm::Limits::default()
+            },
         },
     ))
 }

@@ -48,7 +48,9 @@ fn list(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
 }
 
 fn entry(name: &str, model: &ModelSettings, settings: &Settings) -> Value {
-    let has = |role: &Role| settings.role(*role).is_ok_and(|(of_role, _)| of_role == name);
+    let has = |role: &Role| {
+        settings.role(*role).is_ok_and(|models| models.iter().any(|(of_role, _)| *of_role == name))
+    };
     let roles: Vec<&str> = Role::ALL.iter().filter(|role| has(role)).map(|role| role.key()).collect();
     json!({"name": name, "model": model.model, "base_url": shown_url(&model.base_url), "dialect": model.dialect, "roles": roles})
 }

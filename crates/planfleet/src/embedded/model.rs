@@ -199,8 +199,8 @@ impl LocalModel {
             ..ModelSettings::default()
         };
         settings.models.insert(super::LOCAL_MODEL.to_owned(), model);
-        super::LOCAL_MODEL.clone_into(&mut settings.roles.planner);
-        super::LOCAL_MODEL.clone_into(&mut settings.roles.executor);
+        settings.roles.planner = super::LOCAL_MODEL.into();
+        settings.roles.executor = super::LOCAL_MODEL.into();
     }
 
     /// Stops it: it ends when its standard input closes.

@@ -61,6 +61,7 @@ impl<'a> Ask<'a> {
             response_format: Some(JsonSchemaFormat { name: name.to_owned(), schema, strict: true }),
             // The system message: rules, answer and tools, the same for every task of this kind.
             stable_prefix: Some(StablePrefix { messages: 1, key: format!("planfleet-{name}") }),
+            tenant: self.submission.task.tenant().to_owned(),
             ..ChatRequest::default()
         }
     }

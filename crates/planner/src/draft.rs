@@ -117,11 +117,27 @@ impl<'a> Writer<'a> {
         if let Some(answer) = self.triage().await {
             return Ok(answer);
         }
-        let Some(model) = &self.shared.models.planner else {
+        let Some(role) = &self.shared.models.planner else {
             let message =
                 "no planner model is configured: set roles.planner, or give the task a plan or a template";
             return Err(Failure::new(FailureClass::Quota, message));
         };
+        let (mut models, first_take) = (role.candidates().into_iter().peekable(), self.draft.take);
+        loop {
+            let model = models.next().unwrap_or(role);
+            let result = self.plan(model).await;
+            let of_quota = result.as_ref().is_err_and(|failure| failure.class == FailureClass::Quota);
+            let is_paused = of_quota && model.pause_left().is_some();
+            // Takes are numbered for one model's plan and its repair.
+            let begun = self.published > 0 || self.draft.take > first_take;
+            if !is_paused || begun || models.peek().is_none() {
+                return result;
+            }
+        }
+    }
+
+    /// One model's plan, with one repair.
+    async fn plan(&mut self, model: &ModelHandle) -> Result<Answer, Failure> {
         Span::current().record("gen_ai.request.model", model.name());
         model.name().clone_into(&mut self.model);
         let (submission, situation) = (&self.order.submission, self.order.situation.as_ref());
@@ -146,7 +162,13 @@ impl<'a> Writer<'a> {
     /// troubles are no reason to fail: what it does not decide is planned.
     async fn triage(&mut self) -> Option<Answer> {
         let submission = &self.order.submission;
-        let model = self.shared.models.triage.as_ref().filter(|model| !model.dialect().small_model)?;
+        let model = self
+            .shared
+            .models
+            .triage
+            .as_ref()
+            .map(ModelHandle::best)
+            .filter(|model| !model.dialect().small_model)?;
         if self.order.situation.is_some() || !triage::is_wanted(submission) {
             return None;
         }

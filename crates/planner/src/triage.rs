@@ -55,6 +55,7 @@ pub(crate) fn request(submission: &Submission) -> ChatRequest {
         messages: vec![Message::system(SYSTEM), Message::user(text)],
         response_format: Some(JsonSchemaFormat { name: "triage".to_owned(), schema: schema(), strict: true }),
         max_output_tokens: Some(OUTPUT_TOKENS_MAX),
+        tenant: submission.task.tenant().to_owned(),
         ..ChatRequest::default()
     }
 }

@@ -33,6 +33,9 @@ const CANCEL_AGE: Duration = Duration::from_secs(24 * 3600);
 /// can be read, so that whoever gets an old run by its key has sent the same task.
 const KEY_AGE: Duration = DONE_AGE.saturating_add(Duration::from_secs(24 * 3600));
 
+/// A model is paused for a quarter of an hour at most; what is said of it is said again then.
+const HINT_AGE: Duration = Duration::from_secs(20 * 60);
+
 /// Who makes the assets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manage {
@@ -158,6 +161,7 @@ impl Topology {
             bucket(subjects::CANCELS, Some(CANCEL_AGE)),
             bucket(subjects::KEYS, Some(KEY_AGE)),
             bucket(subjects::BUDGETS, Some(LOG_AGE)),
+            bucket(subjects::LIMITS, Some(HINT_AGE)),
         ]
     }
 }

@@ -33,7 +33,7 @@ use planfleet_tools::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{broker, cli::Role, exit::Failure, purse::Purses};
+use crate::{broker, cli::Role, exit::Failure, hints, purse::Purses};
 
 /// The models of a process, by role.
 #[derive(Clone, Default)]
@@ -43,6 +43,16 @@ pub(crate) struct Models {
     pub(crate) strong: Option<ModelHandle>,
     pub(crate) judge: Option<ModelHandle>,
     pub(crate) triage: Option<ModelHandle>,
+}
+
+impl Models {
+    /// Each model that some role has, once.
+    fn all(&self) -> Vec<ModelHandle> {
+        let roles = [&self.planner, &self.executor, &self.strong, &self.judge, &self.triage];
+        let all = roles.into_iter().flatten().flat_map(ModelHandle::candidates);
+        let by_key: BTreeMap<&str, &ModelHandle> = all.map(|model| (model.key(), model)).collect();
+        by_key.into_values().cloned().collect()
+    }
 }
 
 /// The models that the settings name for each role. A role that nothing is
@@ -282,6 +292,9 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts the roles. Each is a task that runs until `stop` and then drains.
     pub(crate) fn start(&self, roles: &[Role], settings: &Settings, tasks: &Tasks, stop: &CancellationToken) {
+        if roles.iter().any(|role| matches!(role, Role::Planner | Role::Executor)) {
+            hints::join(&self.bus, self.models.all(), &self.name, tasks, stop);
+        }
         for role in roles {
             match role {
                 Role::Coordinator => self.start_coordinator(settings, tasks, stop),

@@ -7,6 +7,7 @@ mod commands;
 mod compose;
 mod embedded;
 mod exit;
+mod hints;
 mod output;
 mod purse;
 mod submit;

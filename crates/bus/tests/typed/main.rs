@@ -10,6 +10,7 @@
 
 mod budgets;
 mod client;
+mod hints;
 mod journal;
 mod keys;
 mod lease;

@@ -51,7 +51,10 @@ impl Spent {
         self.in_flight = Some((account, model.name().to_owned(), Arc::clone(&tally)));
         let called = model.call_tallied(request, &tally).await;
         self.in_flight = None;
-        Charge::add_to(&mut self.usage, account, model.name(), &called.usage);
+        // A call that was not made, as its model is paused, is on no bill.
+        if called.usage.calls > 0 {
+            Charge::add_to(&mut self.usage, account, model.name(), &called.usage);
+        }
         called.result
     }
 

@@ -230,8 +230,11 @@ impl ModelHandle {
     }
 
     fn account(&self, request: &ChatRequest, attempted: Attempted<ChatResponse>, tally: &Tally) -> Called {
-        // Tries that the gate has refused were none.
-        let usage = usage::Usage { calls: tally.calls(), ..self.usage(&attempted) };
+        // Tries that were refused before they were made were none.
+        let usage = match tally.calls() {
+            0 => usage::Usage::NONE,
+            calls => usage::Usage { calls, ..self.usage(&attempted) },
+        };
         let result = match attempted.result {
             Ok(response) => {
                 // Small models seldom stop by themselves: free text that ends at the limit is all there is.

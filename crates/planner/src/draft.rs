@@ -197,7 +197,10 @@ impl<'a> Writer<'a> {
 
     fn end_call(&mut self, account: Account, model: &ModelHandle, usage: &Usage) {
         self.in_flight = None;
-        Charge::add_to(&mut self.usage, account, model.name(), usage);
+        // A call that was not made, as its model is paused, is on no bill.
+        if usage.calls > 0 {
+            Charge::add_to(&mut self.usage, account, model.name(), usage);
+        }
     }
 
     /// One call of the model, whose sound steps are published while it still writes.

@@ -111,7 +111,7 @@ async fn an_empty_account_pauses_the_model_and_one_call_finds_out_that_it_is_men
 
     advance(MINUTE / 2).await;
     let paused = handle.call(ask("x")).await;
-    assert_eq!((paused.usage.calls, paused.usage.nano_usd), (0, None));
+    assert_eq!((paused.usage.calls, paused.usage.nano_usd), (0, Some(0)), "what was not sent is free");
     let paused = paused.result.unwrap_err();
     assert_eq!((paused.class, paused.retry_after_ms), (FailureClass::Quota, Some(30_000)));
     assert_eq!(paused.message, "model `m` is paused and tried again in 30 s: no credit");

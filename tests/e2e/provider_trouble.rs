@@ -3,7 +3,7 @@
 use planfleet_modelsim::{Fault, FaultKind, Latency, Rule};
 use serde_json::{Value, json};
 
-use crate::support::{Rig, Roles as _, first_plan, plan, replan, slow, step};
+use crate::support::{Fleet, Rig, Roles as _, first_plan, plan, replan, slow, step, until};
 
 fn one_step() -> Value {
     plan([step(1, "Say hello.")])
@@ -31,11 +31,38 @@ fn a_plan_that_breaks_off_is_asked_for_again() {
 
 #[test]
 fn no_credit_ends_the_run_and_spends_no_replan() {
-    let rig =
+    let mut rig =
         Rig::new(vec![first_plan(one_step()), Rule::status(429, "insufficient_quota").step("Say hello")]);
+    // Nobody waits for credit.
+    rig.set("limits.quota_wait_s=0");
     let document = run(&rig).code(3).json();
     assert_eq!((rig.sim.planner().count(), rig.sim.executor("Say hello").count()), (1, 1));
     assert!(document["reason"].as_str().unwrap().starts_with("quota"), "{document:#}");
+}
+
+#[test]
+fn a_model_without_credit_is_paused_for_the_fleet_and_another_takes_its_steps() {
+    let mut rig = Rig::new(vec![
+        first_plan(one_step()),
+        Rule::status(429, "insufficient_quota").when_model("hands"),
+        Rule::text("hello").when_model("judge"),
+    ]);
+    rig.set("roles.executor=hands,judge");
+    let fleet = Fleet::in_rig(rig);
+    let _serving = fleet.serve("coordinator,planner,executor");
+    let document = fleet.run(&json!({"goal": "Greet."})).ended().code(0).json();
+    assert_eq!((&document["answer"], &document["steps"][0]["model"]), (&json!("hello"), &json!("judge")));
+
+    let hands = until("a pause that the fleet knows", || {
+        let listed = fleet.rig.planfleet(&["models", "list", "-o", "json"]).code(0).json();
+        let hands = listed.as_array()?.iter().find(|model| model["name"] == "hands")?["fleet"].clone();
+        (hands["paused"]["reason"].is_string() && hands["processes"] == 1).then_some(hands)
+    });
+    let reason = hands["paused"]["reason"].as_str().unwrap();
+    assert!(reason.contains("insufficient_quota") || reason.contains("429"), "{hands:#}");
+    fleet.run(&json!({"goal": "Greet again."})).ended().code(0);
+    let asked = fleet.rig.sim.all().0.iter().filter(|call| call.body["model"] == "hands").count();
+    assert_eq!(asked, 1, "the paused model was not asked again");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use planfleet_llm::{
-    ChatModel, ChatRequest, ChatResponse, Dialect, Error, ErrorClass, Message, ModelHandle, Price,
+    ChatModel, ChatRequest, ChatResponse, Dialect, Error, ErrorClass, Limits, Message, ModelHandle, Price,
     StopReason, TextSink, ToolCall, Usage, handle::HandleSettings,
 };
 use tokio::time::sleep;
@@ -25,11 +25,21 @@ pub(crate) fn handle(role: Role, dice: Dice) -> ModelHandle {
     let settings = HandleSettings {
         name: "scripted".to_owned(),
         dialect: Dialect::default(),
-        price: Some(Price { input: 1_000_000, cached_input: 500_000, output: 3_000_000 }),
-        max_output_tokens: None,
-        temperature: None,
+        price: Some(Price {
+            input: 1_000_000,
+            cached_input: 500_000,
+            cache_write: 1_000_000,
+            output: 3_000_000,
+        }),
         concurrency_max: 4,
         lasts: Duration::from_secs(60),
+        // Credit comes back sooner than in life, so that pauses and their ends are met often.
+        limits: Limits {
+            pause: Duration::from_millis(500),
+            pause_max: Duration::from_secs(4),
+            ..Limits::default()
+        },
+        ..HandleSettings::default()
     };
     ModelHandle::new(Arc::new(Scripted { role, dice }), settings)
 }
@@ -90,10 +100,12 @@ impl Scripted {
             model: "scripted".to_owned(),
             text,
             tool_calls: Vec::new(),
+            thinking: Vec::new(),
             stop_reason: StopReason::Stop,
             refusal: None,
             usage: Some(usage),
             time_to_first_chunk: None,
+            rates: Default::default(),
         }
     }
 

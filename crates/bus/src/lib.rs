@@ -11,6 +11,7 @@ pub mod broker;
 pub mod budgets;
 pub mod client;
 pub mod dead_letters;
+pub mod hints;
 pub mod journal;
 pub mod lease;
 pub mod live;

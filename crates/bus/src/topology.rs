@@ -41,6 +41,9 @@ const PLAN_AGE: Duration = Duration::from_secs(92 * 24 * 3600);
 /// and documents are gone by then.
 const BATCH_AGE: Duration = LOG_AGE;
 
+/// A model is paused for a quarter of an hour at most; what is said of it is said again then.
+const HINT_AGE: Duration = Duration::from_secs(20 * 60);
+
 /// Who makes the assets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manage {
@@ -169,6 +172,7 @@ impl Topology {
             bucket(subjects::PLANS, Some(PLAN_AGE)),
             bucket(subjects::BATCHES, Some(BATCH_AGE)),
             bucket(subjects::TEMPLATES, None),
+            bucket(subjects::LIMITS, Some(HINT_AGE)),
         ]
     }
 }

@@ -51,8 +51,28 @@ impl Spent {
         self.in_flight = Some((account, model.name().to_owned(), Arc::clone(&tally)));
         let called = model.call_tallied(request, &tally).await;
         self.in_flight = None;
-        Charge::add_to(&mut self.usage, account, model.name(), &called.usage);
+        // A call that was not made, as its model is paused, is on no bill.
+        if called.usage.calls > 0 {
+            Charge::add_to(&mut self.usage, account, model.name(), &called.usage);
+        }
         called.result
+    }
+
+    /// Calls the models of a role, the next one where one turns out to be paused.
+    pub(crate) async fn call_role(
+        &mut self,
+        account: Account,
+        role: &ModelHandle,
+        request: &ChatRequest,
+    ) -> Result<ChatResponse, Failure> {
+        let mut models = role.candidates().into_iter().peekable();
+        while let Some(model) = models.next() {
+            let result = self.call(account, model, request.clone()).await;
+            if !is_paused(&result, model) || models.peek().is_none() {
+                return result;
+            }
+        }
+        self.call(account, role, request.clone()).await
     }
 
     /// Charges the call that a time limit has cut off, which the provider may bill
@@ -62,6 +82,12 @@ impl Spent {
             Charge::add_to(&mut self.usage, account, &model, &tally.cut_off());
         }
     }
+}
+
+/// Whether a call came to nothing as its model is paused: another model may do it.
+pub(crate) fn is_paused<T>(result: &Result<T, Failure>, model: &ModelHandle) -> bool {
+    let of_quota = result.as_ref().is_err_and(|failure| failure.class == FailureClass::Quota);
+    of_quota && model.pause_left().is_some()
 }
 
 /// Carries out one job and says how the queue shall settle it.

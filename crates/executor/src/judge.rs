@@ -104,7 +104,7 @@ async fn decide(shared: &Shared, mut request: ChatRequest, spent: &mut Spent) ->
 }
 
 async fn ask(judge: &ModelHandle, request: &ChatRequest, spent: &mut Spent) -> Result<String, Failure> {
-    Ok(spent.call(Account::Judge, judge, request.clone()).await?.text)
+    Ok(spent.call_role(Account::Judge, judge, request).await?.text)
 }
 
 fn verdict(answer: &str) -> Option<Verdict> {
@@ -124,6 +124,7 @@ fn request(order: &StepOrder, question: &str, output: &str) -> ChatRequest {
             schema: schema(),
             strict: true,
         }),
+        tenant: order.tenant.to_string(),
         ..ChatRequest::default()
     }
 }

@@ -12,7 +12,7 @@ use planfleet_core::{
     usage::Account,
 };
 use planfleet_llm::{
-    ChatRequest, ChatResponse, JsonSchemaFormat, Message, ModelHandle, ToolCall, ToolDefinition,
+    ChatRequest, ChatResponse, JsonSchemaFormat, Message, ModelHandle, StablePrefix, ToolCall, ToolDefinition,
 };
 use planfleet_tools::CallContext;
 use serde_json::Value;
@@ -27,26 +27,34 @@ use crate::{
 /// one would leave no room for the answer in a small context window.
 const TOOL_OUTPUT_CHARS_MAX: usize = 32_000;
 
-/// The model of a step's tier.
+/// The model that would take a step of this tier now.
 pub(crate) fn model<'s>(shared: &'s Shared, order: &StepOrder) -> Option<&'s ModelHandle> {
+    role(shared, order).map(ModelHandle::best)
+}
+
+/// The models of a step's tier.
+fn role<'s>(shared: &'s Shared, order: &StepOrder) -> Option<&'s ModelHandle> {
     let models = &shared.models;
     let strong = (order.spec.tier == "strong").then_some(models.strong.as_ref()).flatten();
     strong.or(models.executor.as_ref())
 }
 
 pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spent) -> Result<Value, Failure> {
-    let Some(model) = model(shared, order) else {
+    let Some(role) = role(shared, order) else {
         let message = "no executor model is configured: set roles.executor, or plan this step with a tool";
         return Err(Failure::new(FailureClass::Quota, message));
     };
     let checks = attempt::checks(order)?;
-    spent.model = Some(model.name().to_owned());
-    let mut talk = Talk::new(shared, order, model);
-    match talk.take(&checks, spent).await? {
-        Ok(output) => Ok(output),
-        Err(failure) => {
-            talk.ask_to_mend(&failure);
-            talk.take(&checks, spent).await?
+    let mut models = role.candidates().into_iter().peekable();
+    loop {
+        let model = models.next().unwrap_or(role);
+        spent.model = Some(model.name().to_owned());
+        let mut talk = Talk::new(shared, order, model);
+        let result = talk.perform(&checks, spent).await;
+        // What a tool has done is not done again by another model.
+        let untouched = !talk.has_called_tools;
+        if !untouched || models.peek().is_none() || !attempt::is_paused(&result, model) {
+            return result;
         }
     }
 }
@@ -62,6 +70,7 @@ struct Talk<'a> {
     context: CallContext,
     request: ChatRequest,
     turns_left: u32,
+    has_called_tools: bool,
 }
 
 impl<'a> Talk<'a> {
@@ -70,10 +79,30 @@ impl<'a> Talk<'a> {
             messages: prompt::messages(order, model.dialect().small_model),
             tools: definitions(shared, order),
             response_format: response_format(order),
+            tenant: order.tenant.to_string(),
             ..ChatRequest::default()
         };
         let context = tool_step::context(order);
-        Self { shared, order, model, context, request, turns_left: shared.config.turns_max }
+        Self {
+            shared,
+            order,
+            model,
+            context,
+            request,
+            turns_left: shared.config.turns_max,
+            has_called_tools: false,
+        }
+    }
+
+    /// The step's output, with one repair.
+    async fn perform(&mut self, checks: &[Check<'_>], spent: &mut Spent) -> Result<Value, Failure> {
+        match self.take(checks, spent).await? {
+            Ok(output) => Ok(output),
+            Err(failure) => {
+                self.ask_to_mend(&failure);
+                self.take(checks, spent).await?
+            }
+        }
     }
 
     /// One answer, checked.
@@ -90,7 +119,7 @@ impl<'a> Talk<'a> {
     async fn answer(&mut self, spent: &mut Spent) -> Result<Taken, Failure> {
         while self.turns_left > 0 {
             self.turns_left -= 1;
-            let called = spent.call(Account::Executor, self.model, self.request.clone()).await;
+            let called = spent.call(Account::Executor, self.model, self.next_request()).await;
             let response = match called {
                 // Such as one that was cut off: a shorter answer mends it.
                 Err(failure) if failure.class == FailureClass::InvalidOutput => {
@@ -105,6 +134,7 @@ impl<'a> Talk<'a> {
                 return Ok(Ok(self.output(&response.text)));
             }
             for call in &response.tool_calls {
+                self.has_called_tools = true;
                 let result = self.call_tool(call).await;
                 self.request.messages.push(Message::tool(call.id.clone(), result));
             }
@@ -113,8 +143,16 @@ impl<'a> Talk<'a> {
         Err(Failure::new(FailureClass::InvalidOutput, message))
     }
 
+    /// What is said next begins with all that was said: with tools, the next turn does too.
+    fn next_request(&self) -> ChatRequest {
+        let goes_on = !self.request.tools.is_empty();
+        let key = "planfleet-step".to_owned();
+        let stable_prefix = goes_on.then_some(StablePrefix { messages: self.request.messages.len(), key });
+        ChatRequest { stable_prefix, ..self.request.clone() }
+    }
+
     fn note(&mut self, response: &ChatResponse) {
-        self.request.messages.push(Message::assistant(response.text.clone(), response.tool_calls.clone()));
+        self.request.messages.push(Message::answered(response));
     }
 
     /// A tool's trouble is the model's to deal with: it reads the error.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::dialect::Structured;
 use crate::error::Error;
+use crate::rates::RateLimits;
 
 /// Sees the text of a streamed answer, piece by piece.
 pub type TextSink<'a> = dyn FnMut(&str) + Send + 'a;
@@ -45,6 +46,30 @@ pub struct ChatRequest {
     pub temperature: Option<f32>,
     pub seed: Option<u64>,
     pub stop: Vec<String>,
+    /// What of the request other calls begin with too, for providers' prompt caches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable_prefix: Option<StablePrefix>,
+    /// Whose rates the call counts against; empty for nobody's. Not sent, and no part of what is
+    /// asked.
+    #[serde(skip)]
+    pub tenant: String,
+}
+
+impl ChatRequest {
+    /// Whether the stable prefix ends with the message at this position.
+    pub(crate) fn ends_stable_prefix(&self, position: usize) -> bool {
+        self.stable_prefix.as_ref().is_some_and(|prefix| prefix.messages == position + 1)
+    }
+}
+
+/// The beginning of a request that is the same in many calls: the tools, and this many messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StablePrefix {
+    /// How many messages it has; at least 1.
+    pub messages: usize,
+    /// The same for all calls that begin so, at most 64 characters.
+    pub key: String,
 }
 
 /// One turn of the conversation.
@@ -62,6 +87,9 @@ pub enum Message {
         content: String,
         #[serde(default)]
         tool_calls: Vec<ToolCall>,
+        /// What the provider wants back as it came; see [`ChatResponse::thinking`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        thinking: Vec<Value>,
     },
     /// A tool's answer to the call that the assistant named `tool_call_id`.
     Tool {
@@ -80,7 +108,17 @@ impl Message {
     }
 
     pub fn assistant(content: impl Into<String>, tool_calls: Vec<ToolCall>) -> Self {
-        Self::Assistant { content: content.into(), tool_calls }
+        Self::Assistant { content: content.into(), tool_calls, thinking: Vec::new() }
+    }
+
+    /// The turn that an answer is, for the request that goes on from it.
+    #[must_use]
+    pub fn answered(response: &ChatResponse) -> Self {
+        Self::Assistant {
+            content: response.text.clone(),
+            tool_calls: response.tool_calls.clone(),
+            thinking: response.thinking.clone(),
+        }
     }
 
     pub fn tool(tool_call_id: impl Into<String>, content: impl Into<String>) -> Self {
@@ -129,6 +167,10 @@ pub struct ChatResponse {
     pub model: String,
     pub text: String,
     pub tool_calls: Vec<ToolCall>,
+    /// The model's thoughts as opaque blocks. Some providers want them back, unmodified, with
+    /// the results of the tools that the same answer calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thinking: Vec<Value>,
     pub stop_reason: StopReason,
     /// Why the model would not answer, in its own words.
     pub refusal: Option<String>,
@@ -137,6 +179,9 @@ pub struct ChatResponse {
     /// Set for streamed calls only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_first_chunk: Option<Duration>,
+    /// What the provider says of its limits; no part of the answer.
+    #[serde(skip)]
+    pub rates: RateLimits,
 }
 
 /// A call that the model wants made. `arguments` is JSON text as the model wrote it, not yet
@@ -158,6 +203,10 @@ pub enum StopReason {
     ToolCalls,
     ContentFilter,
     Refusal,
+    /// The context window was full: text and JSON are cut off.
+    ContextWindow,
+    /// The provider has put off the rest of a long turn of its own tools.
+    Paused,
     Other(String),
 }
 
@@ -170,17 +219,22 @@ impl StopReason {
             Self::ToolCalls => "tool_calls",
             Self::ContentFilter => "content_filter",
             Self::Refusal => "refusal",
+            Self::ContextWindow => "model_context_window_exceeded",
+            Self::Paused => "pause_turn",
             Self::Other(word) => word,
         }
     }
 }
 
-/// Tokens of one call. `cached_tokens` is a part of `input_tokens`, `reasoning_tokens` a part of
-/// `output_tokens`, whatever the provider's own convention.
+/// Tokens of one call. `cached_tokens` (read from the provider's cache) and `cache_write_tokens`
+/// (written to it) are parts of `input_tokens`, `reasoning_tokens` is a part of `output_tokens`,
+/// whatever the provider's own convention.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub cached_tokens: u64,
+    #[serde(default)]
+    pub cache_write_tokens: u64,
     pub reasoning_tokens: u64,
 }

@@ -1,4 +1,4 @@
-//! A chat model behind one OpenAI-compatible endpoint.
+//! A chat model behind one endpoint, whatever wire it speaks.
 
 mod endpoint;
 
@@ -16,19 +16,18 @@ use crate::chat::{ChatModel, ChatRequest, ChatResponse, TextSink};
 use crate::error::Error;
 use crate::telemetry::{self, Target};
 use crate::transport::{Reply, Transport};
-use crate::wire::openai_chat::{StreamDecoder, decode, encode};
+use crate::wire::{Expected, StreamDecoder, Wire};
 pub use endpoint::Endpoint;
 
-/// Speaks Chat Completions to one [`Endpoint`]. Cheap to share behind an `Arc`; it holds a
-/// connection pool.
+/// Speaks to one [`Endpoint`]. Cheap to share behind an `Arc`; it holds a connection pool.
 #[derive(Debug)]
-pub struct OpenAiChat {
+pub struct HttpChat {
     endpoint: Endpoint,
     base: Url,
     transport: Transport,
 }
 
-impl OpenAiChat {
+impl HttpChat {
     /// Checks the endpoint's address and headers; connects to nothing.
     pub fn new(endpoint: Endpoint) -> Result<Self, Error> {
         let base = endpoint.base()?;
@@ -43,7 +42,12 @@ impl OpenAiChat {
 
     /// The names of the models that the endpoint serves, in its order.
     pub async fn list_models(&self) -> Result<Vec<String>, Error> {
-        let request = self.transport.client().get(self.url("models"));
+        // Both providers take their own page size only: what is more than a page is seldom asked.
+        let mut url = self.url("models");
+        if self.endpoint.wire == Wire::AnthropicMessages {
+            url.set_query(Some("limit=1000"));
+        }
+        let request = self.transport.client().get(url);
         let listed = async { self.transport.begin(request).await?.whole().await }.await;
         listed
             .and_then(|body| model_ids(&body))
@@ -53,22 +57,45 @@ impl OpenAiChat {
     async fn whole(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
         let started = Instant::now();
         let reply = self.transport.begin_whole(self.post(request, false)).await?;
-        let response = read(reply, started, &mut |_| {}).await?;
+        let response = self.read(request, reply, started, &mut |_| {}).await?;
         Ok(ChatResponse { time_to_first_chunk: None, ..response })
     }
 
     async fn streamed(&self, request: &ChatRequest, sink: &mut TextSink<'_>) -> Result<ChatResponse, Error> {
         let started = Instant::now();
         let reply = self.transport.begin(self.post(request, true)).await?;
-        read(reply, started, sink).await
+        self.read(request, reply, started, sink).await
+    }
+
+    /// Reads an answer in the form in which it comes, which need not be the one that was asked
+    /// for.
+    async fn read(
+        &self,
+        request: &ChatRequest,
+        mut reply: Reply,
+        started: Instant,
+        sink: &mut TextSink<'_>,
+    ) -> Result<ChatResponse, Error> {
+        let (expected, rates) = (Expected::of(request, &self.endpoint.dialect), reply.rates());
+        if reply.is_event_stream().await? {
+            let response = assemble(self.endpoint.wire.stream(expected), reply, started, sink).await?;
+            return Ok(ChatResponse { rates, ..response });
+        }
+        let response = self.endpoint.wire.decode(&reply.whole().await?, &expected)?;
+        let response = ChatResponse { rates, ..response };
+        if !response.text.is_empty() {
+            sink(&response.text);
+        }
+        Ok(response)
     }
 
     fn post(&self, request: &ChatRequest, stream: bool) -> reqwest::RequestBuilder {
-        let mut body = encode(request, &self.endpoint.dialect, stream);
+        let wire = self.endpoint.wire;
+        let mut body = wire.encode(request, &self.endpoint.dialect, stream);
         if body["model"] == "" {
             body["model"] = json!(self.endpoint.model);
         }
-        let url = self.url("chat/completions");
+        let url = self.url(wire.chat_path());
         self.transport.client().post(url).json(&body)
     }
 
@@ -89,6 +116,7 @@ impl OpenAiChat {
     fn span(&self, request: &ChatRequest, stream: bool) -> tracing::Span {
         let target = Target {
             provider: &self.endpoint.dialect.provider,
+            openai_api_type: self.endpoint.wire.openai_api_type(),
             model: self.model(request),
             address: self.base.host_str().unwrap_or_default(),
             port: self.base.port_or_known_default(),
@@ -116,7 +144,7 @@ impl OpenAiChat {
 }
 
 #[async_trait]
-impl ChatModel for OpenAiChat {
+impl ChatModel for HttpChat {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
         let span = self.span(request, false);
         let result = self.whole(request).instrument(span.clone()).await;
@@ -134,21 +162,13 @@ impl ChatModel for OpenAiChat {
     }
 }
 
-/// Reads an answer in the form in which it comes, which need not be the one that was asked for.
-async fn read(mut reply: Reply, started: Instant, sink: &mut TextSink<'_>) -> Result<ChatResponse, Error> {
-    if reply.is_event_stream().await? {
-        return assemble(reply, started, sink).await;
-    }
-    let response = decode(&reply.whole().await?)?;
-    if !response.text.is_empty() {
-        sink(&response.text);
-    }
-    Ok(response)
-}
-
-async fn assemble(reply: Reply, started: Instant, sink: &mut TextSink<'_>) -> Result<ChatResponse, Error> {
+async fn assemble(
+    mut decoder: StreamDecoder,
+    reply: Reply,
+    started: Instant,
+    sink: &mut TextSink<'_>,
+) -> Result<ChatResponse, Error> {
     let mut events = pin!(reply.events());
-    let mut decoder = StreamDecoder::new();
     let mut first_chunk = None;
     // Some servers keep the connection open after the end.
     while !decoder.is_done() {

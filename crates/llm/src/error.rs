@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dialect::Structured;
 pub use classify::ServerError;
 pub use retry_after::retry_after;
 
@@ -87,17 +88,24 @@ impl Error {
         }
     }
 
-    /// Whether the server refused the way in which the answer was asked to be JSON.
+    /// Whether the server says that it is asked too much: by a rate, or at all.
     #[must_use]
-    pub fn refuses_format(&self) -> bool {
+    pub fn is_overload(&self) -> bool {
         let code = self.code.as_deref().unwrap_or_default();
-        self.class == ErrorClass::InvalidRequest && classify::speaks_of_format(&self.message, code)
+        matches!(self.status, Some(429 | 503 | 529)) || classify::is_busy(code)
+    }
+
+    /// Whether the server refused this way to an answer that is JSON.
+    #[must_use]
+    pub fn refuses_format(&self, way: Structured) -> bool {
+        let code = self.code.as_deref().unwrap_or_default();
+        self.class == ErrorClass::InvalidRequest && classify::speaks_of_format(&self.message, code, way)
     }
 
     /// Whether the server refused one schema, and may take others.
     #[must_use]
     pub fn refuses_schema(&self) -> bool {
-        self.class == ErrorClass::InvalidRequest && self.message.to_lowercase().contains("invalid schema")
+        self.class == ErrorClass::InvalidRequest && classify::speaks_of_one_schema(&self.message)
     }
 
     pub(crate) fn invalid_response(message: impl Into<String>) -> Self {

@@ -1,6 +1,8 @@
 //! A model as a role of the fleet holds it: calls are retried, bounded in number, and priced,
 //! and their errors carry the class that decides who acts next.
 
+mod format;
+
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
@@ -10,15 +12,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use planfleet_core::failure::{Failure, FailureClass};
 use planfleet_core::usage;
-use tokio::sync::Semaphore;
 
 use crate::chat::{self, ChatModel, ChatRequest, ChatResponse, StopReason, TextSink};
-use crate::dialect::{Dialect, Structured};
+use crate::dialect::Dialect;
 use crate::error::{Error, ErrorClass};
+use crate::limits::{Gate, Hint, Hints, Limits, Standing, Turn};
 use crate::price::{self, Price};
 use crate::purse::{Ceiling, Overcount, Paid};
 use crate::retry::{Attempted, Retrying};
 use crate::tally::Tally;
+use format::Ways;
 
 /// A configured model, shared by all work of a process that uses it.
 #[derive(Clone)]
@@ -31,17 +34,19 @@ pub struct ModelHandle {
     temperature: Option<f32>,
     lasts: Duration,
     overcount: Arc<Overcount>,
-    in_flight: Arc<Semaphore>,
-    /// The server has refused `response_format`.
-    schema_in_prompt: Arc<AtomicBool>,
+    gate: Arc<Gate>,
+    fallbacks: Arc<[ModelHandle]>,
+    ways: Arc<Ways>,
     retrying: Retrying,
 }
 
 /// What a handle adds to a plain [`ChatModel`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct HandleSettings {
     /// The name that reports show: what the configuration calls the provider's model.
     pub name: String,
+    /// The name that the configuration and other processes know it by; `name` where it is empty.
+    pub key: String,
     /// In what the server differs.
     pub dialect: Dialect,
     /// `None` when it is not known; costs are unknown then, never 0.
@@ -50,10 +55,13 @@ pub struct HandleSettings {
     pub max_output_tokens: Option<u32>,
     /// Sent with every call that does not say otherwise.
     pub temperature: Option<f32>,
-    /// Calls of this process that may be under way at once.
+    /// Calls of this process that may be under way at once; fewer are as long as the provider
+    /// bears fewer.
     pub concurrency_max: usize,
     /// How long one try can take.
     pub lasts: Duration,
+    /// What the model may be given.
+    pub limits: Limits,
 }
 
 /// What a call brought and what it used.
@@ -71,6 +79,8 @@ impl ModelHandle {
     /// A handle on `chat`.
     #[must_use]
     pub fn new(chat: Arc<dyn ChatModel>, settings: HandleSettings) -> Self {
+        let key = if settings.key.is_empty() { &settings.name } else { &settings.key };
+        let gate = Gate::new(key, settings.concurrency_max, &settings.limits);
         Self {
             name: settings.name,
             chat,
@@ -80,8 +90,9 @@ impl ModelHandle {
             temperature: settings.temperature,
             lasts: settings.lasts,
             overcount: Arc::default(),
-            in_flight: Arc::new(Semaphore::new(settings.concurrency_max.max(1))),
-            schema_in_prompt: Arc::default(),
+            gate: Arc::new(gate),
+            fallbacks: Arc::default(),
+            ways: Arc::default(),
             retrying: Retrying::default(),
         }
     }
@@ -96,6 +107,61 @@ impl ModelHandle {
     #[must_use]
     pub fn dialect(&self) -> &Dialect {
         &self.dialect
+    }
+
+    /// This handle, with models to take while its own had better not be asked.
+    #[must_use]
+    pub fn with_fallbacks(self, fallbacks: Vec<Self>) -> Self {
+        Self { fallbacks: fallbacks.into(), ..self }
+    }
+
+    /// The models to ask, the next one where one turns out to be paused: those that are neither
+    /// paused nor failing first, each in the order in which they are configured. Never empty.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<&Self> {
+        let all = std::iter::once(self).chain(self.fallbacks.iter());
+        let (shut, mut open): (Vec<_>, Vec<_>) = all.partition(|model| model.gate.is_shut());
+        open.extend(shut);
+        open
+    }
+
+    /// The model to ask now: the first that is neither paused nor failing, else this one.
+    #[must_use]
+    pub fn best(&self) -> &Self {
+        self.candidates().first().copied().unwrap_or(self)
+    }
+
+    /// The name that the configuration and other processes know it by.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.gate.name()
+    }
+
+    /// How many calls there may be at once just now, and how many there are.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.gate.standing()
+    }
+
+    /// How long the model is left alone, if it is paused.
+    #[must_use]
+    pub fn pause_left(&self) -> Option<Duration> {
+        self.gate.pause_left()
+    }
+
+    /// Tells other processes from now on what this one learns of the model.
+    pub fn tell_others(&self, hints: Arc<dyn Hints>) {
+        self.gate.tell_others(hints);
+    }
+
+    /// Takes in what another process has learnt; `now_ms` is milliseconds since the Unix epoch.
+    pub fn heed(&self, hint: &Hint, now_ms: u64) {
+        self.gate.heed(hint, now_ms);
+    }
+
+    /// So many processes share the configured rates.
+    pub fn share(&self, processes: usize) {
+        self.gate.share(processes);
     }
 
     /// For a call that may be dropped before it has ended.
@@ -114,10 +180,10 @@ impl ModelHandle {
         let model = InTurn(self, tally);
         let mut request = self.complete(request);
         let mut attempted = self.retrying.chat(&model, &request).await;
-        if self.weaken(&mut request, &attempted.result) {
+        while self.weaken(&mut request, &attempted.result) {
             attempted = self.retrying.chat(&model, &request).await.after(&attempted);
         }
-        self.account(&request, attempted)
+        self.account(&request, attempted, tally)
     }
 
     /// Calls the model and hands its text on as it comes.
@@ -134,16 +200,16 @@ impl ModelHandle {
     ) -> Called {
         let model = InTurn(self, tally);
         let mut request = self.complete(request);
-        let mut handed_on = false;
+        let handed_on = AtomicBool::new(false);
         let mut watched = |text: &str| {
-            handed_on = true;
+            handed_on.store(true, Ordering::Relaxed);
             sink(text);
         };
         let mut attempted = self.retrying.chat_stream(&model, &request, &mut watched).await;
-        if !handed_on && self.weaken(&mut request, &attempted.result) {
-            attempted = self.retrying.chat_stream(&model, &request, sink).await.after(&attempted);
+        while !handed_on.load(Ordering::Relaxed) && self.weaken(&mut request, &attempted.result) {
+            attempted = self.retrying.chat_stream(&model, &request, &mut watched).await.after(&attempted);
         }
-        self.account(&request, attempted)
+        self.account(&request, attempted, tally)
     }
 
     fn ceiling(&self) -> Ceiling<'_> {
@@ -154,34 +220,21 @@ impl ModelHandle {
     fn complete(&self, mut request: ChatRequest) -> ChatRequest {
         request.max_output_tokens = request.max_output_tokens.or(self.max_output_tokens);
         request.temperature = request.temperature.or(self.temperature);
-        if self.schema_in_prompt.load(Ordering::Relaxed) {
-            request.structured = Some(Structured::Prompt);
-        }
+        self.ways.apply(&mut request);
         request
     }
 
-    /// Makes the request one that the server may take, if it refused the way in which JSON was
-    /// asked for, and keeps to that from then on unless only this schema was at fault. Says
-    /// whether it did.
     fn weaken(&self, request: &mut ChatRequest, result: &Result<ChatResponse, Error>) -> bool {
         let Err(error) = result else { return false };
-        let way = request.structured.unwrap_or(self.dialect.structured);
-        if request.response_format.is_none() || way == Structured::Prompt || !error.refuses_format() {
-            return false;
-        }
-        request.structured = Some(Structured::Prompt);
-        if !error.refuses_schema() && !self.schema_in_prompt.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                model = self.name,
-                "the server refuses response_format; schemas go in the prompt from now on \
-                 (structured = \"prompt\" spares the first try)"
-            );
-        }
-        true
+        self.ways.weaken(request, error, &self.dialect, &self.name)
     }
 
-    fn account(&self, request: &ChatRequest, attempted: Attempted<ChatResponse>) -> Called {
-        let usage = self.usage(&attempted);
+    fn account(&self, request: &ChatRequest, attempted: Attempted<ChatResponse>, tally: &Tally) -> Called {
+        // Tries that were refused before they were made were none.
+        let usage = match tally.calls() {
+            0 => usage::Usage::NONE,
+            calls => usage::Usage { calls, ..self.usage(&attempted) },
+        };
         let result = match attempted.result {
             Ok(response) => {
                 // Small models seldom stop by themselves: free text that ends at the limit is all there is.
@@ -205,7 +258,7 @@ impl ModelHandle {
         });
         let used = used.unwrap_or_default();
         usage::Usage {
-            calls: u64::from(attempted.calls),
+            calls: attempted.calls.into(),
             input_tokens: used.input_tokens,
             output_tokens: used.output_tokens,
             cached_tokens: used.cached_tokens,
@@ -214,8 +267,8 @@ impl ModelHandle {
     }
 }
 
-/// Pays for each try and takes one of the handle's turns for it, so that the waits between
-/// tries hold none.
+/// Takes one of the model's turns for each try and pays for it, so that the waits between tries
+/// hold neither.
 struct InTurn<'a>(&'a ModelHandle, &'a Tally);
 
 impl InTurn<'_> {
@@ -234,17 +287,19 @@ impl InTurn<'_> {
     /// One try, which is settled when it is over.
     async fn try_once(
         &self,
+        mut turn: Turn<'_>,
         mut paid: Option<Paid<'_>>,
         attempt: impl Future<Output = Result<ChatResponse, Error>>,
     ) -> Result<ChatResponse, Error> {
-        let _turn = self.0.in_flight.acquire().await;
+        turn.begin();
         if let Some(paid) = &mut paid {
             paid.begin();
         }
-        let result = self.1.try_once(attempt).await;
+        let mut result = self.1.try_once(attempt).await;
         if let Some(paid) = paid {
             paid.settle(&result);
         }
+        turn.end(&mut result);
         result
     }
 }
@@ -252,9 +307,9 @@ impl InTurn<'_> {
 #[async_trait]
 impl ChatModel for InTurn<'_> {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
-        let ceiling = self.0.ceiling();
+        let (turn, ceiling) = (self.0.gate.enter(request).await?, self.0.ceiling());
         let (request, paid) = self.pay(&ceiling, request).await?;
-        self.try_once(paid, self.0.chat.chat(&request)).await
+        self.try_once(turn, paid, self.0.chat.chat(&request)).await
     }
 
     async fn chat_stream(
@@ -262,9 +317,9 @@ impl ChatModel for InTurn<'_> {
         request: &ChatRequest,
         sink: &mut TextSink<'_>,
     ) -> Result<ChatResponse, Error> {
-        let ceiling = self.0.ceiling();
+        let (turn, ceiling) = (self.0.gate.enter(request).await?, self.0.ceiling());
         let (request, paid) = self.pay(&ceiling, request).await?;
-        self.try_once(paid, self.0.chat.chat_stream(&request, sink)).await
+        self.try_once(turn, paid, self.0.chat.chat_stream(&request, sink)).await
     }
 }
 
@@ -278,6 +333,14 @@ fn accept(response: ChatResponse, may_be_cut: bool) -> Result<ChatResponse, Fail
         StopReason::Length if !may_be_cut => {
             let message =
                 "the answer was cut off at the model's output limit; raise max_output_tokens or ask for less";
+            Err(Failure::new(FailureClass::InvalidOutput, message).with_seen(&response.text))
+        }
+        StopReason::ContextWindow => {
+            let message = "the answer was cut off as the model's context window was full; ask with less";
+            Err(Failure::new(FailureClass::ContextOverflow, message).with_seen(&response.text))
+        }
+        StopReason::Paused => {
+            let message = "the provider has put off the rest of the answer; ask again to go on";
             Err(Failure::new(FailureClass::InvalidOutput, message).with_seen(&response.text))
         }
         _ => Ok(response),

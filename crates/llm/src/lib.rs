@@ -1,6 +1,6 @@
 //! Language models over HTTP: one request type, one response type, one error type.
 //!
-//! Start at [`ChatModel`] (what callers hold) and [`OpenAiChat`] (what speaks to a server).
+//! Start at [`ChatModel`] (what callers hold) and [`HttpChat`] (what speaks to a server).
 //! Below them, [`wire`] turns requests into bytes and bytes into responses as pure functions,
 //! [`Dialect`] says in what a compatible server differs, and `transport` does the I/O with a
 //! timeout on every wait and a cap on every body. [`Retrying`] is the only place that repeats a
@@ -16,8 +16,10 @@ pub mod dialect;
 pub mod error;
 pub mod fence;
 pub mod handle;
+pub mod limits;
 pub mod price;
 pub mod purse;
+pub mod rates;
 pub mod retry;
 pub mod secret;
 mod tally;
@@ -26,16 +28,19 @@ mod transport;
 pub mod wire;
 
 pub use chat::{
-    ChatModel, ChatRequest, ChatResponse, JsonSchemaFormat, Message, StopReason, TextSink, ToolCall,
-    ToolChoice, ToolDefinition, Usage,
+    ChatModel, ChatRequest, ChatResponse, JsonSchemaFormat, Message, StablePrefix, StopReason, TextSink,
+    ToolCall, ToolChoice, ToolDefinition, Usage,
 };
-pub use client::{Endpoint, OpenAiChat};
+pub use client::{Endpoint, HttpChat};
 pub use dialect::{Dialect, MaxTokensField, Structured};
 pub use error::{Error, ErrorClass};
 pub use handle::{Called, ModelHandle};
+pub use limits::{Hint, Hints, Limits, Standing};
 pub use price::{Price, cost};
 pub use purse::{Hold, Purse, Refusal};
+pub use rates::{RateLimits, Window};
 pub use retry::{Attempted, Retrying};
 pub use secret::Secret;
 pub use tally::Tally;
 pub use transport::{Timeouts, install_crypto};
+pub use wire::Wire;

@@ -16,7 +16,10 @@ const TOKENS_PER_PRICE: u128 = 1_000_000;
 #[serde(deny_unknown_fields)]
 pub struct Price {
     pub input: u64,
+    /// Of input that was read from the provider's cache.
     pub cached_input: u64,
+    /// Of input that was written to it.
+    pub cache_write: u64,
     pub output: u64,
 }
 
@@ -24,7 +27,7 @@ impl Price {
     /// Whether any call costs nothing, whatever it used.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        self.input == 0 && self.cached_input == 0 && self.output == 0
+        [self.input, self.cached_input, self.cache_write, self.output] == [0; 4]
     }
 }
 
@@ -32,17 +35,23 @@ impl Price {
 /// rounding. Saturates at `u64::MAX` (18 billion USD).
 pub fn cost(usage: &Usage, price: &Price) -> u64 {
     let cached = usage.cached_tokens.min(usage.input_tokens);
-    let fresh = usage.input_tokens - cached;
-    let total = [(fresh, price.input), (cached, price.cached_input), (usage.output_tokens, price.output)]
-        .into_iter()
-        .fold(0_u128, |sum, (tokens, price)| sum.saturating_add(u128::from(tokens) * u128::from(price)));
+    let written = usage.cache_write_tokens.min(usage.input_tokens - cached);
+    let fresh = usage.input_tokens - cached - written;
+    let total = [
+        (fresh, price.input),
+        (cached, price.cached_input),
+        (written, price.cache_write),
+        (usage.output_tokens, price.output),
+    ]
+    .into_iter()
+    .fold(0_u128, |sum, (tokens, price)| sum.saturating_add(u128::from(tokens) * u128::from(price)));
     u64::try_from(total.div_ceil(TOKENS_PER_PRICE)).unwrap_or(u64::MAX)
 }
 
 /// The most that a call with so many tokens can cost, whatever its provider caches.
 #[must_use]
 pub fn most(input_tokens: u64, output_tokens: u64, price: &Price) -> u64 {
-    let dearest = Price { input: price.input.max(price.cached_input), ..*price };
+    let dearest = Price { input: price.input.max(price.cached_input).max(price.cache_write), ..*price };
     cost(&Usage { input_tokens, output_tokens, ..Usage::default() }, &dearest)
 }
 
@@ -57,11 +66,16 @@ pub fn tokens_for(nano_usd: u64, price: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// 2.50, 1.25 and 10 USD per million tokens.
-    const PRICE: Price = Price { input: 2_500_000_000, cached_input: 1_250_000_000, output: 10_000_000_000 };
+    /// 2.50, 1.25, 3 and 10 USD per million tokens.
+    const PRICE: Price = Price {
+        input: 2_500_000_000,
+        cached_input: 1_250_000_000,
+        cache_write: 3_000_000_000,
+        output: 10_000_000_000,
+    };
 
     fn usage(input_tokens: u64, cached_tokens: u64, output_tokens: u64) -> Usage {
-        Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens: 0 }
+        Usage { input_tokens, output_tokens, cached_tokens, ..Usage::default() }
     }
 
     #[test]
@@ -76,13 +90,23 @@ mod tests {
             assert!(most(0, tokens, &PRICE) <= nano_usd && most(0, tokens + 1, &PRICE) > nano_usd);
         }
         assert_eq!(tokens_for(5, 0), u64::MAX);
-        let dear_cache = Price { cached_input: 3_000_000_000, ..PRICE };
-        assert_eq!(most(1_000, 0, &dear_cache), 3_000_000);
+        assert_eq!(most(1_000, 0, &PRICE), 3_000_000, "all of it may be written to the cache");
+        let dear_cache = Price { cached_input: 4_000_000_000, ..PRICE };
+        assert_eq!(most(1_000, 0, &dear_cache), 4_000_000);
+    }
+
+    #[test]
+    fn input_that_is_written_to_the_cache_too() {
+        let usage = Usage { cache_write_tokens: 500, ..usage(1_000, 400, 0) };
+        // 100 fresh, 400 cached, 500 written.
+        assert_eq!(cost(&usage, &PRICE), 250_000 + 500_000 + 1_500_000);
+        let more_than_all = Usage { cache_write_tokens: 999, ..usage };
+        assert_eq!(cost(&more_than_all, &PRICE), 500_000 + 1_800_000);
     }
 
     #[test]
     fn rounds_up_once() {
-        let tiny = Price { input: 1, cached_input: 1, output: 1 };
+        let tiny = Price { input: 1, cached_input: 1, cache_write: 1, output: 1 };
         assert_eq!(cost(&usage(1, 0, 1), &tiny), 1);
         assert_eq!(cost(&usage(0, 0, 0), &tiny), 0);
     }

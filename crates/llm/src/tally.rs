@@ -59,12 +59,16 @@ impl Tally {
         result
     }
 
+    /// How many tries have begun.
+    pub(crate) fn calls(&self) -> u64 {
+        u64::from(self.calls.load(Ordering::Relaxed))
+    }
+
     /// What to charge if the call is dropped now. Its cost is unknown unless no
     /// try can have been billed or the model is free.
     #[must_use]
     pub fn cut_off(&self) -> Usage {
         let is_known = self.is_free || !self.may_be_billed.load(Ordering::Relaxed);
-        let calls = u64::from(self.calls.load(Ordering::Relaxed));
-        Usage { calls, nano_usd: is_known.then_some(0), ..Usage::NONE }
+        Usage { calls: self.calls(), nano_usd: is_known.then_some(0), ..Usage::NONE }
     }
 }

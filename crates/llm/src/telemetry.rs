@@ -10,6 +10,7 @@ use crate::error::Error;
 /// What a span tells of the server that is called.
 pub(crate) struct Target<'a> {
     pub(crate) provider: &'a str,
+    pub(crate) openai_api_type: Option<&'static str>,
     pub(crate) model: &'a str,
     pub(crate) address: &'a str,
     pub(crate) port: Option<u16>,
@@ -41,8 +42,9 @@ pub(crate) fn chat_span(target: &Target<'_>, request: &ChatRequest, stream: bool
         gen_ai.usage.input_tokens = Empty,
         gen_ai.usage.output_tokens = Empty,
         gen_ai.usage.cache_read.input_tokens = Empty,
+        gen_ai.usage.cache_creation.input_tokens = Empty,
         gen_ai.usage.reasoning.output_tokens = Empty,
-        openai.api.type = "chat_completions",
+        openai.api.type = target.openai_api_type,
         server.address = target.address,
         server.port = target.port,
         error.type = Empty,
@@ -73,6 +75,7 @@ fn record_response(span: &Span, response: &ChatResponse) {
         span.record("gen_ai.usage.input_tokens", usage.input_tokens);
         span.record("gen_ai.usage.output_tokens", usage.output_tokens);
         span.record("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens);
+        span.record("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens);
         span.record("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens);
     }
 }

@@ -38,7 +38,7 @@ impl Default for Timeouts {
 }
 
 /// Makes ring the process's TLS provider unless one is set already. Call it first in `main` when
-/// other TLS users start before the first [`crate::OpenAiChat`]; calling it again is harmless.
+/// other TLS users start before the first [`crate::HttpChat`]; calling it again is harmless.
 pub fn install_crypto() {
     // The error means that a provider is set, which is all that is asked for.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -1,15 +1,15 @@
-//! The Chat Completions wire against files, in both directions. A new case is a new file.
+//! The wires against files, in both directions, a folder for each wire. A new case is a new file.
 //!
 //! - `encode/*.json`: `{dialect, stream, request, body}`, `dialect` a kind or a whole dialect;
 //! - `decode/*.json`: `{body, response}` or `{body, error}`;
 //! - `stream/*.json`: `{chunks, deltas, response}` or `{chunks, error}`, where a chunk that is a
-//!   string is sent as it is.
+//!   string is sent as it is. `answer_tool` names the tool whose arguments are the answer.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use std::path::{Path, PathBuf};
 
-use planfleet_llm::wire::openai_chat::{StreamDecoder, decode, encode};
+use planfleet_llm::wire::{Expected, anthropic_messages, openai_chat};
 use planfleet_llm::{ChatRequest, ChatResponse, Dialect, Error};
 use serde_json::{Value, json};
 
@@ -54,38 +54,63 @@ fn expected(case: &Value) -> Value {
     }
 }
 
-#[test]
-fn requests_become_these_bodies() {
-    for (path, case) in cases("encode") {
+fn encoded(wire: &str, encode: fn(&ChatRequest, &Dialect, bool) -> Value) {
+    for (path, case) in cases(&format!("{wire}/encode")) {
         let request: ChatRequest = serde_json::from_value(case["request"].clone()).unwrap();
         let body = encode(&request, &dialect(&case["dialect"]), case["stream"] == true);
         assert_eq!(body, case["body"], "{}", path.display());
     }
 }
 
-#[test]
-fn these_bodies_become_responses() {
-    for (path, case) in cases("decode") {
+fn decoded(wire: &str, decode: fn(&[u8]) -> Result<ChatResponse, Error>) {
+    for (path, case) in cases(&format!("{wire}/decode")) {
         let result = decode(case["body"].to_string().as_bytes());
         assert_eq!(outcome(result), expected(&case), "{}", path.display());
     }
 }
 
-#[test]
-fn these_chunks_become_responses() {
-    for (path, case) in cases("stream") {
-        let mut deltas = Vec::new();
-        let result = stream(case["chunks"].as_array().unwrap(), &mut deltas);
+type Streamed = (Vec<String>, Result<ChatResponse, Error>);
+
+fn streamed(wire: &str, stream: fn(Expected, Vec<String>) -> Streamed) {
+    for (path, case) in cases(&format!("{wire}/stream")) {
+        let chunks = case["chunks"].as_array().unwrap().iter();
+        let chunks = chunks.map(|chunk| chunk.as_str().map_or_else(|| chunk.to_string(), str::to_owned));
+        let answer_tool = case["answer_tool"].as_str().map(str::to_owned);
+        let (deltas, result) = stream(Expected { answer_tool }, chunks.collect());
         assert_eq!(outcome(result), expected(&case), "{}", path.display());
         assert_eq!(json!(deltas), case["deltas"], "{}", path.display());
     }
 }
 
-fn stream(chunks: &[Value], deltas: &mut Vec<String>) -> Result<ChatResponse, Error> {
-    let mut decoder = StreamDecoder::new();
-    for chunk in chunks {
-        let data = chunk.as_str().map_or_else(|| chunk.to_string(), str::to_owned);
-        deltas.extend(decoder.push(&data)?);
-    }
-    decoder.finish()
+/// The two decoders have the same shape and no type in common.
+macro_rules! assemble {
+    ($decoder:ty) => {
+        |expected, chunks| {
+            let mut deltas = Vec::new();
+            let mut decoder = <$decoder>::new(expected);
+            let pushed = chunks.iter().try_for_each(|chunk| {
+                deltas.extend(decoder.push(chunk)?);
+                Ok(())
+            });
+            (deltas, pushed.and_then(|()| decoder.finish()))
+        }
+    };
+}
+
+#[test]
+fn requests_become_these_bodies() {
+    encoded("openai_chat", openai_chat::encode);
+    encoded("anthropic_messages", anthropic_messages::encode);
+}
+
+#[test]
+fn these_bodies_become_responses() {
+    decoded("openai_chat", openai_chat::decode);
+    decoded("anthropic_messages", anthropic_messages::decode);
+}
+
+#[test]
+fn these_chunks_become_responses() {
+    streamed("openai_chat", assemble!(openai_chat::StreamDecoder));
+    streamed("anthropic_messages", assemble!(anthropic_messages::StreamDecoder));
 }

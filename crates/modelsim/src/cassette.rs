@@ -52,6 +52,7 @@ fn said(response: ChatResponse, number: u64) -> Answer {
         prompt_tokens: usage.input_tokens,
         completion_tokens: usage.output_tokens,
         cached_tokens: usage.cached_tokens,
+        cache_write_tokens: usage.cache_write_tokens,
         reasoning_tokens: usage.reasoning_tokens,
         ..UsageFigures::default()
     };

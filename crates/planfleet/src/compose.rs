@@ -19,20 +19,21 @@ use planfleet_coordinator::{Coordinator, Upkeep};
 use planfleet_core::{id::ShardId, tool::ToolCatalog};
 use planfleet_executor::Executor;
 use planfleet_llm::{
-    Dialect, Endpoint, ModelHandle, OpenAiChat, Price, Secret, Structured, Timeouts, handle::HandleSettings,
+    Dialect, Endpoint, HttpChat, ModelHandle, Price, Secret, Structured, Timeouts, Wire,
+    handle::HandleSettings,
 };
 use planfleet_planner::Planner;
 use planfleet_proto::subjects::PLAN_POOL;
 use planfleet_runtime::{
     clock,
-    config::{self, CoordinatorSettings, Env as _, ModelSettings, ProcessEnv, SecretSource, Settings, Wire},
+    config::{self, CoordinatorSettings, Env as _, ModelSettings, ProcessEnv, SecretSource, Settings},
     tasks::Tasks,
 };
 use planfleet_tools::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{broker, cli::Role, exit::Failure, purse::Purses};
+use crate::{broker, cli::Role, exit::Failure, hints, purse::Purses};
 
 /// The models of a process, by role.
 #[derive(Clone, Default)]
@@ -44,19 +45,34 @@ pub(crate) struct Models {
     pub(crate) triage: Option<ModelHandle>,
 }
 
+impl Models {
+    /// Each model that some role has, once.
+    fn all(&self) -> Vec<ModelHandle> {
+        let roles = [&self.planner, &self.executor, &self.strong, &self.judge, &self.triage];
+        let all = roles.into_iter().flatten().flat_map(ModelHandle::candidates);
+        let by_key: BTreeMap<&str, &ModelHandle> = all.map(|model| (model.key(), model)).collect();
+        by_key.into_values().cloned().collect()
+    }
+}
+
 /// The models that the settings name for each role. A role that nothing is
 /// configured for has none; its work then fails and says so. Roles of one model
 /// share its handle, and so its connections and its bound on calls in flight.
 pub(crate) fn models(settings: &Settings) -> Result<Models, Failure> {
     let mut made = BTreeMap::<&str, ModelHandle>::new();
     let mut role = |role| -> Result<_, Failure> {
-        let Ok((name, model)) = settings.role(role) else { return Ok(None) };
-        let handle = match made.get(name) {
-            Some(handle) => handle.clone(),
-            None => handle(name, model)?,
-        };
-        made.insert(name, handle.clone());
-        Ok(Some(handle))
+        let Ok(models) = settings.role(role) else { return Ok(None) };
+        let mut handles = Vec::new();
+        for (name, model) in models {
+            let handle = match made.get(name) {
+                Some(handle) => handle.clone(),
+                None => handle(name, model)?,
+            };
+            made.insert(name, handle.clone());
+            handles.push(handle);
+        }
+        let preferred = handles.remove(0);
+        Ok(Some(preferred.with_fallbacks(handles)))
     };
     Ok(Models {
         planner: role(config::Role::Planner)?,
@@ -77,24 +93,32 @@ pub(crate) fn handle(name: &str, settings: &ModelSettings) -> Result<ModelHandle
         Arc::new(chat),
         HandleSettings {
             name: settings.model.clone(),
+            key: name.to_owned(),
             dialect,
             price,
             max_output_tokens: settings.max_output_tokens,
             temperature,
             concurrency_max: settings.max_concurrency,
             lasts: settings.total_timeout(),
+            limits: planfleet_llm::Limits {
+                requests_per_minute: settings.requests_per_minute,
+                tokens_per_minute: settings.tokens_per_minute,
+                tenant_requests_per_minute: settings.tenant_requests_per_minute,
+                tenant_tokens_per_minute: settings.tenant_tokens_per_minute,
+                ..planfleet_llm::Limits::default()
+            },
         },
     ))
 }
 
 /// The client of one configured model.
-pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, Dialect), Failure> {
-    if settings.wire != Wire::OpenaiChat {
-        let message =
-            format!("models.{name}.wire: only openai-chat is there yet; most providers offer it too");
-        return Err(Failure::usage(message));
-    }
-    let mut dialect = Dialect::named(&settings.dialect).ok_or_else(|| {
+pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(HttpChat, Dialect), Failure> {
+    let (wire, own_dialect) = match settings.wire {
+        config::Wire::OpenaiChat => (Wire::OpenAiChat, "generic"),
+        config::Wire::AnthropicMessages => (Wire::AnthropicMessages, "anthropic"),
+    };
+    let kind = if settings.dialect == "generic" { own_dialect } else { &settings.dialect };
+    let mut dialect = Dialect::named(kind).ok_or_else(|| {
         let known = planfleet_llm::dialect::KINDS.join(", ");
         Failure::usage(format!(
             "models.{name}.dialect: {:?} is not known; there are {known}",
@@ -106,6 +130,7 @@ pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, 
     if let Some(structured) = settings.structured {
         dialect.structured = match structured {
             config::Structured::JsonSchema => Structured::JsonSchema,
+            config::Structured::ToolCall => Structured::ToolCall,
             config::Structured::JsonObject => Structured::JsonObject,
             config::Structured::Prompt => Structured::Prompt,
         };
@@ -115,6 +140,7 @@ pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, 
         .map_err(Failure::usage)?;
     let endpoint = Endpoint {
         name: name.to_owned(),
+        wire,
         base_url: settings.base_url.clone(),
         api_key: key.map(Secret::new),
         model: settings.model.clone(),
@@ -127,17 +153,23 @@ pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(OpenAiChat, 
         },
         extra_headers: settings.extra_headers.clone(),
     };
-    let chat =
-        OpenAiChat::new(endpoint).map_err(|error| Failure::usage(format!("models.{name}: {error}")))?;
+    let chat = HttpChat::new(endpoint).map_err(|error| Failure::usage(format!("models.{name}: {error}")))?;
     Ok((chat, dialect))
 }
 
 fn price(settings: &ModelSettings) -> Option<Price> {
     let input = settings.price.input_usd_per_million?.nano_usd();
     let output = settings.price.output_usd_per_million?.nano_usd();
-    // A provider that has no price of its own for cached input charges the full one.
+    // A provider that has no price of its own for cached input charges the full one. Anthropic
+    // takes a quarter more for what it puts into its cache, whatever the model.
     let cached_input = settings.price.cached_input_usd_per_million.map_or(input, |price| price.nano_usd());
-    Some(Price { input, cached_input, output })
+    let written = match settings.wire {
+        config::Wire::OpenaiChat => input,
+        config::Wire::AnthropicMessages => input.saturating_add(input.div_ceil(4)),
+    };
+    let cache_write =
+        settings.price.cache_write_input_usd_per_million.map_or(written, |price| price.nano_usd());
+    Some(Price { input, cached_input, cache_write, output })
 }
 
 /// The built-in tools under the configured rules.
@@ -260,6 +292,9 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts the roles. Each is a task that runs until `stop` and then drains.
     pub(crate) fn start(&self, roles: &[Role], settings: &Settings, tasks: &Tasks, stop: &CancellationToken) {
+        if roles.iter().any(|role| matches!(role, Role::Planner | Role::Executor)) {
+            hints::join(&self.bus, self.models.all(), &self.name, tasks, stop);
+        }
         for role in roles {
             match role {
                 Role::Coordinator => self.start_coordinator(settings, tasks, stop),

@@ -7,6 +7,7 @@ mod commands;
 mod compose;
 mod embedded;
 mod exit;
+mod hints;
 mod output;
 mod prices;
 mod purse;
@@ -19,6 +20,7 @@ use clap::Parser as _;
 use planfleet_runtime::config::Env as _;
 use planfleet_runtime::{
     config::{LogFormat, ProcessEnv, Settings},
+    open_files,
     telemetry::{LogTarget, Telemetry},
 };
 
@@ -50,6 +52,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     #[cfg(feature = "seeded-bugs")]
     switch_bug_on()?;
     planfleet_llm::install_crypto();
+    open_files::raise_limit();
     let settings = load(cli)?;
     let role = cli.command.name();
     let telemetry = Telemetry::init(&settings.telemetry, role, LogTarget::Stderr)

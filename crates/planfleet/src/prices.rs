@@ -23,6 +23,7 @@ pub(crate) fn fill(settings: &mut Settings) -> Result<(), Failure> {
             model.price = Price {
                 input_usd_per_million: usd(found.listed.input),
                 cached_input_usd_per_million: found.listed.cached_input.and_then(usd),
+                cache_write_input_usd_per_million: found.listed.cache_write.and_then(usd),
                 output_usd_per_million: usd(found.listed.output),
             };
         }

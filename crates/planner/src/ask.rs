@@ -13,7 +13,7 @@ use planfleet_core::{
     task::Submission,
     tool::ToolCatalog,
 };
-use planfleet_llm::{ChatRequest, JsonSchemaFormat, Message};
+use planfleet_llm::{ChatRequest, JsonSchemaFormat, Message, StablePrefix};
 
 use crate::{
     answer::{self, Answer},
@@ -62,6 +62,9 @@ impl<'a> Ask<'a> {
         ChatRequest {
             messages: self.messages.clone(),
             response_format: Some(JsonSchemaFormat { name: name.to_owned(), schema, strict: true }),
+            // The system message: rules, answer and tools, the same for every task of this kind.
+            stable_prefix: Some(StablePrefix { messages: 1, key: format!("planfleet-{name}") }),
+            tenant: self.submission.task.tenant().to_owned(),
             ..ChatRequest::default()
         }
     }

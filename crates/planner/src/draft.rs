@@ -135,11 +135,27 @@ impl<'a> Writer<'a> {
         if let Some(answer) = self.without_planner().await {
             return Ok(answer);
         }
-        let Some(model) = &self.shared.models.planner else {
+        let Some(role) = &self.shared.models.planner else {
             let message =
                 "no planner model is configured: set roles.planner, or give the task a plan or a template";
             return Err(Failure::new(FailureClass::Quota, message));
         };
+        let (mut models, first_take) = (role.candidates().into_iter().peekable(), self.draft.take);
+        loop {
+            let model = models.next().unwrap_or(role);
+            let result = self.plan(model).await;
+            let of_quota = result.as_ref().is_err_and(|failure| failure.class == FailureClass::Quota);
+            let is_paused = of_quota && model.pause_left().is_some();
+            // Takes are numbered for one model's plan and its repair.
+            let begun = self.published > 0 || self.draft.take > first_take;
+            if !is_paused || begun || models.peek().is_none() {
+                return result;
+            }
+        }
+    }
+
+    /// One model's plan, with one repair.
+    async fn plan(&mut self, model: &ModelHandle) -> Result<Answer, Failure> {
         Span::current().record("gen_ai.request.model", model.name());
         model.name().clone_into(&mut self.model);
         let situation = self.order.situation.as_ref();
@@ -243,7 +259,8 @@ impl<'a> Writer<'a> {
     /// is. Its troubles are no reason to fail: what it does not decide is planned.
     async fn triage(&mut self, classifies: bool) -> Option<Verdict> {
         let submission = &self.order.submission;
-        let model = self.shared.models.triage.as_ref().filter(|model| !model.dialect().small_model)?;
+        let triage = self.shared.models.triage.as_ref().map(ModelHandle::best);
+        let model = triage.filter(|model| !model.dialect().small_model)?;
         if !triage::is_wanted(submission) {
             return None;
         }
@@ -275,7 +292,10 @@ impl<'a> Writer<'a> {
 
     fn end_call(&mut self, account: Account, model: &ModelHandle, usage: &Usage) {
         self.in_flight = None;
-        Charge::add_to(&mut self.usage, account, model.name(), usage);
+        // A call that was not made, as its model is paused, is on no bill.
+        if usage.calls > 0 {
+            Charge::add_to(&mut self.usage, account, model.name(), usage);
+        }
     }
 
     /// One call of the model, whose sound steps are published while it still writes.

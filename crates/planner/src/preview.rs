@@ -19,6 +19,7 @@ pub async fn plan(
     submission: &Submission,
     tools: &ToolCatalog,
 ) -> Result<(Plan, Usage), Failure> {
+    let model = model.best();
     let mut ask = Ask::new(submission, None, tools, model.dialect().small_model, false);
     let mut usage = Usage::NONE;
     let mut takes_left = ask::TAKES;

@@ -166,7 +166,7 @@ fn replans_left(situation: &Situation) -> String {
 fn question(situation: &Situation) -> String {
     match &situation.cause {
         Cause::Failed { steps } => format!(
-            "Failed now: step {}. Replace what failed and do not repeat it: change the description, the inputs, the tool, the criteria or the tier.",
+            "Failed now: step {}. Replace what failed and do not repeat it: change the description, the inputs, the tool, the criteria or the tier (\"strong\" gives a step that was beyond its model to a more capable one).",
             list(steps)
         ),
         Cause::Reviewed { steps } => format!(

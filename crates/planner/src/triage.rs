@@ -106,6 +106,7 @@ pub(crate) fn request(submission: &Submission, classes: Option<&[KnownClass]>) -
             strict: true,
         }),
         max_output_tokens: Some(OUTPUT_TOKENS_MAX),
+        tenant: submission.task.tenant().to_owned(),
         ..ChatRequest::default()
     }
 }

@@ -29,6 +29,8 @@ pub const BUDGETS: &str = "pf_budgets";
 pub const BATCHES: &str = "pf_batches";
 /// Templates: versions by the digest of what is in them, and which is the latest of each name.
 pub const TEMPLATES: &str = "pf_templates";
+/// What processes tell each other of models, by [`hint`]. Losing it loses nothing.
+pub const LIMITS: &str = "pf_limits";
 /// The key among [`SHARDS`] that says how many shards there are.
 pub const SHARD_COUNT: &str = "count";
 /// Bodies above [`crate::INLINE_BYTES_MAX`].
@@ -266,6 +268,25 @@ pub fn dead_work(pool: &str) -> String {
 /// Where those who watch a run say so.
 pub const WATCHED: &str = "pf.watched";
 
+/// A hint about a model, by what it tells (`paused`, `asked`, ..) and, where each process tells
+/// its own, by the process.
+#[must_use]
+pub fn hint(topic: &str, model: &str, process: Option<&str>) -> String {
+    match process {
+        Some(process) => format!("{topic}.{model}.{process}"),
+        None => format!("{topic}.{model}"),
+    }
+}
+
+/// Topic, model and process of a hint's key.
+#[must_use]
+pub fn hint_of(key: &str) -> Option<(&str, &str, Option<&str>)> {
+    let (topic, rest) = key.split_once('.')?;
+    let (model, process) =
+        rest.split_once('.').map_or((rest, None), |(model, process)| (model, Some(process)));
+    Some((topic, model, process))
+}
+
 /// Live changes of one run.
 #[must_use]
 pub fn live(run: &RunId) -> String {
@@ -318,6 +339,14 @@ mod tests {
         for (subject, run) in [(done("t", &alone), alone), (kept, member)] {
             assert_eq!(done_run(&subject), Some(run));
         }
+    }
+
+    #[test]
+    fn a_hint_s_key_says_what_it_tells_of_which_model() {
+        for (topic, model, process) in [("paused", "gpt-x", None), ("share", "m_1", Some("pf-1-ab"))] {
+            assert_eq!(hint_of(&hint(topic, model, process)), Some((topic, model, process)));
+        }
+        assert_eq!(hint_of("paused"), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod models;
 mod nearest;
 mod read;
 mod redact;
+mod roles;
 mod secrets;
 mod sections;
 mod settings;
@@ -28,11 +29,12 @@ use std::path::{Path, PathBuf};
 
 pub use fault::{ConfigError, Fault};
 pub use models::{ModelSettings, Price, PriceError, Structured, UsdPerMillion, Wire};
+pub use roles::{ModelNames, RoleSettings};
 pub use secrets::{SecretError, SecretSource};
 pub use sections::{
     ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage,
-    NatsSettings, PlannerSettings, PoolSettings, PriceSettings, RoleSettings, TelemetrySettings,
-    TenantSettings, ToolSettings,
+    NatsSettings, PlannerSettings, PoolSettings, PriceSettings, TelemetrySettings, TenantSettings,
+    ToolSettings,
 };
 pub use settings::{MissingRole, Role, Settings};
 pub use sources::{Env, ProcessEnv};

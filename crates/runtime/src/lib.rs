@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod config;
 pub mod health;
+pub mod open_files;
 pub mod signals;
 pub mod tasks;
 pub mod telemetry;

@@ -11,6 +11,7 @@
 mod batches;
 mod budgets;
 mod client;
+mod hints;
 mod journal;
 mod keys;
 mod lease;

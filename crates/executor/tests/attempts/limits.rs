@@ -58,7 +58,7 @@ async fn cut_off_call(price: Option<Price>) -> Option<Usage> {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_cut_off_is_counted_at_an_unknown_cost() {
-    let price = |each| Price { input: each, cached_input: each, output: each };
+    let price = |each| Price { input: each, cached_input: each, cache_write: each, output: each };
     let unknown = Usage { calls: 1, nano_usd: None, ..Usage::NONE };
     assert_eq!(cut_off_call(None).await, Some(unknown));
     assert_eq!(cut_off_call(Some(price(1_000_000))).await, Some(unknown));

@@ -7,7 +7,7 @@ use planfleet_core::{
     usage::Account,
 };
 use planfleet_executor::Models;
-use planfleet_llm::{ChatResponse, Message, StopReason};
+use planfleet_llm::{ChatResponse, Error, ErrorClass, Message, StopReason};
 use serde_json::{Value, json};
 
 use super::{
@@ -105,6 +105,33 @@ async fn an_answer_that_is_cut_off_gets_its_one_repair() {
     let model = Script::new(["one", "two"].map(|text| Ok(cut_off(text))));
     let failure = Bench::with_model(&model).await.carry_out(model_step(json!([]))).await.failure();
     assert_eq!((failure.class, failure.seen.as_deref()), (FailureClass::InvalidOutput, Some("two")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_model_of_a_role_takes_over_while_one_is_paused() {
+    let broke = || Err(Error { may_be_billed: false, ..Error::new(ErrorClass::Quota, "no credit") });
+    let (first, second) = (Script::new([broke()]), Script::texts(["Santiago", "Quito"]));
+    let role = first.handle("first").with_fallbacks(vec![second.handle("second")]);
+    let mut bench = Bench::with(Models { executor: Some(role), ..Models::default() }).await;
+    for (output, asked) in [("Santiago", "at once"), ("Quito", "while the first is paused")] {
+        let ended = bench.carry_out(model_step(json!([]))).await;
+        assert_eq!(ended.report.model.as_deref(), Some("second"), "{asked}");
+        assert_eq!(ended.output(), output);
+    }
+    assert_eq!((first.requests().len(), second.requests().len()), (1, 2));
+    assert_eq!(second.requests()[0].tenant, "secrettenant", "rates are counted by tenant");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_tool_has_done_is_not_done_again_by_another_model() {
+    let broke = Err(Error::new(ErrorClass::Quota, "no credit"));
+    let first = Script::new([Ok(calls("parrot", r#"{"text": "x"}"#)), broke]);
+    let second = Script::texts(["Santiago"]);
+    let role = first.handle("first").with_fallbacks(vec![second.handle("second")]);
+    let mut bench = Bench::with(Models { executor: Some(role), ..Models::default() }).await;
+    let failure = bench.carry_out(with_tools(&["parrot"])).await.failure();
+    assert_eq!((failure.class, failure.retry_after_ms), (FailureClass::Quota, Some(60_000)));
+    assert_eq!((bench.calls.all().len(), second.requests().len()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,11 +31,15 @@ impl Script {
             name: name.to_owned(),
             dialect: Dialect::default(),
             // 1 nano-USD a token of input, 2 of output.
-            price: Some(Price { input: 1_000_000, cached_input: 1_000_000, output: 2_000_000 }),
-            max_output_tokens: None,
-            temperature: None,
+            price: Some(Price {
+                input: 1_000_000,
+                cached_input: 1_000_000,
+                cache_write: 1_000_000,
+                output: 2_000_000,
+            }),
             concurrency_max: 4,
             lasts: Duration::from_secs(60),
+            ..HandleSettings::default()
         };
         ModelHandle::new(Arc::clone(self) as Arc<dyn ChatModel>, settings)
     }
@@ -71,10 +75,9 @@ impl Silent {
             name: "silent".to_owned(),
             dialect: Dialect::default(),
             price,
-            max_output_tokens: None,
-            temperature: None,
             concurrency_max: 4,
             lasts: Duration::from_secs(60),
+            ..HandleSettings::default()
         };
         ModelHandle::new(Arc::new(Self), settings)
     }
@@ -98,10 +101,12 @@ pub(crate) fn says(text: &str) -> ChatResponse {
         model: "scripted".to_owned(),
         text: text.to_owned(),
         tool_calls: Vec::new(),
+        thinking: Vec::new(),
         stop_reason: StopReason::Stop,
         refusal: None,
         usage: Some(Usage { input_tokens: 100, output_tokens: 10, ..Usage::default() }),
         time_to_first_chunk: None,
+        rates: Default::default(),
     }
 }
 

@@ -9,13 +9,17 @@ use crate::dialect::Dialect;
 use crate::error::{Error, ErrorClass};
 use crate::secret::Secret;
 use crate::transport::Timeouts;
+use crate::wire::{Wire, anthropic_messages};
 
 /// One served model.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// The name in the configuration; errors speak of it.
     pub name: String,
-    /// With the API's version: `https://api.openai.com/v1`.
+    /// What is spoken there.
+    pub wire: Wire,
+    /// With the API's version: `https://api.openai.com/v1`. Anthropic's own programs leave it
+    /// out, so for that wire it may be missing.
     pub base_url: String,
     pub api_key: Option<Secret>,
     /// The model to ask when a request names none.
@@ -28,12 +32,22 @@ pub struct Endpoint {
 impl Endpoint {
     pub(super) fn base(&self) -> Result<Url, Error> {
         let url = Url::parse(&self.base_url).ok();
-        url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| self.misconfigured("base_url is no HTTP address such as https://host/v1"))
+        let mut url = url
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| self.misconfigured("base_url is no HTTP address such as https://host/v1"))?;
+        let path = url.path().trim_end_matches('/').to_owned();
+        if self.wire == Wire::AnthropicMessages && !path.ends_with("/v1") {
+            url.set_path(&format!("{path}/v1"));
+        }
+        Ok(url)
     }
 
     pub(super) fn headers(&self) -> Result<HeaderMap, Error> {
         let mut headers = HeaderMap::new();
+        if self.wire == Wire::AnthropicMessages {
+            let version = HeaderValue::from_static(anthropic_messages::VERSION);
+            headers.insert("anthropic-version", version);
+        }
         for (name, value) in &self.extra_headers {
             let header = (name.parse::<HeaderName>(), value.parse::<HeaderValue>());
             let (Ok(key), Ok(mut value)) = header else {
@@ -44,10 +58,14 @@ impl Endpoint {
             headers.insert(key, value);
         }
         if let Some(key) = &self.api_key {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+            let (name, value) = match self.wire {
+                Wire::OpenAiChat => (AUTHORIZATION, format!("Bearer {}", key.expose())),
+                Wire::AnthropicMessages => (HeaderName::from_static("x-api-key"), key.expose().to_owned()),
+            };
+            let mut value = HeaderValue::from_str(&value)
                 .map_err(|_| self.misconfigured("the API key has characters that no key has"))?;
             value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+            headers.insert(name, value);
         }
         Ok(headers)
     }

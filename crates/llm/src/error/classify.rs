@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::{Error, ErrorClass};
+use crate::dialect::Structured;
 
 /// Longest part of a server's message that is shown: some servers echo the whole request.
 const MESSAGE_CHARS_MAX: usize = 500;
@@ -11,8 +12,12 @@ const MESSAGE_CHARS_MAX: usize = 500;
 /// Codes and types only: rate-limit messages also speak of billing pages and quotas.
 const QUOTA: [&str; 5] = ["insufficient_quota", "credit_balance", "billing", "spend_limit", "usage_limit"];
 
-const QUOTA_WORDING: [&str; 3] =
-    ["credit balance is too low", "insufficient credits", "insufficient balance"];
+const QUOTA_WORDING: [&str; 4] = [
+    "credit balance is too low",
+    "insufficient credits",
+    "insufficient balance",
+    "reached your specified api usage limits",
+];
 
 /// Wordings met in the field: OpenAI, llama.cpp, vLLM, Ollama, LM Studio, Anthropic, Gemini,
 /// Groq, xAI, Mistral and Bedrock each have their own.
@@ -47,18 +52,34 @@ const REFUSED: [&str; 5] = [
 
 const MODEL_MISSING: [&str; 2] = ["model_not_found", "not_found_error"];
 
-const TRANSIENT: [&str; 7] =
-    ["rate_limit", "overloaded", "api_error", "server_error", "slow_down", "timeout_error", "engine_busy"];
+const KEY_REFUSED: [&str; 3] = ["authentication_error", "permission_error", "invalid_api_key"];
 
-/// How servers name what a request for JSON needs of them: DeepSeek, LM Studio, vLLM, llama.cpp.
-const FORMAT: [&str; 6] = [
+/// The provider asks for patience, whatever status it says so with.
+const BUSY: [&str; 4] = ["rate_limit", "overloaded", "slow_down", "engine_busy"];
+
+const TRANSIENT: [&str; 3] = ["api_error", "server_error", "timeout_error"];
+
+/// How servers name what a request for JSON needs of them: DeepSeek, LM Studio, vLLM, llama.cpp,
+/// Anthropic.
+const FORMAT: [&str; 9] = [
     "response_format",
     "response format",
     "json_schema",
     "structured output",
     "structured_output",
+    "output_config",
+    "output_format",
+    "output format",
     "grammar",
 ];
+
+/// The same for a tool that has to be called: servers without tools, models without a choice of
+/// them, and models that think.
+const TOOL: [&str; 3] = ["tool", "function call", "functions"];
+
+/// A schema at fault, and not the way it was sent: OpenAI, Anthropic (which names its place in
+/// the request, and a bound on the grammar that it makes of it).
+const ONE_SCHEMA: [&str; 3] = ["invalid schema", "format.schema", "schema is too complex"];
 
 /// An error as a server words it, before it is classified.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,6 +130,9 @@ impl ServerError {
         if self.named(&REFUSED) {
             return ErrorClass::Refused;
         }
+        if self.named(&BUSY) {
+            return ErrorClass::Transient;
+        }
         match self.should_retry {
             Some(true) => ErrorClass::Transient,
             // The server knows that it will fail again, whatever its status says.
@@ -144,6 +168,7 @@ impl ServerError {
     fn class_by_status(&self) -> ErrorClass {
         match self.status {
             _ if self.named(&MODEL_MISSING) => ErrorClass::NotFound,
+            _ if self.named(&KEY_REFUSED) => ErrorClass::Unauthorized,
             Some(401 | 403) => ErrorClass::Unauthorized,
             Some(404) => ErrorClass::NotFound,
             _ => ErrorClass::InvalidRequest,
@@ -160,9 +185,19 @@ impl ServerError {
     }
 }
 
+/// Whether an error's code asks for patience.
+pub(super) fn is_busy(code: &str) -> bool {
+    holds(code, &BUSY)
+}
+
 /// Whether an error is about the way in which JSON was asked for.
-pub(super) fn speaks_of_format(message: &str, code: &str) -> bool {
-    holds(message, &FORMAT) || holds(code, &FORMAT)
+pub(super) fn speaks_of_format(message: &str, code: &str, way: Structured) -> bool {
+    let words: &[&str] = if way == Structured::ToolCall { &TOOL } else { &FORMAT };
+    holds(message, words) || holds(code, words)
+}
+
+pub(super) fn speaks_of_one_schema(message: &str) -> bool {
+    holds(message, &ONE_SCHEMA)
 }
 
 fn holds(text: &str, words: &[&str]) -> bool {

@@ -63,6 +63,27 @@ fn the_code_is_asked_before_the_status() {
         (500, "", Transient),
         (503, "<html>busy</html>", Transient),
         (529, r#"{"error":{"type":"overloaded_error","message":"Overloaded"}}"#, Transient),
+        (503, r#"{"error":{"code":"server_is_overloaded","message":"later"}}"#, Transient),
+        (429, r#"{"error":{"code":"slow_down","message":"ramp up gradually"}}"#, Transient),
+        (403, r#"{"error":{"code":"rate_limit_exceeded","message":"later"}}"#, Transient),
+        (500, r#"{"type":"error","error":{"type":"api_error","message":"Internal"}}"#, Transient),
+        (504, r#"{"type":"error","error":{"type":"timeout_error","message":"late"}}"#, Transient),
+        (429, r#"{"error":{"code":"credit_balance_exhausted","message":"x"}}"#, Quota),
+        (429, r#"{"error":{"code":"enforced_spend_limit_reached","message":"x"}}"#, Quota),
+        (402, r#"{"type":"error","error":{"type":"billing_error","message":"x"}}"#, Quota),
+        (
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified API usage limits. You will regain access on 2026-12-01."}}"#,
+            Quota,
+        ),
+        (
+            401,
+            r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
+            Unauthorized,
+        ),
+        (403, r#"{"type":"error","error":{"type":"permission_error","message":"x"}}"#, Unauthorized),
+        (404, r#"{"type":"error","error":{"type":"not_found_error","message":"model: x"}}"#, NotFound),
+        (413, r#"{"type":"error","error":{"type":"request_too_large","message":"x"}}"#, ContextOverflow),
         (307, "", InvalidRequest),
     ];
     for (status, body, expected) in table {
@@ -78,6 +99,9 @@ fn an_error_inside_an_answer_takes_its_numeric_code_for_the_status() {
 
     let value = serde_json::json!({"error": {"type": "overloaded_error", "message": "later"}});
     assert_eq!(ServerError::from_value(&value).class(), ErrorClass::Transient);
+    let value =
+        serde_json::json!({"type": "error", "error": {"type": "authentication_error", "message": "no"}});
+    assert_eq!(ServerError::from_value(&value).class(), ErrorClass::Unauthorized);
     let value = serde_json::json!({"error": {"type": "invalid_request_error", "message": "no"}});
     assert_eq!(ServerError::from_value(&value).class(), ErrorClass::InvalidRequest);
 }
@@ -94,6 +118,30 @@ fn the_servers_wish_wins_over_its_status_but_not_over_its_code() {
     assert_eq!(error(500, "", false).class(), ErrorClass::InvalidRequest);
     assert_eq!(error(429, "insufficient_quota", true).class(), ErrorClass::Quota);
     assert_eq!(error(401, "", false).class(), ErrorClass::Unauthorized);
+}
+
+#[test]
+fn a_refused_way_to_json_is_told_from_a_refused_schema() {
+    let refused = |message: &str| {
+        let body = serde_json::json!({"error": {"type": "invalid_request_error", "message": message}});
+        let error = ServerError::from_body(400, body.to_string().as_bytes()).into_error();
+        let ways = [Structured::JsonSchema, Structured::ToolCall].map(|way| error.refuses_format(way));
+        (ways, error.refuses_schema())
+    };
+    let format = [true, false];
+    assert_eq!(refused("This response_format type is unavailable now"), (format, false));
+    assert_eq!(refused("'claude-x' does not support output format."), (format, false));
+    assert_eq!(
+        refused("output_config.format.schema: For 'object' type, 'additionalProperties' must be false"),
+        (format, true)
+    );
+    assert_eq!(refused("Invalid schema for response_format 'plan'"), (format, true));
+    assert_eq!(
+        refused("Thinking may not be enabled when tool_choice forces tool use."),
+        ([false, true], false)
+    );
+    assert_eq!(refused("this model does not support function calling"), ([false, true], false));
+    assert_eq!(refused("unknown field `seed`"), ([false; 2], false));
 }
 
 #[test]

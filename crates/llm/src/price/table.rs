@@ -47,6 +47,7 @@ impl Listed {
         Price {
             input: self.input,
             cached_input: self.cached_input.unwrap_or(self.input),
+            cache_write: self.cache_write.unwrap_or(self.input),
             output: self.output,
         }
     }

@@ -9,6 +9,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 
 use super::{Deadlines, chain};
 use crate::error::{Error, ErrorClass, ServerError, retry_after};
+use crate::rates::RateLimits;
 
 /// No model writes this much in one answer (8 MiB is some two million tokens): more is a broken
 /// or hostile server, and dozens of calls share one worker's memory.
@@ -59,6 +60,11 @@ impl Reply {
         }
     }
 
+    /// What the answer's head says of the provider's limits.
+    pub(crate) fn rates(&self) -> RateLimits {
+        RateLimits::read(self.response.headers(), SystemTime::now())
+    }
+
     /// The whole body.
     pub(crate) async fn whole(mut self) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
@@ -95,11 +101,7 @@ impl Reply {
         let mut server = ServerError::from_body(status, &body);
         server.should_retry = header(&headers, "x-should-retry").and_then(|word| word.parse().ok());
         Error {
-            retry_after: retry_after(
-                header(&headers, "retry-after-ms"),
-                header(&headers, "retry-after"),
-                SystemTime::now(),
-            ),
+            retry_after: retry_after(status, &headers, SystemTime::now()),
             request_id: ["x-request-id", "request-id"]
                 .into_iter()
                 .find_map(|name| header(&headers, name))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use planfleet_llm::{ChatModel, ChatResponse, Error, ErrorClass, OpenAiChat, Retrying, Timeouts};
+use planfleet_llm::{ChatModel, ChatResponse, Error, ErrorClass, HttpChat, Retrying, Timeouts};
 use planfleet_modelsim::{Fault, FaultKind, Rule, Simulator};
 
 use crate::{KEY, ask, client, endpoint, streamed, with};
@@ -69,7 +69,7 @@ async fn hangs_end_in_the_timeout_of_their_phase() {
         let impatient = |timeouts| {
             let mut endpoint = endpoint(simulator.base_url());
             endpoint.timeouts = timeouts;
-            OpenAiChat::new(endpoint).unwrap()
+            HttpChat::new(endpoint).unwrap()
         };
         let (short, rest) = (Duration::from_millis(100), Timeouts::default());
 
@@ -150,7 +150,7 @@ async fn a_missing_key_is_told_apart_from_a_wrong_one() {
     with(builder, async |simulator| {
         let mut keyless = endpoint(simulator.base_url());
         keyless.api_key = None;
-        let keyless = OpenAiChat::new(keyless).unwrap();
+        let keyless = HttpChat::new(keyless).unwrap();
         let error = keyless.chat(&ask("x")).await.unwrap_err();
         assert!(error.message.contains("no API key is set"), "{error}");
         let error = client(&simulator).chat(&ask("x")).await.unwrap_err();
@@ -173,10 +173,10 @@ async fn a_closed_port_is_transient_and_named() {
 #[tokio::test]
 async fn misconfigured_endpoints_are_refused_at_once() {
     let mut wrong = endpoint("localhost:8080/v1".to_owned());
-    assert!(OpenAiChat::new(wrong.clone()).is_err());
+    assert!(HttpChat::new(wrong.clone()).is_err());
     wrong.base_url = "http://user:pw@127.0.0.1:9/v1/".to_owned();
-    let error = OpenAiChat::new(wrong.clone()).unwrap().list_models().await.unwrap_err();
+    let error = HttpChat::new(wrong.clone()).unwrap().list_models().await.unwrap_err();
     assert!(!error.message.contains("pw"), "{error}");
     wrong.extra_headers.insert("a b".to_owned(), "c".to_owned());
-    assert!(OpenAiChat::new(wrong).is_err());
+    assert!(HttpChat::new(wrong).is_err());
 }

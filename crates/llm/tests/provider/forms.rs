@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::future::{self, Either};
-use planfleet_llm::{ChatModel, ChatResponse, ErrorClass, OpenAiChat, Timeouts};
+use planfleet_llm::{ChatModel, ChatResponse, ErrorClass, HttpChat, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -27,7 +27,7 @@ impl Server {
         Self { content_type, pause: Duration::ZERO, pieces: vec![body.to_owned()] }
     }
 
-    async fn with<T>(&self, timeouts: Timeouts, test: impl AsyncFnOnce(OpenAiChat) -> T) -> T {
+    async fn with<T>(&self, timeouts: Timeouts, test: impl AsyncFnOnce(HttpChat) -> T) -> T {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut endpoint = endpoint(format!("http://{}/v1", listener.local_addr().unwrap()));
         endpoint.timeouts = timeouts;
@@ -37,7 +37,7 @@ impl Server {
                 self.answer(peer).await;
             }
         };
-        let test = test(OpenAiChat::new(endpoint).unwrap());
+        let test = test(HttpChat::new(endpoint).unwrap());
         match future::select(Box::pin(test), Box::pin(serving)).await {
             Either::Left((outcome, _)) => outcome,
             Either::Right((never, _)) => never,

@@ -14,22 +14,22 @@ use planfleet_llm::{
     TextSink,
 };
 use planfleet_modelsim::{Builder, Fault, FaultKind, Rule, Simulator};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{ask, client, with};
 
 /// 1 nano-USD a token of input, 2 of output.
-const PRICE: Price = Price { input: 1_000_000, cached_input: 1_000_000, output: 2_000_000 };
+const PRICE: Price =
+    Price { input: 1_000_000, cached_input: 1_000_000, cache_write: 1_000_000, output: 2_000_000 };
 
 fn handle(chat: impl ChatModel + 'static, price: Option<Price>) -> ModelHandle {
     let settings = HandleSettings {
         name: "small".to_owned(),
         dialect: Dialect::default(),
         price,
-        max_output_tokens: None,
-        temperature: None,
         concurrency_max: 1,
         lasts: Duration::from_secs(60),
+        ..HandleSettings::default()
     };
     ModelHandle::new(Arc::new(chat), settings)
 }
@@ -40,30 +40,51 @@ fn planning() -> ChatRequest {
     ChatRequest { response_format: Some(format), ..ask("plan it") }
 }
 
-fn refusing(message: &str) -> Builder {
-    let mut refused = Rule::status(400, "invalid_request_error").times(1);
-    if let Some(Fault::Status(fault)) = &mut refused.fault {
-        fault.message = Some(message.to_owned());
+/// Refuses once for each message, and answers then.
+fn refusing<const N: usize>(messages: [&str; N]) -> Builder {
+    let refused = |message: &str| {
+        let mut refused = Rule::status(400, "invalid_request_error").times(1);
+        if let Some(Fault::Status(fault)) = &mut refused.fault {
+            fault.message = Some(message.to_owned());
+        }
+        refused
+    };
+    let builder = messages.map(refused).into_iter().fold(Simulator::builder(), Builder::rule);
+    builder.rule(Rule::text("{}"))
+}
+
+/// The way to JSON that a request takes.
+fn way(body: &Value) -> &'static str {
+    match body["response_format"]["type"].as_str() {
+        Some("json_schema") => "json_schema",
+        Some("json_object") => "json_object",
+        _ if body["tool_choice"]["function"]["name"] == "submit_plan" => "tool_call",
+        _ => "prompt",
     }
-    Simulator::builder().rule(refused).rule(Rule::text("{}"))
+}
+
+fn ways(simulator: &Simulator) -> Vec<&'static str> {
+    simulator.requests().iter().map(|request| way(&request.body)).collect()
 }
 
 #[tokio::test]
-async fn a_refused_response_format_moves_the_schema_into_the_prompt_for_good() {
-    with(refusing("This response_format type is unavailable now"), async |simulator| {
+async fn refused_ways_to_json_give_way_to_weaker_ones_for_good() {
+    let refusals = [
+        "This response_format type is unavailable now",
+        "tool_choice is not supported",
+        "response_format is not supported at all",
+    ];
+    with(refusing(refusals), async |simulator| {
         let handle = handle(client(&simulator), Some(PRICE));
         let first = handle.call(planning()).await;
         assert_eq!(first.result.unwrap().text, "{}");
-        assert_eq!(first.usage.calls, 2);
+        assert_eq!(first.usage.calls, 4);
         assert!(first.usage.nano_usd.is_some(), "what was refused is not billed");
         // A clone is the same handle.
         let second = handle.clone().call_streaming(planning(), &mut |_| {}).await;
         assert_eq!((second.result.unwrap().text.as_str(), second.usage.calls), ("{}", 1));
-
-        let requests = simulator.requests();
-        assert_eq!(requests[0].body["response_format"]["type"], "json_schema");
-        for request in &requests[1..] {
-            assert!(request.body.get("response_format").is_none());
+        assert_eq!(ways(&simulator), ["json_schema", "tool_call", "json_object", "prompt", "prompt"]);
+        for request in &simulator.requests()[2..] {
             let system = request.body["messages"][0]["content"].as_str().unwrap();
             assert!(system.contains(r#"{"type":"object"}"#), "{system}");
         }
@@ -72,27 +93,46 @@ async fn a_refused_response_format_moves_the_schema_into_the_prompt_for_good() {
 }
 
 #[tokio::test]
+async fn an_answer_may_come_as_a_call_of_a_tool() {
+    let builder = Simulator::builder()
+        .rule(Rule::status(400, "json_schema_unsupported").times(1))
+        .rule(Rule::tool_call("submit_plan", json!({"steps": []})));
+    with(builder, async |simulator| {
+        let handle = handle(client(&simulator), None);
+        let mut seen = String::new();
+        let mut sink = |piece: &str| seen.push_str(piece);
+        let streamed = handle.call_streaming(planning(), &mut sink).await.result.unwrap();
+        let whole = handle.call(planning()).await.result.unwrap();
+        for response in [&streamed, &whole] {
+            assert_eq!(response.text, r#"{"steps":[]}"#);
+            assert!(response.tool_calls.is_empty());
+        }
+        assert_eq!(seen, streamed.text);
+        assert_eq!(ways(&simulator), ["json_schema", "tool_call", "tool_call"]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn one_bad_schema_takes_the_format_from_no_other() {
-    with(refusing("Invalid schema for response_format 'plan'"), async |simulator| {
+    with(refusing(["Invalid schema for response_format 'plan'"]), async |simulator| {
         let handle = handle(client(&simulator), None);
         assert_eq!(handle.call(planning()).await.usage.calls, 2);
         assert_eq!(handle.call(planning()).await.usage.calls, 1);
-        let formats =
-            simulator.requests().into_iter().map(|request| request.body.get("response_format").is_some());
-        assert_eq!(formats.collect::<Vec<_>>(), [true, false, true]);
+        assert_eq!(ways(&simulator), ["json_schema", "tool_call", "json_schema"]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_stream_falls_back_too_and_other_refusals_do_not() {
-    with(refusing("failed to parse grammar"), async |simulator| {
+    with(refusing(["failed to parse grammar"]), async |simulator| {
         let handle = handle(client(&simulator), None);
         let called = handle.call_streaming(planning(), &mut |_| {}).await;
         assert_eq!((called.result.unwrap().text.as_str(), called.usage.calls), ("{}", 2));
     })
     .await;
-    with(refusing("unknown field `seed`"), async |simulator| {
+    with(refusing(["unknown field `seed`"]), async |simulator| {
         let called = handle(client(&simulator), None).call(planning()).await;
         assert_eq!((called.result.unwrap_err().class, called.usage.calls), (FailureClass::ToolError, 1));
     })
@@ -122,7 +162,7 @@ async fn a_call_costs_what_is_known_of_it() {
         // Tries that fail before the one that brings the answer.
         assert_eq!(of(Some(PRICE), "busy").await, (2, known.1));
         assert_eq!(of(Some(PRICE), "cut").await, (2, None));
-        let free = Price { input: 0, cached_input: 0, output: 0 };
+        let free = Price { input: 0, cached_input: 0, cache_write: 0, output: 0 };
         assert_eq!(of(Some(free), "garbage").await, (1, Some(0)));
     })
     .await;
@@ -151,7 +191,7 @@ impl ChatModel for Scripted {
         tokio::task::yield_now().await;
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         let error = self.failures.lock().unwrap().pop_front();
-        Err(error.unwrap_or_else(|| Error::new(ErrorClass::Quota, "the end")))
+        Err(error.unwrap_or_else(|| Error::new(ErrorClass::InvalidRequest, "the end")))
     }
 
     async fn chat_stream(&self, request: &ChatRequest, _: &mut TextSink<'_>) -> Result<ChatResponse, Error> {

@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test")]
 
 mod answers;
+mod anthropic;
 mod cassettes;
 mod faults;
 mod forms;
+mod gates;
 mod handles;
+mod many;
 mod simulator;
 mod spans;
 
@@ -14,7 +17,7 @@ use std::collections::BTreeMap;
 
 use futures::future::{self, Either};
 use planfleet_llm::{
-    ChatModel, ChatRequest, ChatResponse, Dialect, Endpoint, Error, Message, OpenAiChat, Secret, Timeouts,
+    ChatModel, ChatRequest, ChatResponse, Dialect, Endpoint, Error, HttpChat, Message, Secret, Timeouts, Wire,
 };
 use planfleet_modelsim::{Builder, Simulator};
 
@@ -33,6 +36,7 @@ pub(crate) async fn with<T>(builder: Builder, test: impl AsyncFnOnce(Simulator) 
 pub(crate) fn endpoint(base_url: String) -> Endpoint {
     Endpoint {
         name: "fast".to_owned(),
+        wire: Wire::OpenAiChat,
         base_url,
         api_key: Some(Secret::new(KEY)),
         model: "small".to_owned(),
@@ -42,15 +46,15 @@ pub(crate) fn endpoint(base_url: String) -> Endpoint {
     }
 }
 
-pub(crate) fn client(simulator: &Simulator) -> OpenAiChat {
-    OpenAiChat::new(endpoint(simulator.base_url())).unwrap()
+pub(crate) fn client(simulator: &Simulator) -> HttpChat {
+    HttpChat::new(endpoint(simulator.base_url())).unwrap()
 }
 
 pub(crate) fn ask(text: &str) -> ChatRequest {
     ChatRequest { messages: vec![Message::user(text)], ..ChatRequest::default() }
 }
 
-pub(crate) async fn streamed(model: &OpenAiChat, text: &str) -> (Vec<String>, Result<ChatResponse, Error>) {
+pub(crate) async fn streamed(model: &HttpChat, text: &str) -> (Vec<String>, Result<ChatResponse, Error>) {
     let mut deltas = Vec::new();
     let mut sink = |delta: &str| deltas.push(delta.to_owned());
     let result = model.chat_stream(&ask(text), &mut sink).await;

@@ -2,21 +2,36 @@
 
 mod prices;
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    collections::BTreeMap,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
-use planfleet_llm::{ChatModel as _, ChatRequest, Message};
-use planfleet_runtime::config::{ModelSettings, Role, Settings, shown_url};
+use planfleet_core::document::rfc3339;
+use planfleet_llm::{ChatModel as _, ChatRequest, Hint, Message, RateLimits, Standing, Window};
+use planfleet_runtime::{
+    clock,
+    config::{ModelSettings, Role, Settings, shown_url},
+};
 use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::connect;
 
 use crate::{
     cli::{Cli, ModelsCommand},
     compose,
     exit::{Code, Failure},
+    hints::{self, Known},
     output::{self, cell},
 };
 
 /// Enough for one word, and for the few that some models cannot hold back.
 const TEST_TOKENS: u32 = 16;
+
+/// A fleet that is there answers within this; without one the list is of the configuration alone.
+const FLEET_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) async fn models(
     cli: &Cli,
@@ -29,14 +44,20 @@ pub(super) async fn models(
         return Err(Failure::usage(message));
     }
     match command {
-        ModelsCommand::List => list(cli, settings),
+        ModelsCommand::List => list(cli, settings).await,
         ModelsCommand::Prices { command } => prices::prices(cli, command.as_ref(), settings).await,
         ModelsCommand::Test { name } => test(cli, name.as_deref(), settings).await,
     }
 }
 
-fn list(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
-    let rows: Vec<Value> = settings.models.iter().map(|(name, model)| entry(name, model, settings)).collect();
+async fn list(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
+    let known = known(settings).await;
+    let entry = |(name, model): (&String, &ModelSettings)| {
+        let mut entry = configured(name, model, settings);
+        entry["fleet"] = known.as_ref().map_or(Value::Null, |known| fleet(known.get(name)));
+        entry
+    };
+    let rows: Vec<Value> = settings.models.iter().map(entry).collect();
     let row = |model: &Value| {
         vec![
             cell(&model["name"]),
@@ -44,16 +65,85 @@ fn list(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
             cell(&model["base_url"]),
             cell(&model["dialect"]),
             roles_text(model),
+            state_text(&model["fleet"]),
         ]
     };
-    output::list(cli.output, &["name", "model", "base url", "dialect", "roles"], &rows, row)?;
+    output::list(cli.output, &["name", "model", "base url", "dialect", "roles", "state"], &rows, row)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn entry(name: &str, model: &ModelSettings, settings: &Settings) -> Value {
-    let has = |role: &Role| settings.role(*role).is_ok_and(|(of_role, _)| of_role == name);
+/// What the fleet knows of its models; `None` where there is none to ask.
+async fn known(settings: &Settings) -> Option<BTreeMap<String, Known>> {
+    let asked = async { hints::known(&connect(settings).await.ok()?).await.ok() };
+    timeout(FLEET_TIMEOUT, asked).await.ok().flatten()
+}
+
+fn configured(name: &str, model: &ModelSettings, settings: &Settings) -> Value {
+    let has = |role: &Role| {
+        settings.role(*role).is_ok_and(|models| models.iter().any(|(of_role, _)| *of_role == name))
+    };
     let roles: Vec<&str> = Role::ALL.iter().filter(|role| has(role)).map(|role| role.key()).collect();
-    json!({"name": name, "model": model.model, "base_url": shown_url(&model.base_url), "dialect": model.dialect, "roles": roles})
+    json!({
+        "name": name,
+        "model": model.model,
+        "base_url": shown_url(&model.base_url),
+        "dialect": model.dialect,
+        "roles": roles,
+        "limits": {
+            "max_concurrency": model.max_concurrency,
+            "requests_per_minute": model.requests_per_minute,
+            "tokens_per_minute": model.tokens_per_minute,
+            "tenant_requests_per_minute": model.tenant_requests_per_minute,
+            "tenant_tokens_per_minute": model.tenant_tokens_per_minute,
+        },
+    })
+}
+
+/// What the fleet says of one model: whether it is paused, what its provider says of its limits,
+/// and how many calls its processes make.
+fn fleet(known: Option<&Known>) -> Value {
+    let now_ms = clock::unix_ms();
+    let none = Known::default();
+    let known = known.unwrap_or(&none);
+    let sum = |of: fn(&Standing) -> usize| known.processes.values().map(of).sum::<usize>();
+    let mut fleet = json!({
+        "paused": null,
+        "asked_until": null,
+        "provider_limits": null,
+        "processes": known.processes.len(),
+        "concurrency": sum(|standing| standing.concurrency),
+        "in_flight": sum(|standing| standing.in_flight),
+    });
+    for hint in &known.hints {
+        match hint {
+            Hint::Paused { reason, since_ms, until_ms } => {
+                let (since, until) = (rfc3339(*since_ms), rfc3339(*until_ms));
+                fleet["paused"] = json!({"reason": reason, "since": since, "tried_again": until});
+            }
+            Hint::Asked { until_ms } if *until_ms > now_ms => {
+                fleet["asked_until"] = json!(rfc3339(*until_ms));
+            }
+            Hint::Rates { told } => fleet["provider_limits"] = limits(told),
+            Hint::Asked { .. } | Hint::Resumed => {}
+        }
+    }
+    fleet
+}
+
+fn limits(told: &RateLimits) -> Value {
+    let window = |window: Option<Window>| window.and_then(|window| window.limit);
+    json!({"requests": window(told.requests), "tokens": window(told.tokens)})
+}
+
+fn state_text(fleet: &Value) -> String {
+    if let Some(reason) = fleet["paused"]["reason"].as_str() {
+        return format!("paused, tried again {}: {reason}", cell(&fleet["paused"]["tried_again"]));
+    }
+    match fleet["processes"].as_u64() {
+        None => "no fleet is reached".to_owned(),
+        Some(0) => "unused".to_owned(),
+        Some(_) => format!("{} of {} calls", cell(&fleet["in_flight"]), cell(&fleet["concurrency"])),
+    }
 }
 
 fn roles_text(model: &Value) -> String {

@@ -192,14 +192,15 @@ impl LocalModel {
             price: Price {
                 input_usd_per_million: free,
                 cached_input_usd_per_million: free,
+                cache_write_input_usd_per_million: free,
                 output_usd_per_million: free,
             },
             max_concurrency: SLOTS,
             ..ModelSettings::default()
         };
         settings.models.insert(super::LOCAL_MODEL.to_owned(), model);
-        super::LOCAL_MODEL.clone_into(&mut settings.roles.planner);
-        super::LOCAL_MODEL.clone_into(&mut settings.roles.executor);
+        settings.roles.planner = super::LOCAL_MODEL.into();
+        settings.roles.executor = super::LOCAL_MODEL.into();
     }
 
     /// Stops it: it ends when its standard input closes.

@@ -79,6 +79,10 @@ impl Desk {
 
     /// With a model that decides whether there is a plan at all.
     fn start_with(&self, model: Option<&Arc<Script>>, triage: Option<&Arc<Script>>) {
+        self.start_models(Models { planner: model.map(Script::handle), triage: triage.map(Script::handle) });
+    }
+
+    fn start_models(&self, models: Models) {
         let config = Config {
             pool: pool(),
             planning_timeout: Duration::from_secs(120),
@@ -88,7 +92,6 @@ impl Desk {
             grace: Duration::from_secs(1),
             now_ms: clock::unix_ms,
         };
-        let models = Models { planner: model.map(Script::handle), triage: triage.map(Script::handle) };
         let planner = Planner::build(self.bus.clone(), config, models, catalog(), Arc::new(|_| None));
         let stop = self.stop.clone();
         self.tasks.spawn("planner", async move { planner.run(stop).await });

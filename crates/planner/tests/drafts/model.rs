@@ -40,11 +40,15 @@ impl Script {
             name: "scripted".to_owned(),
             dialect: Dialect::default(),
             // 1 nano-USD a token of input, 2 of output.
-            price: Some(Price { input: 1_000_000, cached_input: 1_000_000, output: 2_000_000 }),
-            max_output_tokens: None,
-            temperature: None,
+            price: Some(Price {
+                input: 1_000_000,
+                cached_input: 1_000_000,
+                cache_write: 1_000_000,
+                output: 2_000_000,
+            }),
             concurrency_max: 4,
             lasts: Duration::from_secs(60),
+            ..HandleSettings::default()
         };
         ModelHandle::new(Arc::clone(self) as Arc<dyn ChatModel>, settings)
     }
@@ -79,10 +83,12 @@ fn response(text: String) -> ChatResponse {
         model: "scripted".to_owned(),
         text,
         tool_calls: Vec::new(),
+        thinking: Vec::new(),
         stop_reason: StopReason::Stop,
         refusal: None,
         usage: Some(usage),
         time_to_first_chunk: None,
+        rates: Default::default(),
     }
 }
 

@@ -7,6 +7,8 @@ use planfleet_core::{
     failure::FailureClass,
     usage::{Charge, Usage},
 };
+use planfleet_llm::{Error, ErrorClass};
+use planfleet_planner::Models;
 use planfleet_proto::subjects;
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::Instant};
@@ -73,6 +75,22 @@ async fn a_short_trouble_is_waited_out() {
     desk.order(None).await;
     let (_, sealed) = desk.sealed().await;
     assert_eq!((Charge::sum(&sealed.usage).calls, sealed.draft.take), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_model_plans_while_the_first_is_paused() {
+    let broke = Error { may_be_billed: false, ..Error::new(ErrorClass::Quota, "no credit") };
+    let (first, second) = (Script::new([Reply::Error(broke)]), Script::texts([sound(), sound()]));
+    let mut desk = Desk::empty().await;
+    let planner = first.handle().with_fallbacks(vec![second.handle()]);
+    desk.start_models(Models { planner: Some(planner), triage: None });
+    for calls in [2, 1] {
+        desk.order(None).await;
+        let (_, sealed) = desk.sealed().await;
+        assert_eq!((Charge::sum(&sealed.usage).calls, sealed.draft.take), (calls, 1));
+        desk.emptied().await;
+    }
+    assert_eq!((first.asked().len(), second.asked().len()), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,9 @@ const LONG_TIMEOUT_S_MAX: u64 = 24 * 3600;
 /// DESIGN section 12: the largest blob.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Far more than any provider gives in a minute, and exact as a float.
+const RATE_MAX: u64 = 1_000_000_000_000;
+
 /// Far more entries than a log can have.
 const ENTRIES_MAX: u64 = 1 << 40;
 
@@ -71,20 +74,12 @@ impl Checks<'_> {
 
     fn roles(&mut self) {
         for role in Role::ALL {
-            let name = self.settings.roles.configured(role);
-            if name.is_empty() || self.settings.models.contains_key(name) {
-                continue;
+            let settings = self.settings;
+            for name in settings.roles.configured(role).iter() {
+                if !settings.models.contains_key(name) {
+                    self.add(&format!("roles.{role}"), Some(unknown_model(name, settings)));
+                }
             }
-            let models: Vec<&str> = self.settings.models.keys().map(String::as_str).collect();
-            let near = nearest(name, models.iter().copied())
-                .map(|near| format!("; did you mean `{near}`?"))
-                .unwrap_or_default();
-            let known = match models.as_slice() {
-                [] => "none are configured".to_owned(),
-                models => format!("configured: {}", models.join(", ")),
-            };
-            let message = format!("no model is named `{name}`{near} ({known})");
-            self.add(&format!("roles.{role}"), Some(message));
         }
     }
 
@@ -111,6 +106,10 @@ impl Checks<'_> {
         self.range(&key("total_timeout_s"), total, 1, LONG_TIMEOUT_S_MAX);
         let calls = model.max_concurrency as u64;
         self.range(&key("max_concurrency"), calls, 1, 10_000);
+        for (leaf, rate) in model.rates() {
+            // 0 would be a model that nobody may ask.
+            self.range(&key(leaf), rate.unwrap_or(1), 1, RATE_MAX);
+        }
         if let Some(value) = model.temperature.filter(|t| !(0.0..=2.0).contains(t)) {
             let message = format!("{value} is out of range; expected 0 to 2");
             self.add(&key("temperature"), Some(message));
@@ -216,6 +215,18 @@ impl Checks<'_> {
         let Some(message) = message else { return };
         self.found.push(Fault::new(key, self.settings.source_of(key), message));
     }
+}
+
+fn unknown_model(name: &str, settings: &Settings) -> String {
+    let models: Vec<&str> = settings.models.keys().map(String::as_str).collect();
+    let near = nearest(name, models.iter().copied())
+        .map(|near| format!("; did you mean `{near}`?"))
+        .unwrap_or_default();
+    let known = match models.as_slice() {
+        [] => "none are configured".to_owned(),
+        models => format!("configured: {}", models.join(", ")),
+    };
+    format!("no model is named `{name}`{near} ({known})")
 }
 
 /// Names are ids (DESIGN section 11), as they travel in subjects and records.

@@ -35,7 +35,7 @@ fn fill_model(settings: &mut Settings, env: &dyn Env) {
     settings.models.insert(IMPLIED_MODEL.to_owned(), model);
     for role in [&mut settings.roles.planner, &mut settings.roles.executor] {
         if role.is_empty() {
-            *role = IMPLIED_MODEL.to_owned();
+            *role = IMPLIED_MODEL.into();
         }
     }
 }

@@ -45,9 +45,17 @@ pub struct ModelSettings {
     pub extra_body: serde_json::Map<String, serde_json::Value>,
     /// Sent with every request.
     pub extra_headers: BTreeMap<String, String>,
-    /// Calls in flight from one process: bounds sockets and memory, while the
-    /// provider's own limits are kept by backing off.
+    /// Calls in flight from one process: bounds sockets and memory. Fewer are as
+    /// long as the provider bears fewer.
     pub max_concurrency: usize,
+    /// Requests a minute of all processes together; unset bounds nothing, here and below.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens a minute of all processes together, input and output.
+    pub tokens_per_minute: Option<u64>,
+    /// Requests a minute of each tenant.
+    pub tenant_requests_per_minute: Option<u64>,
+    /// Tokens a minute of each tenant.
+    pub tenant_tokens_per_minute: Option<u64>,
 }
 
 impl Default for ModelSettings {
@@ -70,6 +78,10 @@ impl Default for ModelSettings {
             extra_body: serde_json::Map::new(),
             extra_headers: BTreeMap::new(),
             max_concurrency: 64,
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            tenant_requests_per_minute: None,
+            tenant_tokens_per_minute: None,
         }
     }
 }
@@ -83,6 +95,16 @@ impl ModelSettings {
     /// How long an answer may pause.
     pub fn idle_timeout(&self) -> Duration {
         Duration::from_secs(self.idle_timeout_s)
+    }
+
+    /// The rates by their keys.
+    pub(super) fn rates(&self) -> [(&'static str, Option<u64>); 4] {
+        [
+            ("requests_per_minute", self.requests_per_minute),
+            ("tokens_per_minute", self.tokens_per_minute),
+            ("tenant_requests_per_minute", self.tenant_requests_per_minute),
+            ("tenant_tokens_per_minute", self.tenant_tokens_per_minute),
+        ]
     }
 
     /// How long a call may take in all.
@@ -106,8 +128,10 @@ pub enum Wire {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Structured {
-    /// `response_format` with the schema.
+    /// The server holds the answer to the schema.
     JsonSchema,
+    /// The schema is that of a tool that the model has to call.
+    ToolCall,
     /// `response_format` for any JSON object; the schema goes in the prompt.
     JsonObject,
     /// No `response_format`: the schema goes in the prompt.
@@ -122,6 +146,8 @@ pub struct Price {
     pub input_usd_per_million: Option<UsdPerMillion>,
     /// Of tokens sent that the provider had cached.
     pub cached_input_usd_per_million: Option<UsdPerMillion>,
+    /// Of tokens sent that the provider has put into its cache.
+    pub cache_write_input_usd_per_million: Option<UsdPerMillion>,
     /// Of tokens received.
     pub output_usd_per_million: Option<UsdPerMillion>,
 }

@@ -9,22 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::models::UsdPerMillion;
 
-/// `[roles]`: names of models; empty takes the fallback of [`RoleSettings::model`].
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RoleSettings {
-    /// Makes and revises plans.
-    pub planner: String,
-    /// Carries out steps.
-    pub executor: String,
-    /// Carries out hard steps; else the planner's model.
-    pub strong: String,
-    /// Judges outputs; else the executor's model.
-    pub judge: String,
-    /// Decides whether to plan; else the executor's model.
-    pub triage: String,
-}
-
 /// `[nats]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::models::ModelSettings;
+use super::roles::RoleSettings;
 use super::sections::{
     ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, NatsSettings,
-    PlannerSettings, PoolSettings, PriceSettings, RoleSettings, TelemetrySettings, TenantSettings,
-    ToolSettings,
+    PlannerSettings, PoolSettings, PriceSettings, TelemetrySettings, TenantSettings, ToolSettings,
 };
 
 /// Everything that can be configured, checked.
@@ -61,13 +61,16 @@ impl Settings {
             .map_or("defaults", |(_, source)| source)
     }
 
-    /// The model that plays a role, by name, after fallbacks.
-    pub fn role(&self, role: Role) -> Result<(&str, &ModelSettings), MissingRole> {
-        let name = self.roles.model(role);
-        self.models
-            .get_key_value(name)
-            .map(|(name, model)| (name.as_str(), model))
-            .ok_or_else(|| MissingRole { role, models: self.models.keys().cloned().collect() })
+    /// The models that play a role, by name, after fallbacks: the preferred one first, and at
+    /// least one.
+    pub fn role(&self, role: Role) -> Result<Vec<(&str, &ModelSettings)>, MissingRole> {
+        let names = self.roles.models(role);
+        let found = names.iter().filter_map(|name| self.models.get_key_value(name));
+        let found: Vec<_> = found.map(|(name, model)| (name.as_str(), model)).collect();
+        if found.is_empty() {
+            return Err(MissingRole { role, models: self.models.keys().cloned().collect() });
+        }
+        Ok(found)
     }
 }
 
@@ -119,30 +122,5 @@ impl Role {
 impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.key())
-    }
-}
-
-impl RoleSettings {
-    /// The name configured for a role itself, without fallback.
-    pub fn configured(&self, role: Role) -> &str {
-        match role {
-            Role::Planner => &self.planner,
-            Role::Executor => &self.executor,
-            Role::Strong => &self.strong,
-            Role::Judge => &self.judge,
-            Role::Triage => &self.triage,
-        }
-    }
-
-    /// The model's name for a role after fallback; empty if there is none.
-    pub fn model(&self, role: Role) -> &str {
-        let fallback = match role {
-            Role::Planner | Role::Strong => &self.planner,
-            Role::Executor | Role::Judge | Role::Triage => &self.executor,
-        };
-        match self.configured(role) {
-            "" => fallback,
-            name => name,
-        }
     }
 }

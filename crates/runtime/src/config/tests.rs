@@ -223,9 +223,12 @@ fn the_users_own_file_is_taken_when_there_is_no_local_one() {
 #[test]
 fn roles_fall_back() {
     let settings = story(TWO_MODELS).load().unwrap();
-    assert_eq!(settings.role(Role::Strong).unwrap().0, "smart");
-    assert_eq!(settings.role(Role::Judge).unwrap().0, "fast");
-    assert_eq!(settings.role(Role::Triage).unwrap().0, "fast");
+    assert_eq!(settings.role(Role::Strong).unwrap()[0].0, "smart");
+    assert_eq!(settings.role(Role::Judge).unwrap()[0].0, "fast");
+    assert_eq!(settings.role(Role::Triage).unwrap()[0].0, "fast");
+    let several = story(TWO_MODELS).flag("roles.executor", "fast, smart").load().unwrap();
+    let names = |role| several.role(role).unwrap().iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    assert_eq!((names(Role::Executor), names(Role::Judge)), (vec!["fast", "smart"], vec!["fast", "smart"]));
     let error = story("").load().unwrap().role(Role::Planner).unwrap_err().to_string();
     assert!(error.contains("configured: none"), "{error}");
 }
@@ -258,14 +261,17 @@ fn a_models_way_to_json_is_its_dialects_unless_it_is_said() {
     assert_eq!((smart.structured, smart.small_model), (None, false));
     assert_eq!((fast.structured, fast.small_model), (Some(Structured::Prompt), true));
     let faults = story.flag("models.smart.structured", "json").faults();
-    assert!(faults[0].contains("expected one of `json_schema`, `json_object`, `prompt`"), "{faults:?}");
+    assert!(
+        faults[0].contains("expected one of `json_schema`, `tool_call`, `json_object`, `prompt`"),
+        "{faults:?}"
+    );
 }
 
 #[test]
 fn openai_variables_make_a_model_when_none_is_configured() {
     let url = "http://me:hunter2@127.0.0.1:9/v1?key=hunter2";
     let local = story("").env("OPENAI_BASE_URL", url).env("OPENAI_MODEL", "tiny").load().unwrap();
-    let (name, model) = local.role(Role::Planner).unwrap();
+    let (name, model) = local.role(Role::Planner).unwrap()[0];
     assert_eq!((name, model.model.as_str()), ("openai", "tiny"));
     assert_eq!((model.dialect.as_str(), model.api_key_env.as_str()), ("generic", ""));
     assert!(local.origin_notes.iter().any(|note| note.contains("OPENAI_")));

@@ -66,6 +66,7 @@ pub(super) struct WireUsage {
 #[derive(Debug, Default, Deserialize)]
 struct Details {
     cached_tokens: Option<u64>,
+    cache_write_tokens: Option<u64>,
     reasoning_tokens: Option<u64>,
 }
 
@@ -77,6 +78,7 @@ impl From<WireUsage> for Usage {
             input_tokens: wire.prompt_tokens,
             output_tokens: wire.completion_tokens,
             cached_tokens: input.cached_tokens.unwrap_or(0),
+            cache_write_tokens: input.cache_write_tokens.unwrap_or(0),
             reasoning_tokens: output.reasoning_tokens.unwrap_or(0),
         }
     }

@@ -26,9 +26,11 @@ pub fn decode(bytes: &[u8]) -> Result<ChatResponse, Error> {
         stop_reason: body::stop_reason(finish_reason.as_deref(), !tool_calls.is_empty(), refusal.is_some()),
         text: part.content,
         tool_calls,
+        thinking: Vec::new(),
         refusal,
         usage: body.usage.map(Into::into),
         time_to_first_chunk: None,
+        rates: Default::default(),
     })
 }
 

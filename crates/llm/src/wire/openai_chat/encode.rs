@@ -4,9 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::chat::{ChatRequest, JsonSchemaFormat, Message, ToolCall, ToolChoice, ToolDefinition};
 use crate::dialect::{Dialect, MaxTokensField, Structured};
-
-/// The provider's limit on the name of a schema.
-const SCHEMA_NAME_CHARS_MAX: usize = 64;
+use crate::wire::structured::{self, shortest};
 
 /// The request's body.
 pub fn encode(request: &ChatRequest, dialect: &Dialect, stream: bool) -> Value {
@@ -16,6 +14,9 @@ pub fn encode(request: &ChatRequest, dialect: &Dialect, stream: bool) -> Value {
     insert_limits(&mut body, request, dialect);
     insert_tools(&mut body, request, dialect);
     insert_format(&mut body, request, dialect);
+    if let Some(prefix) = request.stable_prefix.as_ref().filter(|_| dialect.prompt_cache_key) {
+        body.insert("prompt_cache_key".to_owned(), json!(prefix.key));
+    }
     body.extend(dialect.extra_body.clone());
     insert_stream(&mut body, dialect, stream);
     Value::Object(body)
@@ -23,8 +24,9 @@ pub fn encode(request: &ChatRequest, dialect: &Dialect, stream: bool) -> Value {
 
 fn messages(request: &ChatRequest, dialect: &Dialect) -> Value {
     let mut messages: Vec<Value> = request.messages.iter().map(message).collect();
+    let way = structured::way(request, dialect);
     if let Some(format) = &request.response_format
-        && structured(request, dialect) != Structured::JsonSchema
+        && matches!(way, Some(Structured::JsonObject | Structured::Prompt))
     {
         put_schema_in_prompt(&mut messages, format);
     }
@@ -35,7 +37,7 @@ fn message(message: &Message) -> Value {
     match message {
         Message::System { content } => json!({"role": "system", "content": content}),
         Message::User { content } => json!({"role": "user", "content": content}),
-        Message::Assistant { content, tool_calls } => assistant(content, tool_calls),
+        Message::Assistant { content, tool_calls, .. } => assistant(content, tool_calls),
         Message::Tool { tool_call_id, content } => {
             json!({"role": "tool", "tool_call_id": tool_call_id, "content": content})
         }
@@ -62,10 +64,7 @@ fn assistant(content: &str, tool_calls: &[ToolCall]) -> Value {
 
 /// Appends to the first system message instead of adding one: many chat templates take one only.
 fn put_schema_in_prompt(messages: &mut Vec<Value>, format: &JsonSchemaFormat) {
-    let order = format!(
-        "Answer with one JSON value that is valid under this JSON Schema, and with nothing else:\n{}",
-        format.schema
-    );
+    let order = structured::order(format);
     let system = messages.iter_mut().find(|message| message["role"] == "system");
     match system {
         Some(message) => {
@@ -95,34 +94,31 @@ fn insert_limits(body: &mut Map<String, Value>, request: &ChatRequest, dialect: 
     }
 }
 
-/// 0.7 as an `f32` is 0.699999988 as an `f64`; four decimals are what people write.
-fn shortest(temperature: f32) -> f64 {
-    (f64::from(temperature) * 1e4).round() / 1e4
-}
-
 fn insert_tools(body: &mut Map<String, Value>, request: &ChatRequest, dialect: &Dialect) {
-    let tools = offered(request, dialect);
+    let answer = structured::answer_tool(request, dialect);
+    let choice = answer.as_ref().map_or(&request.tool_choice, |(_, choice)| choice);
+    let tools = request.tools.iter().chain(answer.as_ref().map(|(tool, _)| tool));
+    let tools: Vec<Value> = tools.filter(|tool| is_offered(tool, choice, dialect)).map(tool).collect();
     if tools.is_empty() {
         return;
     }
-    body.insert("tools".to_owned(), tools.into_iter().map(tool).collect());
+    body.insert("tools".to_owned(), Value::Array(tools));
     if dialect.parallel_tools {
         body.insert("parallel_tool_calls".to_owned(), json!(true));
     }
     if dialect.tool_choice {
-        body.insert("tool_choice".to_owned(), tool_choice(&request.tool_choice));
+        body.insert("tool_choice".to_owned(), tool_choice(choice));
     }
 }
 
 /// A server without `tool_choice` is held to the choice by what it is offered.
-fn offered<'a>(request: &'a ChatRequest, dialect: &Dialect) -> Vec<&'a ToolDefinition> {
-    let allowed = |tool: &&ToolDefinition| match &request.tool_choice {
+fn is_offered(tool: &ToolDefinition, choice: &ToolChoice, dialect: &Dialect) -> bool {
+    match choice {
         _ if dialect.tool_choice => true,
         ToolChoice::Auto | ToolChoice::Required => true,
         ToolChoice::None => false,
         ToolChoice::Named(name) => tool.name == *name,
-    };
-    request.tools.iter().filter(allowed).collect()
+    }
 }
 
 fn tool(tool: &ToolDefinition) -> Value {
@@ -145,37 +141,22 @@ fn tool_choice(choice: &ToolChoice) -> Value {
     }
 }
 
-fn structured(request: &ChatRequest, dialect: &Dialect) -> Structured {
-    request.structured.unwrap_or(dialect.structured)
-}
-
 fn insert_format(body: &mut Map<String, Value>, request: &ChatRequest, dialect: &Dialect) {
     let Some(format) = &request.response_format else { return };
-    let value = match structured(request, dialect) {
-        Structured::JsonSchema => json_schema(format, dialect.strict),
-        Structured::JsonObject => json!({"type": "json_object"}),
-        Structured::Prompt => return,
+    let value = match structured::way(request, dialect) {
+        Some(Structured::JsonSchema) => json_schema(format, dialect.strict),
+        Some(Structured::JsonObject) => json!({"type": "json_object"}),
+        Some(Structured::ToolCall | Structured::Prompt) | None => return,
     };
     body.insert("response_format".to_owned(), value);
 }
 
 fn json_schema(format: &JsonSchemaFormat, strict: bool) -> Value {
-    let mut inner = json!({"name": schema_name(&format.name), "schema": format.schema});
+    let mut inner = json!({"name": structured::schema_name(&format.name), "schema": format.schema});
     if strict && format.strict {
         inner["strict"] = json!(true);
     }
     json!({"type": "json_schema", "json_schema": inner})
-}
-
-/// Providers refuse names outside `[A-Za-z0-9_-]{1,64}`.
-fn schema_name(name: &str) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let name: String =
-        name.chars().take(SCHEMA_NAME_CHARS_MAX).map(|c| if allowed(c) { c } else { '_' }).collect();
-    if name.is_empty() {
-        return "answer".to_owned();
-    }
-    name
 }
 
 /// Last, so that a dialect's extra fields cannot make the answer come in the other form.

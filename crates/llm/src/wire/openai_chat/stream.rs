@@ -8,11 +8,13 @@ use super::body::{self, Call, Part};
 use super::decode::read;
 use crate::chat::{ChatResponse, ToolCall, Usage};
 use crate::error::{Error, ErrorClass};
+use crate::wire::Expected;
 
 /// Assembles one streamed answer: [`push`](Self::push) each `data` payload, then
 /// [`finish`](Self::finish).
 #[derive(Debug, Default)]
 pub struct StreamDecoder {
+    expected: Expected,
     id: Option<String>,
     model: String,
     text: String,
@@ -31,8 +33,10 @@ struct PartialCall {
 }
 
 impl StreamDecoder {
-    pub fn new() -> Self {
-        Self::default()
+    /// For an answer that comes in this form.
+    #[must_use]
+    pub fn new(expected: Expected) -> Self {
+        Self { expected, ..Self::default() }
     }
 
     /// Takes the payload of one event and returns the text that it adds, if any. Fails on an
@@ -75,33 +79,43 @@ impl StreamDecoder {
         let refusal = Some(self.refusal).filter(|text| !text.is_empty());
         let stop_reason =
             body::stop_reason(self.finish_reason.as_deref(), !self.calls.is_empty(), refusal.is_some());
-        Ok(ChatResponse {
+        let response = ChatResponse {
             id: self.id,
             model: self.model,
             text: self.text,
             tool_calls: self.calls.into_values().enumerate().map(whole).collect(),
+            thinking: Vec::new(),
             stop_reason,
             refusal,
             usage: self.usage,
             time_to_first_chunk: None,
-        })
+            rates: Default::default(),
+        };
+        Ok(self.expected.take(response))
     }
 
     fn add(&mut self, part: Part) -> Option<String> {
         self.refusal.push_str(part.refusal.as_deref().unwrap_or(""));
+        let mut answer = String::new();
         for call in part.tool_calls {
-            self.add_call(call);
+            answer.push_str(&self.add_call(call));
         }
         self.text.push_str(&part.content);
-        Some(part.content).filter(|text| !text.is_empty())
+        if self.expected.is_text() {
+            answer = part.content;
+        }
+        Some(answer).filter(|text| !text.is_empty())
     }
 
-    fn add_call(&mut self, call: Call) {
+    /// Takes a fragment of a call and returns what it adds to an answer that comes as one.
+    fn add_call(&mut self, call: Call) -> String {
         let index = call.index.unwrap_or_else(|| self.index_of(&call));
         let partial = self.calls.entry(index).or_default();
         partial.id = partial.id.take().or(call.id);
         partial.name.push_str(call.function.name.as_deref().unwrap_or(""));
         partial.arguments.push_str(&call.function.arguments);
+        let answers = self.expected.is_answer(&partial.name);
+        if answers { call.function.arguments } else { String::new() }
     }
 
     /// Without an index, a fragment that names a function begins a call and any other continues

@@ -95,7 +95,7 @@ fn configured(name: &str, model: &ModelSettings, settings: &Settings, prices: &P
         _ => json!({
             "input": model.price.input_usd_per_million,
             "cached_input": model.price.cached_input_usd_per_million,
-            "cache_write": null,
+            "cache_write": model.price.cache_write_input_usd_per_million,
             "output": model.price.output_usd_per_million,
             "input_tokens_max": null,
             "from": if own == "defaults" { "unknown".to_owned() } else { format!("configuration ({own})") },

@@ -4,6 +4,8 @@ mod batch;
 mod bench;
 mod models;
 mod modelsim;
+mod queue;
+mod runs;
 mod templates;
 
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ pub(crate) use self::{
     bench::{BenchArgs, BenchFloorArgs, FloorRole, SyncMode},
     models::{ModelsCommand, PricesCommand},
     modelsim::ModelsimArgs,
+    queue::{DlqCommand, LetterArgs, OriginArgs, QueueCommand},
+    runs::{ASKED, GateArgs, RunsCommand},
     templates::TemplatesCommand,
 };
 use crate::exit::Failure;
@@ -229,143 +233,6 @@ pub(crate) enum PlanCommand {
         /// A plan as JSON; - reads standard input.
         file: PathBuf,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RunsCommand {
-    /// Active runs and the newest that have ended.
-    List {
-        /// At most so many of each.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
-    },
-    /// One run, whole.
-    Get {
-        /// The run's id.
-        id: String,
-    },
-    /// Follow a run to its end.
-    Watch {
-        /// The run's id.
-        id: String,
-    },
-    /// Ask for a run to end.
-    Cancel {
-        /// The run's id.
-        id: String,
-        /// Why.
-        #[arg(long, value_name = "TEXT", default_value = ASKED)]
-        reason: String,
-    },
-    /// Have a run start nothing new; what is at work goes on.
-    Pause {
-        /// The run's id.
-        id: String,
-        /// Why.
-        #[arg(long, value_name = "TEXT", default_value = ASKED)]
-        reason: String,
-    },
-    /// Have a paused run go on.
-    Resume {
-        /// The run's id.
-        id: String,
-    },
-    /// Say yes to what waits for approval.
-    Approve {
-        /// The run's id.
-        id: String,
-        #[command(flatten)]
-        gates: GateArgs,
-        /// Why.
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-    },
-    /// Say no to what waits for approval.
-    Reject {
-        /// The run's id.
-        id: String,
-        #[command(flatten)]
-        gates: GateArgs,
-        /// Why; the planner reads it.
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
-    },
-    /// Run again what has failed; what is done is not done again.
-    Retry {
-        /// The id of the run that did not succeed.
-        id: String,
-        #[command(flatten)]
-        wait: WaitArgs,
-    },
-}
-
-/// The reason of a request that gives none.
-pub(crate) const ASKED: &str = "asked for on the command line";
-
-/// What a decision is about; everything that waits unless said.
-#[derive(Debug, Args)]
-pub(crate) struct GateArgs {
-    /// Only this revision of the plan.
-    #[arg(long, value_name = "REVISION", conflicts_with = "steps")]
-    pub(crate) plan: Option<u32>,
-    /// Only this step; may be given again for more.
-    #[arg(long = "step", value_name = "STEP")]
-    pub(crate) steps: Vec<u32>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum QueueCommand {
-    /// Dead letters: messages that nobody could read.
-    #[command(subcommand)]
-    Dlq(DlqCommand),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DlqCommand {
-    /// The newest dead letters, the newest last.
-    List {
-        /// At most so many.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
-        #[command(flatten)]
-        of: OriginArgs,
-    },
-    /// One dead letter with its payload.
-    Show {
-        /// Its sequence, as `list` shows it.
-        seq: u64,
-    },
-    /// Send messages again to where they came from, and drop their letters.
-    Replay(LetterArgs),
-    /// Drop dead letters for good.
-    Drop(LetterArgs),
-}
-
-/// Which dead letters; each by its sequence, or all.
-#[derive(Debug, Args)]
-pub(crate) struct LetterArgs {
-    /// Their sequences, as `list` shows them.
-    #[arg(value_name = "SEQ", required_unless_present = "all", conflicts_with_all = ["all", "pool", "shard"])]
-    pub(crate) seqs: Vec<u64>,
-    /// All that are there now; with --pool or --shard, all from there.
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Do it to all of them, and do not ask.
-    #[arg(long)]
-    pub(crate) yes: bool,
-    #[command(flatten)]
-    pub(crate) of: OriginArgs,
-}
-
-/// Where dead letters come from; anywhere unless said.
-#[derive(Debug, Args)]
-pub(crate) struct OriginArgs {
-    /// Only work of this pool.
-    #[arg(long, value_name = "NAME", conflicts_with = "shard")]
-    pub(crate) pool: Option<String>,
-    /// Only records of this shard's log.
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) shard: Option<u16>,
 }
 
 /// The same tasks done in several ways, side by side.

@@ -125,7 +125,7 @@ fn print(cli: &Cli, args: &CostArgs, rows: BTreeMap<String, Sum>) -> Result<Exit
     let name = format!("{:?}", args.by).to_lowercase();
     let mut rows: Vec<(String, Sum)> = rows.into_iter().collect();
     if args.by != CostBy::Day {
-        rows.sort_by(|(_, a), (_, b)| b.nano_usd.cmp(&a.nano_usd));
+        rows.sort_by_key(|(_, row)| std::cmp::Reverse(row.nano_usd));
     }
     let unknown: u64 = rows.iter().map(|(_, sum)| sum.unknown).sum();
     let shown: Vec<Value> = rows

@@ -96,6 +96,19 @@ fn the_same_tasks_are_compared_in_three_ways() {
     let words = compared["in_words"].as_array().unwrap();
     assert_eq!(words.len(), 3, "{words:?}");
 
+    let recorded = rig.planfleet(&["compare", "tasks.jsonl", "--record", "tape.jsonl", "-o", "json"]);
+    let (recorded, asked) = (recorded.code(0).json(), rig.sim.all().count());
+    rig.set("models.brain.api_key_env=NOT_SET");
+    let replayed = rig.planfleet(&["compare", "tasks.jsonl", "--replay", "tape.jsonl", "-o", "json"]);
+    let replayed = replayed.code(0).json();
+    assert_eq!(rig.sim.all().count(), asked, "nobody is asked");
+    for at in 0..3 {
+        for field in ["right", "usd", "tokens"] {
+            assert_eq!(replayed["ways"][at][field], recorded["ways"][at][field], "{field} of way {at}");
+        }
+    }
+    rig.set("models.brain.api_key_env=E2E_KEY");
+
     let table = rig.planfleet(&["compare", "tasks.jsonl", "--modes", "plan", "--limit", "1"]).code(0).out;
     assert!(table.contains("1/1") && !table.contains("direct"), "{table}");
     rig.home.write("tasks.jsonl", r#"{"goal": "g", "mode": "plan"}"#);

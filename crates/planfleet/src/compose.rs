@@ -19,7 +19,8 @@ use planfleet_coordinator::{Coordinator, Upkeep};
 use planfleet_core::{id::ShardId, tool::ToolCatalog};
 use planfleet_executor::Executor;
 use planfleet_llm::{
-    Dialect, Endpoint, HttpChat, ModelHandle, Price, Secret, Structured, Timeouts, Wire,
+    ChatModel, Dialect, Endpoint, HttpChat, ModelHandle, Price, Secret, Structured, Timeouts, Wire,
+    cassette::{Player, Recorder, Recording, Tape},
     handle::HandleSettings,
 };
 use planfleet_planner::Planner;
@@ -59,6 +60,11 @@ impl Models {
 /// configured for has none; its work then fails and says so. Roles of one model
 /// share its handle, and so its connections and its bound on calls in flight.
 pub(crate) fn models(settings: &Settings) -> Result<Models, Failure> {
+    models_with(settings, &Cassette::None)
+}
+
+/// The same with what they answer recorded, or played.
+pub(crate) fn models_with(settings: &Settings, cassette: &Cassette) -> Result<Models, Failure> {
     let mut made = BTreeMap::<&str, ModelHandle>::new();
     let mut role = |role| -> Result<_, Failure> {
         let Ok(models) = settings.role(role) else { return Ok(None) };
@@ -66,7 +72,7 @@ pub(crate) fn models(settings: &Settings) -> Result<Models, Failure> {
         for (name, model) in models {
             let handle = match made.get(name) {
                 Some(handle) => handle.clone(),
-                None => handle(name, model)?,
+                None => handle(name, model, cassette)?,
             };
             made.insert(name, handle.clone());
             handles.push(handle);
@@ -83,14 +89,40 @@ pub(crate) fn models(settings: &Settings) -> Result<Models, Failure> {
     })
 }
 
+/// Whether models answer themselves.
+#[derive(Clone, Default)]
+pub(crate) enum Cassette {
+    /// They do.
+    #[default]
+    None,
+    /// They do, and it is written down.
+    Record(Arc<Tape>),
+    /// What was written down is the answer, after as long as it took: nobody is asked, and no
+    /// key is needed.
+    Play(Arc<Recording>),
+}
+
 /// One configured model.
-pub(crate) fn handle(name: &str, settings: &ModelSettings) -> Result<ModelHandle, Failure> {
-    let (chat, dialect) = chat(name, settings)?;
+fn handle(name: &str, settings: &ModelSettings, cassette: &Cassette) -> Result<ModelHandle, Failure> {
+    let model = settings.model.clone();
+    let (chat, dialect): (Arc<dyn ChatModel>, Dialect) = match cassette {
+        Cassette::None => {
+            let (chat, dialect) = chat(name, settings)?;
+            (Arc::new(chat), dialect)
+        }
+        Cassette::Record(tape) => {
+            let (chat, dialect) = chat(name, settings)?;
+            (Arc::new(Recorder::new(Arc::new(chat), model, Arc::clone(tape))), dialect)
+        }
+        Cassette::Play(recording) => {
+            (Arc::new(Player::new(Arc::clone(recording), model).with_latency()), dialect(name, settings)?)
+        }
+    };
     let price = price(settings);
     #[expect(clippy::cast_possible_truncation, reason = "a temperature between 0 and 2")]
     let temperature = settings.temperature.map(|temperature| temperature as f32);
     Ok(ModelHandle::new(
-        Arc::new(chat),
+        chat,
         HandleSettings {
             name: settings.model.clone(),
             key: name.to_owned(),
@@ -111,11 +143,11 @@ pub(crate) fn handle(name: &str, settings: &ModelSettings) -> Result<ModelHandle
     ))
 }
 
-/// The client of one configured model.
-pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(HttpChat, Dialect), Failure> {
-    let (wire, own_dialect) = match settings.wire {
-        config::Wire::OpenaiChat => (Wire::OpenAiChat, "generic"),
-        config::Wire::AnthropicMessages => (Wire::AnthropicMessages, "anthropic"),
+/// In what the server of one configured model differs.
+fn dialect(name: &str, settings: &ModelSettings) -> Result<Dialect, Failure> {
+    let own_dialect = match settings.wire {
+        config::Wire::OpenaiChat => "generic",
+        config::Wire::AnthropicMessages => "anthropic",
     };
     let kind = if settings.dialect == "generic" { own_dialect } else { &settings.dialect };
     let mut dialect = Dialect::named(kind).ok_or_else(|| {
@@ -135,6 +167,16 @@ pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(HttpChat, Di
             config::Structured::Prompt => Structured::Prompt,
         };
     }
+    Ok(dialect)
+}
+
+/// The client of one configured model.
+pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(HttpChat, Dialect), Failure> {
+    let dialect = dialect(name, settings)?;
+    let wire = match settings.wire {
+        config::Wire::OpenaiChat => Wire::OpenAiChat,
+        config::Wire::AnthropicMessages => Wire::AnthropicMessages,
+    };
     let key = SecretSource { model: name }
         .resolve(settings, &|variable| ProcessEnv.get(variable))
         .map_err(Failure::usage)?;

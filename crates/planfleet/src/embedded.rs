@@ -19,7 +19,7 @@ pub(crate) use self::model::LocalModel;
 use self::{lock::Folder, nats::NatsServer};
 use crate::{
     cli::Role,
-    compose::{self, Fleet},
+    compose::{self, Cassette, Fleet},
     exit::Failure,
 };
 
@@ -42,12 +42,14 @@ pub(crate) struct Embedded {
 }
 
 /// What is to be started.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Default)]
 pub(crate) struct Options {
     /// Keep the broker's data where a restart finds it.
     pub(crate) keep_data: bool,
     /// Use the local model where none is configured.
     pub(crate) local_model: bool,
+    /// Where models' answers go to, or come from.
+    pub(crate) cassette: Cassette,
 }
 
 impl Embedded {
@@ -69,7 +71,7 @@ impl Embedded {
         let bus = compose::connect(settings, server.url()).await?;
         bus.bootstrap(&compose::topology(settings)).await?;
         let (tasks, stop) = (Tasks::new("embedded"), CancellationToken::new());
-        fleet(settings, bus.clone())?.start(&Role::ALL, settings, &tasks, &stop);
+        fleet(settings, bus.clone(), &options.cassette)?.start(&Role::ALL, settings, &tasks, &stop);
         let url = server.url().to_owned();
         Ok(Self { bus, url, notes, tasks, stop, server, model, folder })
     }
@@ -116,11 +118,11 @@ impl Embedded {
     }
 }
 
-fn fleet(settings: &Settings, bus: Bus) -> Result<Fleet, Failure> {
+fn fleet(settings: &Settings, bus: Bus, cassette: &Cassette) -> Result<Fleet, Failure> {
     let executor_pools = compose::pools(settings).into_iter().filter(|pool| pool.name != "plan").collect();
     Ok(Fleet {
         bus,
-        models: compose::models(settings)?,
+        models: compose::models_with(settings, cassette)?,
         tools: compose::registry(settings)?,
         executor_pools,
         name: compose::unique_name(),

@@ -104,7 +104,7 @@ impl Player {
         self.recording.next(&named(request, &self.model)).map_err(|missing| error::Error {
             // Nothing was asked of anybody.
             may_be_billed: false,
-            ..error::Error::new(ErrorClass::NotFound, missing.to_string())
+            ..error::Error::new(ErrorClass::InvalidRequest, missing.to_string())
         })
     }
 

@@ -7,10 +7,11 @@
 mod figures;
 mod tasks;
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use planfleet_bus::Client;
+use planfleet_llm::cassette::{Recording, Tape};
 use planfleet_runtime::config::Settings;
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ use self::{
 use super::templates;
 use crate::{
     cli::{Cli, CompareArgs, CompareMode, Format},
-    compose,
+    compose::{self, Cassette},
     embedded::{Embedded, Options},
     exit::Failure,
     output,
@@ -45,9 +46,10 @@ pub(super) async fn compare(cli: &Cli, args: &CompareArgs, settings: Settings) -
                 .map_err(|error| Failure::usage(format!("line {}: {error}", task.line)))?;
         }
     }
+    let cassette = cassette(args)?;
     let mut figures = Vec::new();
     for mode in &args.modes {
-        figures.push(measure(cli, args, *mode, &tasks, &settings).await?);
+        figures.push(measure(cli, args, *mode, &tasks, (&settings, &cassette)).await?);
     }
     print(cli, &figures)?;
     Ok(ExitCode::SUCCESS)
@@ -60,18 +62,32 @@ async fn freeze(task: &Value, settings: &Settings) -> Result<planfleet_core::tas
     submit::freeze(source, settings, &catalog, &template)
 }
 
+/// Equal requests are told apart by their order, so that what is recorded with some runs at
+/// once is played exactly only if no two of them ask the same.
+fn cassette(args: &CompareArgs) -> Result<Cassette, Failure> {
+    match (&args.record, &args.replay) {
+        (Some(path), _) => Ok(Cassette::Record(Arc::new(Tape::open(path).map_err(Failure::usage)?))),
+        (None, Some(path)) => Ok(Cassette::Play(Arc::new(Recording::load(path).map_err(Failure::usage)?))),
+        (None, None) => Ok(Cassette::None),
+    }
+}
+
 /// All tasks in one way.
 async fn measure(
     cli: &Cli,
     args: &CompareArgs,
     mode: CompareMode,
     tasks: &[CompareTask],
-    settings: &Settings,
+    (settings, cassette): (&Settings, &Cassette),
 ) -> Result<Figures, Failure> {
     let mut settings = settings.clone();
     settings.planner.cache = mode == CompareMode::PlanCache || mode == CompareMode::Auto;
     settings.limits.quota_wait_s = 0;
-    let mut fleet = Embedded::start(&mut settings, Options { keep_data: false, local_model: true }).await?;
+    let mut fleet = Embedded::start(
+        &mut settings,
+        Options { local_model: true, cassette: cassette.clone(), ..Options::default() },
+    )
+    .await?;
     let client = Client::new(fleet.bus.clone());
     let bar = (!cli.quiet).then(|| progress(mode, tasks.len()));
     let work = async {

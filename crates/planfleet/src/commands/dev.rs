@@ -30,7 +30,7 @@ pub(super) async fn dev(
     // Ports that are taken are said before anything is started.
     let listener = api_listener(&settings).await?;
     let health = health_listener(&settings).await?;
-    let options = Options { keep_data: true, local_model: !args.no_local_model };
+    let options = Options { keep_data: true, local_model: !args.no_local_model, ..Options::default() };
     let mut fleet = Embedded::start(&mut settings, options).await?;
     broker::look(&fleet.bus, &settings, Some(broker::own_sync(&settings))).await?.log();
     let api = serve_api(&fleet, listener, &settings)?;

@@ -73,7 +73,7 @@ async fn run_on_fleet(
         return submit_to(cli, args, &client, order, None).await;
     }
     let local_model = needs_model(&order.submission);
-    let mut fleet = Embedded::start(settings, Options { keep_data: false, local_model }).await?;
+    let mut fleet = Embedded::start(settings, Options { local_model, ..Options::default() }).await?;
     if !cli.quiet {
         fleet.notes.iter().for_each(|note| output::note(note));
     }

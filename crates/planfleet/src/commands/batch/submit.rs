@@ -65,7 +65,8 @@ pub(super) async fn submit(
     }
     // Whoever waits here is told at once that an account is empty, and can do something about it.
     settings.limits.quota_wait_s = 0;
-    let mut fleet = Embedded::start(&mut settings, Options { keep_data: false, local_model: true }).await?;
+    let mut fleet =
+        Embedded::start(&mut settings, Options { local_model: true, ..Options::default() }).await?;
     if !cli.quiet {
         fleet.notes.iter().for_each(|note| output::note(note));
     }

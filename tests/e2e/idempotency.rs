@@ -97,10 +97,11 @@ fn a_key_outlives_its_run_and_the_broker() {
 fn a_key_of_a_rerun_is_one_rerun() {
     let rules = vec![
         first_plan(plan([step(1, "Say hello.")])),
-        Rule::status(401, "invalid_api_key").step("Say hello").nth(1),
+        Rule::status(400, "invalid_request_error").step("Say hello").nth(1),
         Rule::text("hello").step("Say hello"),
     ];
     let mut fleet = Fleet::new(rules);
+    fleet.rig.set("limits.replans=0");
     let serving = fleet.serve("coordinator,planner,executor");
     let failed = run(&fleet, "Say hello.", &["-o", "json"]).code(3).json();
     let id = failed["run_id"].as_str().unwrap();

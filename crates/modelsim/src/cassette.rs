@@ -54,7 +54,6 @@ fn said(response: ChatResponse, number: u64) -> Answer {
         cached_tokens: usage.cached_tokens,
         cache_write_tokens: usage.cache_write_tokens,
         reasoning_tokens: usage.reasoning_tokens,
-        ..UsageFigures::default()
     };
     answer
 }

@@ -14,6 +14,7 @@ mod model_steps;
 mod script;
 mod tool_steps;
 mod tools;
+mod write_steps;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -158,9 +159,10 @@ fn pool() -> Pool {
 
 /// An attempt of that step, in an envelope with every tool but `shell`.
 fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
-    let allowed = ["parrot", "busy", "hang", "much", "value"].map(|name| (name.to_owned(), Effect::Read));
+    let reading = ["parrot", "busy", "hang", "much", "value"].map(|name| (name.to_owned(), Effect::Read));
+    let writing = ["pay", "put"].map(|name| (name.to_owned(), Effect::Write));
     let envelope = Envelope {
-        tools: allowed.into(),
+        tools: reading.into_iter().chain(writing).collect(),
         hosts: Vec::new(),
         pools: Vec::new(),
         budget: Budget::default(),

@@ -61,7 +61,7 @@ pub(crate) async fn dispatch(cli: &Cli, settings: Settings, metrics: Metrics) ->
 
 /// The bus of the fleet that the settings name, or else of the `planfleet dev`
 /// that runs for this user.
-async fn connect(settings: &Settings) -> Result<Bus, Failure> {
+pub(crate) async fn connect(settings: &Settings) -> Result<Bus, Failure> {
     compose::connect(settings, &broker_url(settings)).await
 }
 

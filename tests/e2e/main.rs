@@ -33,6 +33,7 @@ mod idempotency;
 mod leftovers;
 mod load;
 mod local_model;
+mod mcp;
 mod modes;
 mod plan_cache;
 mod prices;

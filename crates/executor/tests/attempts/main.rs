@@ -8,8 +8,10 @@
 )]
 
 mod criteria;
+mod hostile;
 mod judge;
 mod limits;
+mod many;
 mod model_steps;
 mod script;
 mod tool_steps;
@@ -33,6 +35,7 @@ use planfleet_core::{
 use planfleet_executor::{Config, Executor, Models};
 use planfleet_proto::{decode::Entry, subjects};
 use planfleet_runtime::{clock, tasks::Tasks};
+use planfleet_tools::Registry;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -106,16 +109,12 @@ impl Bench {
     }
 
     fn start(&self, models: Models) {
-        let config = Config {
-            pool: pool(),
-            step_timeout: STEP_TIMEOUT,
-            deliveries_max: 3,
-            turns_max: TURNS_MAX,
-            grace: Duration::from_secs(1),
-            now_ms: clock::unix_ms,
-        };
-        let registry = Arc::new(tools::registry(&self.calls));
-        let executor = Executor::build(self.bus.clone(), config, models, registry, Arc::new(|_| None));
+        self.start_with(config(), models, tools::registry(&self.calls));
+    }
+
+    fn start_with(&self, config: Config, models: Models, registry: Registry) {
+        let executor =
+            Executor::build(self.bus.clone(), config, models, Arc::new(registry), Arc::new(|_| None));
         let stop = self.stop.clone();
         self.tasks.spawn("executor", async move { executor.run(stop).await });
     }
@@ -150,6 +149,17 @@ impl Bench {
             }
         };
         soon("an empty queue", empty).await;
+    }
+}
+
+fn config() -> Config {
+    Config {
+        pool: pool(),
+        step_timeout: STEP_TIMEOUT,
+        deliveries_max: 3,
+        turns_max: TURNS_MAX,
+        grace: Duration::from_secs(1),
+        now_ms: clock::unix_ms,
     }
 }
 

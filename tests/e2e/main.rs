@@ -43,5 +43,6 @@ mod replanning;
 mod steering;
 mod support;
 mod templates;
+mod tools;
 mod traces;
 mod unreadable_records;

@@ -347,3 +347,38 @@ async fn a_credential_goes_to_its_host_and_to_no_other() {
     let error = gateway.fetch("http://far.example/", None).await.unwrap_err();
     assert!(matches!(error, Error::PlainCredential { .. }), "{error}");
 }
+
+/// Bytes that an endless answer of these chunks gets rid of before the gateway hangs up.
+async fn endless(
+    chunk: &'static [u8],
+    pause: Duration,
+    settings: &Settings,
+) -> (usize, Result<Fetched, Error>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let flood = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let mut sent = 0;
+        while stream.write_all(chunk).await.is_ok() {
+            sent += chunk.len();
+            tokio::time::sleep(pause).await;
+        }
+        sent
+    };
+    let gateway = gateway(settings);
+    tokio::join!(flood, async { gateway.fetch(&url, None).await })
+}
+
+#[tokio::test]
+async fn answers_without_an_end_are_cut_off() {
+    let settings = Settings { http_body_bytes_max: 100_000, http_timeout_ms: 2_000, ..loopback() };
+    let (sent, fetched) = endless(&[b'x'; 64 << 10], Duration::ZERO, &settings).await;
+    let fetched = fetched.unwrap();
+    assert_eq!((fetched.body.len(), fetched.truncated), (100_000, true));
+    assert!(sent < 64 << 20, "{sent} bytes were taken, more than buffers on the way hold");
+    // One that drips stays below the cap for ever, and runs into the time.
+    let settings = Settings { http_timeout_ms: 200, ..settings };
+    let (_, dripping) = endless(b"x", Duration::from_millis(5), &settings).await;
+    assert_eq!(dripping.unwrap_err().class(), FailureClass::Timeout);
+}

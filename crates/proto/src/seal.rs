@@ -49,7 +49,7 @@ mod tests {
             wire::StepOrder { run_id: "00-b".to_owned(), ..order.clone() },
             wire::StepOrder { step: 2, ..order.clone() },
             wire::StepOrder { item: Some(0), ..order.clone() },
-            wire::StepOrder { attempt: 2, ..order.clone() },
+            wire::StepOrder { attempt: 2, ..order },
         ] {
             assert_ne!(of(&other), sealed);
         }

@@ -38,7 +38,8 @@ const RESULT_BYTES_MAX: usize = 256 << 10;
 
 pub(super) async fn mcp(settings: &Settings) -> Result<ExitCode, Failure> {
     let server = Server { settings: settings.clone(), client: OnceCell::new(), catalog: OnceCell::new() };
-    let serving = server.serve(stdio_pipes()).await.map_err(Failure::unexpected)?;
+    // In a box, as every other command would hold the room for it.
+    let serving = Box::pin(server.serve(stdio_pipes())).await.map_err(Failure::unexpected)?;
     serving.waiting().await.map_err(Failure::unexpected)?;
     Ok(ExitCode::SUCCESS)
 }

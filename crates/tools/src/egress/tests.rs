@@ -358,6 +358,7 @@ async fn endless(
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let flood = async {
         let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
         let mut sent = 0;
         while stream.write_all(chunk).await.is_ok() {

@@ -12,8 +12,8 @@ use planfleet_core::{
     usage::Account,
 };
 use planfleet_llm::{
-    ChatRequest, ChatResponse, JsonSchemaFormat, Message, ModelHandle, StablePrefix, ToolCall, ToolDefinition,
-    fence::unclosable,
+    ChatRequest, ChatResponse, JsonSchemaFormat, Message, ModelHandle, StablePrefix, ToolCall,
+    ToolDefinition, fence::unclosable,
 };
 use planfleet_tools::CallContext;
 use serde_json::Value;

@@ -35,7 +35,7 @@ pub(crate) struct Embedded {
     pub(crate) bus: Bus,
     pub(crate) url: String,
     pub(crate) notes: Vec<String>,
-    catalog: ToolCatalog,
+    pub(crate) catalog: ToolCatalog,
     tasks: Tasks,
     stop: CancellationToken,
     server: NatsServer,

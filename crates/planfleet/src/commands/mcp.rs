@@ -8,7 +8,7 @@ mod tools;
 
 use std::{process::ExitCode, time::Duration};
 
-use planfleet_bus::{Client, client::Found};
+use planfleet_bus::{Bus, Client, client::Found};
 use planfleet_core::{id::RunId, tool::ToolCatalog};
 use planfleet_runtime::config::Settings;
 use rmcp::{
@@ -23,7 +23,7 @@ use rmcp::{
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::{connect, runs};
+use super::{connect, runs, templates};
 use crate::{
     compose::{self, tools::LateStore},
     exit::Failure,
@@ -37,7 +37,7 @@ models and tools. `submit` starts a run and gives its id at once; `wait` for its
 const RESULT_BYTES_MAX: usize = 256 << 10;
 
 pub(super) async fn mcp(settings: &Settings) -> Result<ExitCode, Failure> {
-    let server = Server { settings: settings.clone(), client: OnceCell::new(), catalog: OnceCell::new() };
+    let server = Server { settings: settings.clone(), bus: OnceCell::new(), catalog: OnceCell::new() };
     // In a box, as every other command would hold the room for it.
     let serving = Box::pin(server.serve(stdio_pipes())).await.map_err(Failure::unexpected)?;
     serving.waiting().await.map_err(Failure::unexpected)?;
@@ -47,7 +47,7 @@ pub(super) async fn mcp(settings: &Settings) -> Result<ExitCode, Failure> {
 struct Server {
     settings: Settings,
     /// Connected to when it is first needed: a client starts its servers before it uses them.
-    client: OnceCell<Client>,
+    bus: OnceCell<Bus>,
     catalog: OnceCell<ToolCatalog>,
 }
 
@@ -101,7 +101,8 @@ impl Server {
         let tools::Submit { task, idempotency_key } = read(arguments)?;
         let source = submit::of_value(Value::Object(task), self.settings.limits.task_bytes)?;
         let key = idempotency_key.as_deref().map(|name| source.key(name));
-        let submission = submit::freeze(source, &self.settings, self.catalog().await?)?;
+        let template = templates::of_foreign_task(&source, self.bus().await?.clone()).await?;
+        let submission = submit::freeze(source, &self.settings, self.catalog().await?, &template)?;
         let run = self.client().await?.submit(submission, key.as_ref()).await?;
         Ok(json!({"run_id": run}))
     }
@@ -156,7 +157,7 @@ impl Server {
     /// Whether a run has ended, and its document.
     async fn look(&self, id: &str) -> Result<(bool, Value), Failure> {
         let run = self.run(id).await?;
-        match runs::look(self.client().await?, &run).await? {
+        match runs::look(&self.client().await?, &run).await? {
             Found::Active(document) => Ok((false, document)),
             Found::Ended(document) => Ok((true, document)),
             Found::Unknown => Err(runs::unknown(&run)),
@@ -168,8 +169,12 @@ impl Server {
         runs::parse(id, client.shards())
     }
 
-    async fn client(&self) -> Result<&Client, Failure> {
-        self.client.get_or_try_init(|| async { connect(&self.settings).await.map(Client::new) }).await
+    async fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(self.bus().await?.clone()))
+    }
+
+    async fn bus(&self) -> Result<&Bus, Failure> {
+        self.bus.get_or_try_init(|| connect(&self.settings)).await
     }
 
     /// The tools that tasks may ask for.

@@ -15,8 +15,8 @@ build: ## Build the program
 run: setup build ## Do a real job from start to end
 	@examples/run.sh
 
-test: setup ## Run every test, on real nats-servers and the real local model
-	@scripts/setup.sh --sdks
+test: setup ## Run every test, on real nats-servers, the real local model and public MCP servers
+	@scripts/setup.sh --sdks --mcp
 	cargo nextest run --locked --workspace
 
 sim: ## Simulate the fleet under faults: SEEDS=2000 worlds, or the one of SEED=n with its transcript

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets a fresh clone up: checks the tools, fetches the pinned nats-server into the project's
-# .tools/ and the pinned local model into the user's cache. Every download is checked by hash,
+# Sets a fresh clone up: checks the tools, fetches the pinned nats-server (and, for tests, public
+# MCP servers) into the project's .tools/ and the pinned local model into the user's cache. Every download is checked by hash,
 # made in a temporary folder and moved into place when whole. Run again, it changes nothing.
 set -euo pipefail
 
@@ -13,19 +13,21 @@ nextest_version=0.9.143
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [--no-model] [--sdks]
+usage: scripts/setup.sh [--no-model] [--sdks] [--mcp]
   --no-model   leave the local model out (about 205 MB on disk)
   --sdks       also the Python SDKs that tests talk to the simulated provider with (about 80 MB)
+  --mcp        also the public MCP servers and the MCP SDK that tests talk to (about 80 MB)
   PLANFLEET_CACHE   where model and SDKs are kept (default: $XDG_CACHE_HOME or ~/.cache, then /planfleet)
 TEXT
 }
 
 main() {
-    local with_model=yes with_sdks=no
+    local with_model=yes with_sdks=no with_mcp=no
     while [ $# -gt 0 ]; do
         case $1 in
             --no-model) with_model=no ;;
             --sdks) with_sdks=yes ;;
+            --mcp) with_mcp=yes ;;
             -h | --help) usage; exit 0 ;;
             *) usage >&2; exit 2 ;;
         esac
@@ -38,6 +40,10 @@ main() {
     fi
     if [ "$with_sdks" = yes ]; then
         sdks
+    fi
+    if [ "$with_mcp" = yes ]; then
+        mcp_packages sdk
+        mcp_packages http
     fi
 }
 
@@ -96,6 +102,27 @@ fetch_nats_server() {
     mv -f "$scratch/LICENSE" "$tools/bin/nats-server.LICENSE"
     mv -f "$scratch/nats-server" "$target"
     drop_scratch
+}
+
+# Packages of one requirements file, in a folder that is named by what the file pins.
+mcp_packages() {
+    local pins=$root/scripts/requirements-mcp-$1.txt target
+    target=$tools/mcp-$1-$(sha256sum <"$pins" | cut -c1-12)
+    if [ -d "$target" ]; then
+        return
+    fi
+    mkdir -p "$tools"
+    exec 8>"$tools/.lock"
+    flock 8
+    if [ ! -d "$target" ]; then
+        say "fetching ${target##*/}"
+        scratch_in "$tools"
+        pip_checked install --target "$scratch/module" --requirement "$pins"
+        rm -rf "$tools/mcp-$1-"*
+        mv -T "$scratch/module" "$target"
+        drop_scratch
+    fi
+    exec 8>&-
 }
 
 cache_dir() {

@@ -44,9 +44,9 @@ use planfleet_core::{
     shard::{EndedRun, Shard},
 };
 use planfleet_proto::{
-    SNAPSHOT_VERSION,
+    Message as _, SNAPSHOT_VERSION,
     decode::{self, Entry},
-    encode, subjects,
+    encode, subjects, wire,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -107,6 +107,12 @@ fn replayed(log: &[LogEntry]) -> String {
     text
 }
 
+/// A dispatch without the hash that follows from the rest of it, and is younger than some histories.
+fn unsealed(bytes: &[u8]) -> Vec<u8> {
+    let order = wire::StepOrder::decode(bytes).unwrap();
+    wire::StepOrder { envelope_sha256: Vec::new(), ..order }.encode_to_vec()
+}
+
 /// A command and the digest of what it puts on the wire.
 fn told(command: &Command) -> String {
     let digest = |bytes: Vec<u8>| hex::encode(Sha256::digest(bytes));
@@ -115,7 +121,12 @@ fn told(command: &Command) -> String {
             format!("DispatchPlan {:?} {}", order.draft, digest(encode::plan_order(order)))
         }
         Command::DispatchStep(order) => {
-            format!("DispatchStep {}.{} {}", order.step, order.attempt, digest(encode::step_order(order)))
+            format!(
+                "DispatchStep {}.{} {}",
+                order.step,
+                order.attempt,
+                digest(unsealed(&encode::step_order(order)))
+            )
         }
         Command::ArmTimer { at_ms, timer, .. } => format!("ArmTimer {at_ms} {timer:?}"),
         Command::BroadcastCancel { .. } => "BroadcastCancel".to_owned(),

@@ -98,6 +98,12 @@ impl Client {
         Self { bus }
     }
 
+    /// How many shards runs are spread over.
+    #[must_use]
+    pub const fn shards(&self) -> ShardId {
+        self.bus.shards()
+    }
+
     /// Appends a task and returns its run's id once the broker has it. With a
     /// key, the same tenant and key give the same run.
     ///

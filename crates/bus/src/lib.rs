@@ -9,6 +9,7 @@ pub mod batches;
 pub mod blobs;
 pub mod broker;
 pub mod budgets;
+pub mod calls;
 pub mod client;
 pub mod dead_letters;
 pub mod hints;
@@ -23,6 +24,7 @@ pub mod work;
 pub mod worker;
 
 mod done;
+mod kept;
 
 use std::{borrow::Cow, sync::Arc};
 

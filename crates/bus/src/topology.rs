@@ -44,6 +44,14 @@ const BATCH_AGE: Duration = LOG_AGE;
 /// A model is paused for a quarter of an hour at most; what is said of it is said again then.
 const HINT_AGE: Duration = Duration::from_secs(20 * 60);
 
+/// What is known of a call is asked for when its step is delivered again, or its attempt
+/// repeated: days later at most, after a long outage.
+const CALL_AGE: Duration = DONE_AGE;
+
+/// What tools keep in values and nobody has written again for so long is forgotten: nobody else
+/// would ever remove it.
+const TOOL_VALUE_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
+
 /// Who makes the assets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manage {
@@ -108,7 +116,7 @@ impl Bus {
         for spec in topology.buckets() {
             broker.ensure_bucket(&spec).await?;
         }
-        for bucket in [subjects::BLOBS, subjects::SNAPSHOTS] {
+        for bucket in [subjects::BLOBS, subjects::SNAPSHOTS, subjects::TOOL_OBJECTS] {
             broker.ensure_objects(bucket, topology.replicas).await?;
         }
         self.fix_shard_count(topology.shards).await
@@ -173,6 +181,8 @@ impl Topology {
             bucket(subjects::BATCHES, Some(BATCH_AGE)),
             bucket(subjects::TEMPLATES, None),
             bucket(subjects::LIMITS, Some(HINT_AGE)),
+            bucket(subjects::CALLS, Some(CALL_AGE)),
+            bucket(subjects::TOOL_VALUES, Some(TOOL_VALUE_AGE)),
         ]
     }
 }

@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
-use crate::{Shared, limit::Limit, model_step, tool_step};
+use crate::{Shared, envelope, limit::Limit, model_step, tool_step};
 
 /// When an attempt began that nobody has begun.
 const NOT_BEGUN: u64 = 0;
@@ -210,6 +210,7 @@ fn admit(shared: &Shared, order: &StepOrder, deliveries: u64, now_ms: u64) -> Re
         let message = format!("delivered {deliveries} times, and lost with its executor each time");
         return Err(Failure::new(FailureClass::Lost, message));
     }
+    envelope::check(order, &shared.config.pool.name, &shared.tools)?;
     let limit = Limit::of(order, shared.config.step_timeout, now_ms);
     if limit.left.is_zero() { Err(limit.passed()) } else { Ok(limit) }
 }

@@ -8,9 +8,11 @@ pub mod instruments;
 
 mod arguments;
 mod attempt;
+mod envelope;
 mod judge;
 mod limit;
 mod model_step;
+mod once;
 mod prompt;
 mod tool_step;
 

@@ -12,7 +12,8 @@ use planfleet_core::{
     usage::Account,
 };
 use planfleet_llm::{
-    ChatRequest, ChatResponse, JsonSchemaFormat, Message, ModelHandle, StablePrefix, ToolCall, ToolDefinition,
+    ChatRequest, ChatResponse, JsonSchemaFormat, Message, ModelHandle, StablePrefix, ToolCall,
+    ToolDefinition, fence::unclosable,
 };
 use planfleet_tools::CallContext;
 use serde_json::Value;
@@ -20,7 +21,7 @@ use serde_json::Value;
 use crate::{
     Shared,
     attempt::{self, Spent, invalid_output},
-    judge, prompt, tool_step,
+    envelope, judge, once, prompt,
 };
 
 /// How much of a tool's output goes back to the model in one message: a larger
@@ -71,6 +72,8 @@ struct Talk<'a> {
     request: ChatRequest,
     turns_left: u32,
     has_called_tools: bool,
+    /// The tools that were called and with what, in order.
+    called: Vec<(String, String)>,
 }
 
 impl<'a> Talk<'a> {
@@ -82,7 +85,7 @@ impl<'a> Talk<'a> {
             tenant: order.tenant.to_string(),
             ..ChatRequest::default()
         };
-        let context = tool_step::context(order);
+        let context = envelope::context(order);
         Self {
             shared,
             order,
@@ -91,6 +94,7 @@ impl<'a> Talk<'a> {
             request,
             turns_left: shared.config.turns_max,
             has_called_tools: false,
+            called: Vec::new(),
         }
     }
 
@@ -156,11 +160,12 @@ impl<'a> Talk<'a> {
     }
 
     /// A tool's trouble is the model's to deal with: it reads the error.
-    async fn call_tool(&self, call: &ToolCall) -> String {
+    async fn call_tool(&mut self, call: &ToolCall) -> String {
         let arguments = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.as_str() };
         let result = match json::parse_strict(arguments) {
             Ok(arguments) if self.order.spec.tools.contains(&call.name) => {
-                self.shared.tools.call(&call.name, arguments, &self.context).await
+                let context = self.context_of(call, &arguments);
+                once::call(self.shared, self.order, &call.name, arguments, &context).await
             }
             Ok(_) => {
                 let have = self.order.spec.tools.join(", ");
@@ -175,7 +180,15 @@ impl<'a> Talk<'a> {
             Ok(output) => output.to_string(),
             Err(failure) => serde_json::json!({"error": failure.to_string()}).to_string(),
         };
-        planfleet_core::failure::trim_chars(&text, TOOL_OUTPUT_CHARS_MAX)
+        fenced(&planfleet_core::failure::trim_chars(&text, TOOL_OUTPUT_CHARS_MAX))
+    }
+
+    fn context_of(&mut self, call: &ToolCall, arguments: &Value) -> CallContext {
+        let made = (call.name.clone(), arguments.to_string());
+        let times_before = self.called.iter().filter(|earlier| **earlier == made).count();
+        let key = envelope::call_key(&self.context.idempotency_key, &made.0, &made.1, times_before);
+        self.called.push(made);
+        CallContext { idempotency_key: key, ..self.context.clone() }
     }
 
     fn ask_to_mend(&mut self, failure: &Failure) {
@@ -195,6 +208,11 @@ impl<'a> Talk<'a> {
         }
         json_answer(text).unwrap_or_else(|| Value::String(text.to_owned()))
     }
+}
+
+/// What a tool says is data, and ends where its fence does.
+fn fenced(text: &str) -> String {
+    format!("<tool_output>\n{}\n</tool_output>", unclosable(text, "tool_output"))
 }
 
 /// The JSON value that an answer is, with or without a code fence around it.

@@ -94,6 +94,8 @@ pub(crate) enum Command {
     /// See what runs have cost.
     #[command(subcommand)]
     Cost(CostCommand),
+    /// Let coding agents use the fleet: an MCP server on standard input and output.
+    Mcp,
     /// Look at the configured models.
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -412,6 +414,7 @@ impl Command {
             Self::Compare(_) => "compare",
             Self::Cache(_) => "cache",
             Self::Cost(_) => "cost",
+            Self::Mcp => "mcp",
             Self::Models(_) => "models",
             Self::Config(_) => "config",
             Self::Admin(_) => "admin",

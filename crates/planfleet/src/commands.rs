@@ -9,6 +9,7 @@ mod configuration;
 mod cost;
 mod dev;
 mod follow;
+mod mcp;
 mod mermaid;
 mod models;
 mod modelsim;
@@ -50,6 +51,7 @@ pub(crate) async fn dispatch(cli: &Cli, settings: Settings, metrics: Metrics) ->
         Command::Cache(command) => cache::cache(cli, command, &settings).await,
         Command::Cost(command) => cost::cost(cli, command, &settings).await,
         Command::Tools(command) => tools::tools(cli, command, &settings).await,
+        Command::Mcp => mcp::mcp(&settings).await,
         Command::Models(command) => models::models(cli, command, &settings).await,
         Command::Config(command) => configuration::configuration(cli, command, &settings),
         Command::Admin(command) => admin::admin(cli, command, &settings).await,
@@ -61,7 +63,7 @@ pub(crate) async fn dispatch(cli: &Cli, settings: Settings, metrics: Metrics) ->
 
 /// The bus of the fleet that the settings name, or else of the `planfleet dev`
 /// that runs for this user.
-async fn connect(settings: &Settings) -> Result<Bus, Failure> {
+pub(crate) async fn connect(settings: &Settings) -> Result<Bus, Failure> {
     compose::connect(settings, &broker_url(settings)).await
 }
 

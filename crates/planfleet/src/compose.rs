@@ -1,5 +1,7 @@
 //! The composition root: settings in, running roles out.
 
+pub(crate) mod tools;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use planfleet_api::{
@@ -214,20 +216,6 @@ fn price(settings: &ModelSettings) -> Option<Price> {
     Some(Price { input, cached_input, cache_write, output })
 }
 
-/// The built-in tools under the configured rules.
-pub(crate) fn registry(settings: &Settings) -> Result<Arc<Registry>, Failure> {
-    let tools = &settings.tools;
-    let own = planfleet_tools::Settings {
-        roots: tools.roots.iter().map(PathBuf::from).collect(),
-        hosts: tools.hosts.clone(),
-        allow_loopback: tools.allow_loopback,
-        http_timeout_ms: tools.http_timeout_s.saturating_mul(1_000),
-        http_body_bytes_max: usize::try_from(tools.http_body_bytes_max).unwrap_or(usize::MAX),
-        ..planfleet_tools::Settings::default()
-    };
-    Registry::builtin(own).map(Arc::new).map_err(|error| Failure::usage(format!("tools: {error}")))
-}
-
 /// A bus on the broker at `url`, nothing made or checked on it yet.
 pub(crate) async fn connect(settings: &Settings, url: &str) -> Result<Bus, Failure> {
     let nats = &settings.nats;
@@ -307,17 +295,17 @@ pub(crate) fn start_api(
     bus: Bus,
     listener: TcpListener,
     settings: &Settings,
+    catalog: ToolCatalog,
     tasks: &Tasks,
     stop: &CancellationToken,
-) -> Result<(), Failure> {
+) {
     let config = planfleet_api::Config {
         task_bytes_max: usize::try_from(settings.limits.task_bytes).unwrap_or(usize::MAX),
         ..planfleet_api::Config::default()
     };
-    let api = Api::build(bus, config, scope(settings, registry(settings)?.catalog()));
+    let api = Api::build(bus, config, scope(settings, catalog));
     let stop = stop.clone();
     tasks.spawn("api", async move { api.run(listener, stop).await });
-    Ok(())
 }
 
 /// What the roles of one process are made from.

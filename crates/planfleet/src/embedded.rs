@@ -5,9 +5,10 @@ mod lock;
 pub(crate) mod model;
 pub(crate) mod nats;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use planfleet_bus::Bus;
+use planfleet_core::tool::ToolCatalog;
 use planfleet_runtime::{
     config::{Env, ProcessEnv, Settings},
     tasks::Tasks,
@@ -19,7 +20,7 @@ pub(crate) use self::model::LocalModel;
 use self::{lock::Folder, nats::NatsServer};
 use crate::{
     cli::Role,
-    compose::{self, Cassette, Fleet},
+    compose::{self, Cassette, Fleet, tools::BusStore},
     exit::Failure,
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Embedded {
     pub(crate) bus: Bus,
     pub(crate) url: String,
     pub(crate) notes: Vec<String>,
+    pub(crate) catalog: ToolCatalog,
     tasks: Tasks,
     stop: CancellationToken,
     server: NatsServer,
@@ -71,14 +73,16 @@ impl Embedded {
         let bus = compose::connect(settings, server.url()).await?;
         bus.bootstrap(&compose::topology(settings)).await?;
         let (tasks, stop) = (Tasks::new("embedded"), CancellationToken::new());
-        fleet(settings, bus.clone(), &options.cassette)?.start(&Role::ALL, settings, &tasks, &stop);
-        let url = server.url().to_owned();
-        Ok(Self { bus, url, notes, tasks, stop, server, model, folder })
+        let fleet = fleet(settings, bus.clone(), &options.cassette).await?;
+        fleet.start(&Role::ALL, settings, &tasks, &stop);
+        let (url, catalog) = (server.url().to_owned(), fleet.tools.catalog());
+        Ok(Self { bus, url, notes, catalog, tasks, stop, server, model, folder })
     }
 
     /// Serves the API on a port that has been taken.
-    pub(crate) fn serve_api(&self, listener: TcpListener, settings: &Settings) -> Result<(), Failure> {
-        compose::start_api(self.bus.clone(), listener, settings, &self.tasks, &self.stop)
+    pub(crate) fn serve_api(&self, listener: TcpListener, settings: &Settings) {
+        let (bus, catalog) = (self.bus.clone(), self.catalog.clone());
+        compose::start_api(bus, listener, settings, catalog, &self.tasks, &self.stop);
     }
 
     /// Hands over, drains, and stops the children.
@@ -118,15 +122,11 @@ impl Embedded {
     }
 }
 
-fn fleet(settings: &Settings, bus: Bus, cassette: &Cassette) -> Result<Fleet, Failure> {
+async fn fleet(settings: &Settings, bus: Bus, cassette: &Cassette) -> Result<Fleet, Failure> {
     let executor_pools = compose::pools(settings).into_iter().filter(|pool| pool.name != "plan").collect();
-    Ok(Fleet {
-        bus,
-        models: compose::models_with(settings, cassette)?,
-        tools: compose::registry(settings)?,
-        executor_pools,
-        name: compose::unique_name(),
-    })
+    let tools = compose::tools::registry(settings, Arc::new(BusStore(bus.clone()))).await?;
+    let models = compose::models_with(settings, cassette)?;
+    Ok(Fleet { bus, models, tools, executor_pools, name: compose::unique_name() })
 }
 
 /// Starts the local model for a command that needs a model and nothing else,

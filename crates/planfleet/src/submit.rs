@@ -47,6 +47,17 @@ pub(crate) fn read(
     Ok(Source { task, folder })
 }
 
+/// A task that came as a value, from nobody's file.
+pub(crate) fn of_value(task: Value, bytes_max: u64) -> Result<Source, Failure> {
+    let bytes = task.to_string().len() as u64;
+    if bytes > bytes_max {
+        return Err(Failure::usage(format!(
+            "the task has {bytes} bytes, more than the {bytes_max} of {TASK_LIMIT}"
+        )));
+    }
+    Ok(Source { task, folder: None })
+}
+
 impl Source {
     /// A task that stands in no folder of its own.
     pub(crate) const fn of(task: Value) -> Self {

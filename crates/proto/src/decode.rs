@@ -21,7 +21,7 @@ use planfleet_core::{
 use prost::Message;
 
 use self::usage::{cache_note, charges};
-use crate::{VERSION, wire};
+use crate::{VERSION, seal, wire};
 
 /// Why a message was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,12 @@ pub enum Error {
     /// A part that has to be there is not.
     #[error("{0} is missing")]
     Missing(&'static str),
+    /// The envelope of a dispatch is not the one that it was sent with.
+    #[error(
+        "its envelope is not the one that it was sent with: it was changed, or its sender is newer \
+         and knows limits that are not known here"
+    )]
+    Envelope,
     /// A part has a value that is not known here.
     #[error("{what} has an unknown value {value}")]
     Unknown {
@@ -404,7 +410,8 @@ fn standing_state(state: &str) -> Result<&'static str> {
 pub fn step_order(bytes: &[u8]) -> Result<StepOrder> {
     let order: wire::StepOrder = message(bytes)?;
     version(order.version)?;
-    Ok(StepOrder {
+    let sealed = order.envelope_sha256 == seal::of(&order);
+    let order = StepOrder {
         run: parsed::<RunId>("run_id", &order.run_id)?,
         step: StepId { step: order.step, item: order.item },
         attempt: order.attempt,
@@ -419,7 +426,8 @@ pub fn step_order(bytes: &[u8]) -> Result<StepOrder> {
         traceparent: filled(order.traceparent),
         deadline_at_ms: order.deadline_unix_ms,
         timeout_at_ms: order.timeout_unix_ms,
-    })
+    };
+    if sealed { Ok(order) } else { Err(Error::Envelope) }
 }
 
 fn resolved_input(input: wire::ResolvedInput) -> Result<ResolvedInput> {

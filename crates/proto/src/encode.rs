@@ -15,7 +15,7 @@ use planfleet_core::{
 };
 use prost::Message;
 
-use crate::{VERSION, subjects::Kind, wire};
+use crate::{VERSION, seal, subjects::Kind, wire};
 
 /// A record's encoding; its subject's kind is [`kind`].
 #[must_use]
@@ -362,10 +362,11 @@ fn cause(cause: &Cause) -> Option<wire::Cause> {
     Some(wire::Cause { cause: Some(cause) })
 }
 
-/// One attempt of a step. Of the envelope's tools only those of the step travel along.
+/// One attempt of a step. Of the envelope's tools only those of the step travel along, and
+/// its hash says that it has arrived as it was sent.
 #[must_use]
 pub fn step_order(order: &StepOrder) -> Vec<u8> {
-    wire::StepOrder {
+    let mut sent = wire::StepOrder {
         version: VERSION,
         run_id: order.run.to_string(),
         step: order.step.step,
@@ -380,8 +381,10 @@ pub fn step_order(order: &StepOrder) -> Vec<u8> {
         traceparent: order.traceparent.clone().unwrap_or_default(),
         timeout_unix_ms: order.timeout_at_ms,
         batch: order.batch.clone().unwrap_or_default(),
-    }
-    .encode_to_vec()
+        envelope_sha256: Vec::new(),
+    };
+    sent.envelope_sha256 = seal::of(&sent);
+    sent.encode_to_vec()
 }
 
 fn resolved_input(input: &ResolvedInput) -> wire::ResolvedInput {

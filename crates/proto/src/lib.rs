@@ -8,6 +8,7 @@
 
 pub mod decode;
 pub mod encode;
+mod seal;
 pub mod subjects;
 #[allow(clippy::all, clippy::pedantic, unreachable_pub, reason = "generated from proto/ by prost")]
 #[rustfmt::skip]

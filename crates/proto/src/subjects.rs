@@ -31,6 +31,12 @@ pub const BATCHES: &str = "pf_batches";
 pub const TEMPLATES: &str = "pf_templates";
 /// What processes tell each other of models, by [`hint`]. Losing it loses nothing.
 pub const LIMITS: &str = "pf_limits";
+/// What is known of calls that change the world, by their idempotency keys.
+pub const CALLS: &str = "pf_calls";
+/// Values that tools keep, by tenant.
+pub const TOOL_VALUES: &str = "pf_tool_kv";
+/// Objects that tools keep, by tenant.
+pub const TOOL_OBJECTS: &str = "pf_tool_objects";
 /// The key among [`SHARDS`] that says how many shards there are.
 pub const SHARD_COUNT: &str = "count";
 /// Bodies above [`crate::INLINE_BYTES_MAX`].
@@ -98,6 +104,12 @@ pub fn log_filter(shard: ShardId) -> String {
 #[must_use]
 pub fn record(shard: ShardId, kind: Kind) -> String {
     format!("pf.ev.{shard:02}.{}", kind.token())
+}
+
+/// A tenant's key among [`TOOL_VALUES`] or [`TOOL_OBJECTS`]. A tenant's name has no slash.
+#[must_use]
+pub fn kept(tenant: &str, key: &str) -> String {
+    format!("{tenant}/{key}")
 }
 
 /// Where the snapshots of a shard begin, among [`SNAPSHOTS`].

@@ -829,6 +829,9 @@ pub struct StepOrder {
     /// The batch that the run belongs to; empty for none.
     #[prost(string, tag = "14")]
     pub batch: ::prost::alloc::string::String,
+    /// SHA-256 of the envelope as it stands here and of what it was sent for: see proto/seal.rs.
+    #[prost(bytes = "vec", tag = "15")]
+    pub envelope_sha256: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResolvedInput {

@@ -14,6 +14,7 @@ mod fault;
 mod implied;
 mod models;
 mod nearest;
+mod outside;
 mod read;
 mod redact;
 mod roles;
@@ -29,8 +30,9 @@ use std::path::{Path, PathBuf};
 
 pub use fault::{ConfigError, Fault};
 pub use models::{ModelSettings, Price, PriceError, Structured, UsdPerMillion, Wire};
+pub use outside::{CredentialSettings, HttpToolSettings, McpSettings, ToolEffect};
 pub use roles::{ModelNames, RoleSettings};
-pub use secrets::{SecretError, SecretSource};
+pub use secrets::{SecretError, SecretSource, secret};
 pub use sections::{
     ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage,
     NatsSettings, PlannerSettings, PoolSettings, PriceSettings, TelemetrySettings, TenantSettings,

@@ -1,13 +1,19 @@
 //! The tools that every installation has, one file each.
 
+mod answer;
 mod echo;
 mod file_list;
 mod file_read;
+mod file_write;
 mod http_fetch;
+mod http_request;
 mod json_transform;
 mod math_eval;
 mod number;
+mod readable;
+mod regex_extract;
 mod roots;
+mod stored;
 mod text_split;
 mod text_template;
 mod wait;
@@ -16,25 +22,35 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::egress::Gateway;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::Settings;
+use crate::store::Store;
 use crate::tool::Tool;
 use roots::Roots;
 
 /// Builds them all. `roots` are canonical, see [`Settings::roots`].
-pub(crate) fn all(settings: &Settings, roots: Vec<PathBuf>) -> Result<Vec<Arc<dyn Tool>>, SettingsError> {
-    let gateway = Arc::new(Gateway::new(settings)?);
+pub(crate) fn all(
+    settings: &Settings,
+    roots: Vec<PathBuf>,
+    gateway: &Arc<Gateway>,
+    store: Option<&Arc<dyn Store>>,
+) -> Vec<Arc<dyn Tool>> {
     let roots = Arc::new(Roots::new(roots));
-    Ok(vec![
+    let mut all: Vec<Arc<dyn Tool>> = vec![
         Arc::new(echo::Echo::new()),
         Arc::new(file_list::FileList::new(roots.clone())),
-        Arc::new(file_read::FileRead::new(roots)),
-        Arc::new(http_fetch::HttpFetch::new(gateway)),
+        Arc::new(file_read::FileRead::new(roots.clone())),
+        Arc::new(file_write::FileWrite::new(roots)),
+        Arc::new(http_fetch::HttpFetch::new(gateway.clone())),
+        Arc::new(http_request::HttpRequest::new(gateway.clone())),
         Arc::new(json_transform::JsonTransform::new(settings.output_bytes_max)),
         Arc::new(math_eval::MathEval::new()),
+        Arc::new(regex_extract::RegexExtract::new()),
         Arc::new(text_split::TextSplit::new()),
         Arc::new(text_template::TextTemplate::new()),
         Arc::new(wait::Wait::new()),
-    ])
+    ];
+    all.extend(stored::all(store));
+    all
 }
 
 /// Calls a tool as the registry does, for the tools' own tests: arguments and
@@ -47,5 +63,6 @@ async fn call_in_test(
     let name = tool.spec().name.clone();
     let mut registry = crate::Registry::empty(8 << 20);
     registry.register(Arc::new(tool)).unwrap();
-    registry.call(&name, args, &crate::CallContext::default()).await
+    let ctx = crate::CallContext { idempotency_key: "test-key".to_owned(), ..Default::default() };
+    registry.call(&name, args, &ctx).await
 }

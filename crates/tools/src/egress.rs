@@ -5,12 +5,17 @@
 //! and **every** address of that host is public. The client connects to the
 //! vetted addresses and to nothing else, uses no proxy (a proxy would resolve
 //! names for itself) and follows no redirect; redirects are followed here, each
-//! checked like a request of its own.
+//! checked like a request of its own. What a host is told of credentials is
+//! decided here too, by the host alone.
 
 mod address;
+mod credential;
 mod error;
 mod host;
+mod outbound;
 mod resolve;
+#[cfg(test)]
+mod spellings;
 #[cfg(test)]
 mod tests;
 
@@ -21,8 +26,11 @@ use std::time::Duration;
 use reqwest::{Response, Url, header, redirect};
 
 use crate::settings::{Settings, SettingsError};
+pub(crate) use credential::Credential;
+pub use credential::CredentialSettings;
 pub(crate) use error::Error;
 pub(crate) use host::HostPattern;
+pub(crate) use outbound::{Outbound, Reach};
 use resolve::{Lookup, SystemLookup, VettingResolver};
 
 /// Real sites need one or two (http to https, to the canonical name); a longer
@@ -55,6 +63,7 @@ pub(crate) struct Fetched {
 pub(crate) struct Gateway {
     client: reqwest::Client,
     hosts: Vec<HostPattern>,
+    credentials: Vec<Credential>,
     allow_loopback: bool,
     timeout: Duration,
     body_bytes_max: usize,
@@ -65,38 +74,63 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// A wrong host pattern, or no root certificates on this machine.
+    /// A wrong host pattern or credential, or no root certificates on this machine.
     pub(crate) fn new(settings: &Settings) -> Result<Self, SettingsError> {
         Self::with_lookup(settings, Arc::new(SystemLookup))
     }
 
     fn with_lookup(settings: &Settings, lookup: Arc<dyn Lookup>) -> Result<Self, SettingsError> {
+        let fault = |fault| SettingsError::Faults(vec![fault]);
         let hosts: Result<_, _> = settings.hosts.iter().map(|h| HostPattern::parse(h)).collect();
+        let credentials: Result<_, _> =
+            settings.credentials.iter().map(|(name, own)| Credential::read(name, own)).collect();
         let resolver = VettingResolver { lookup, allow_loopback: settings.allow_loopback };
         Ok(Self {
             client: client(settings, resolver).map_err(SettingsError::Client)?,
-            hosts: hosts.map_err(|fault| SettingsError::Faults(vec![fault]))?,
+            hosts: hosts.map_err(fault)?,
+            credentials: credentials.map_err(fault)?,
             allow_loopback: settings.allow_loopback,
             timeout: Duration::from_millis(settings.http_timeout_ms),
             body_bytes_max: settings.http_body_bytes_max,
         })
     }
 
-    /// Fetches a URL with GET. `envelope_hosts` narrows the settings' hosts.
-    pub(crate) async fn get(&self, url: &str, envelope_hosts: Option<&[String]>) -> Result<Fetched, Error> {
+    /// Sends one request and reads the answer, whatever its status.
+    ///
+    /// # Errors
+    ///
+    /// When it is refused, or no whole answer comes in time.
+    pub(crate) async fn send(&self, url: &str, what: Outbound, reach: Reach<'_>) -> Result<Fetched, Error> {
         let url = parse(url)?;
-        tokio::time::timeout(self.timeout, self.get_unbounded(url, envelope_hosts))
+        tokio::time::timeout(self.timeout, self.send_unbounded(url, what, reach))
             .await
             .unwrap_or_else(|_| Err(Error::Timeout { ms: self.timeout.as_millis() }))
     }
 
-    /// How long [`Self::get`] may take at most.
+    /// How long [`Self::send`] may take at most.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    async fn get_unbounded(&self, url: Url, envelope_hosts: Option<&[String]>) -> Result<Fetched, Error> {
-        let mut response = self.follow(url, envelope_hosts).await?;
+    /// The bare client, for a protocol that speaks HTTP by itself: it connects to vetted
+    /// addresses only and follows no redirect. The URL has to pass [`Self::admit`] first.
+    pub(crate) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Checks a URL of the operator's own, and gives what its host is to be told.
+    ///
+    /// # Errors
+    ///
+    /// When requests there would be refused.
+    pub(crate) fn admit(&self, url: &str) -> Result<header::HeaderMap, Error> {
+        let url = parse(url)?;
+        self.check(&url, Reach::Operator)?;
+        self.credentials_for(&url)
+    }
+
+    async fn send_unbounded(&self, url: Url, what: Outbound, reach: Reach<'_>) -> Result<Fetched, Error> {
+        let mut response = self.follow(url, what, reach).await?;
         let (body, truncated) = read_capped(&mut response, self.body_bytes_max).await?;
         Ok(Fetched {
             url: response.url().clone(),
@@ -108,21 +142,35 @@ impl Gateway {
         })
     }
 
-    async fn follow(&self, start: Url, envelope: Option<&[String]>) -> Result<Response, Error> {
+    async fn follow(&self, start: Url, mut what: Outbound, reach: Reach<'_>) -> Result<Response, Error> {
         let mut url = start.clone();
-        for _ in 0..=REDIRECTS_MAX {
-            self.check(&url, envelope)?;
-            let response = self.client.get(url.clone()).send().await?;
-            match redirect_target(&response)? {
-                None => return Ok(response),
-                Some(next) => url = next,
-            }
+        for _ in 0..=reach.redirects_max() {
+            self.check(&url, reach)?;
+            let credentials = self.credentials_for(&url)?;
+            let response = what.request(&self.client, url.clone(), credentials).send().await?;
+            let Some(next) = redirect_target(&response)? else { return Ok(response) };
+            what = what.redirected(response.status(), url.origin() == next.origin());
+            url = next;
         }
-        Err(Error::Redirects { url: start })
+        Err(Error::Redirects { url: start, max: reach.redirects_max() })
+    }
+
+    /// The headers that the credentials of a URL's host make. A secret travels over
+    /// https only, or within this machine.
+    fn credentials_for(&self, url: &Url) -> Result<header::HeaderMap, Error> {
+        let mut headers = header::HeaderMap::new();
+        let Some(host) = host::url_host(url) else { return Ok(headers) };
+        for credential in self.credentials.iter().filter(|credential| credential.is_for(host)) {
+            if url.scheme() != "https" && !is_this_machine(host) {
+                return Err(Error::PlainCredential { host: host.to_owned() });
+            }
+            headers.insert(credential.header.clone(), credential.value.clone());
+        }
+        Ok(headers)
     }
 
     /// Everything that can be judged before a connection is opened.
-    fn check(&self, url: &Url, envelope: Option<&[String]>) -> Result<(), Error> {
+    fn check(&self, url: &Url, reach: Reach<'_>) -> Result<(), Error> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Error::Scheme(url.scheme().to_owned()));
         }
@@ -131,7 +179,9 @@ impl Gateway {
         }
         let host = host::url_host(url)
             .ok_or_else(|| Error::Url { url: url.to_string(), reason: "it has no host".to_owned() })?;
-        self.check_host(host, envelope)?;
+        if let Reach::Run(envelope) = reach {
+            self.check_host(host, envelope)?;
+        }
         match host.parse::<IpAddr>() {
             Ok(ip) => address::vet(ip, self.allow_loopback).map_err(Error::Address),
             Err(_) => Ok(()),
@@ -206,6 +256,10 @@ async fn read_capped(response: &mut Response, cap: usize) -> Result<(Vec<u8>, bo
 
 fn header_text(response: &Response, name: header::HeaderName) -> Option<String> {
     response.headers().get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// `retry-after` in seconds. Its other form, a date, is left to the caller's

@@ -8,13 +8,18 @@
 //! This crate never retries (the executor owns that), never reads the
 //! environment and knows nothing of the bus.
 //!
-//! Start with [`registry`]; each built-in is one file under `builtin/`.
+//! Start with [`registry`]; each built-in is one file under `builtin/`. Tools from elsewhere
+//! come by `mcp.rs` (MCP servers) and `remote.rs` (any HTTP server), or implement [`Tool`].
 
 mod builtin;
 mod egress;
+mod mcp;
 pub mod registry;
+mod remote;
 mod schema;
+mod secrets;
 pub mod settings;
+pub mod store;
 pub mod tool;
 
 pub use registry::{RegisterError, Registry};

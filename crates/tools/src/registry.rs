@@ -9,20 +9,29 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use jsonschema::Validator;
-use planfleet_core::failure::{Failure, FailureClass};
-use planfleet_core::tool::{ToolCatalog, ToolSpec};
-use serde_json::{Map, Value};
+use planfleet_core::failure::{Failure, FailureClass, trim_chars};
+use planfleet_core::tool::{Effect, ToolCatalog, ToolSpec};
+use serde_json::{Map, Value, json};
 use tracing::{Instrument as _, Span, field};
 
-use crate::builtin;
-use crate::schema;
+use crate::egress::Gateway;
+use crate::secrets::Secrets;
 use crate::settings::{Settings, SettingsError};
+use crate::store::Store;
 use crate::tool::{CallContext, Tool, ToolError};
+use crate::{builtin, mcp, remote, schema};
+
+/// What one tool may put out another may take.
+const ARGUMENTS_BYTES_MAX: usize = 8 << 20;
+
+/// A tool's error is for a planner to read, whose prompt it would else fill.
+const MESSAGE_CHARS_MAX: usize = 4_000;
 
 /// The tools of one process.
 pub struct Registry {
     tools: BTreeMap<String, Registered>,
     output_bytes_max: usize,
+    secrets: Secrets,
 }
 
 struct Registered {
@@ -35,7 +44,7 @@ struct Registered {
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// The name would not survive as a function name of the model providers.
-    #[error("tool name `{0}` is not 1 to 64 of a-z, 0-9 and _")]
+    #[error("tool name `{0}` is not 1 to 64 of A-Z, a-z, 0-9, _ and -")]
     Name(String),
     /// Another tool has that name.
     #[error("there is already a tool `{0}`")]
@@ -53,22 +62,49 @@ pub enum RegisterError {
 }
 
 impl Registry {
-    /// A registry with all built-in tools.
+    /// A registry with all built-in tools, without a store and without tools from elsewhere.
     ///
     /// # Errors
     ///
     /// All wrong settings at once, or an HTTP client that cannot be built.
     pub fn builtin(settings: Settings) -> Result<Self, SettingsError> {
-        let roots = settings.check()?;
-        let mut registry = Self::empty(settings.output_bytes_max);
-        for tool in builtin::all(&settings, roots)? {
+        Ok(Self::local(&settings, None)?.0)
+    }
+
+    /// A registry with everything that the settings name: the built-in tools over a store,
+    /// HTTP tools, and the tools of all MCP servers, which are started or asked for them now.
+    ///
+    /// # Errors
+    ///
+    /// All wrong settings at once, or a server that does not answer or not as pinned.
+    pub async fn build(settings: Settings, store: Option<Arc<dyn Store>>) -> Result<Self, SettingsError> {
+        let (mut registry, gateway) = Self::local(&settings, store.as_ref())?;
+        for tool in mcp::discover(&settings, &gateway).await? {
             registry.register(tool)?;
         }
         Ok(registry)
     }
 
+    /// Everything but the tools that a server has to be asked for.
+    fn local(
+        settings: &Settings,
+        store: Option<&Arc<dyn Store>>,
+    ) -> Result<(Self, Arc<Gateway>), SettingsError> {
+        let roots = settings.check()?;
+        let gateway = Arc::new(Gateway::new(settings)?);
+        let mut registry = Self::empty(settings.output_bytes_max);
+        registry.secrets = settings.secrets();
+        for tool in builtin::all(settings, roots, &gateway, store) {
+            registry.register(tool)?;
+        }
+        for tool in remote::all(settings, &gateway) {
+            registry.register(tool)?;
+        }
+        Ok((registry, gateway))
+    }
+
     pub(crate) fn empty(output_bytes_max: usize) -> Self {
-        Self { tools: BTreeMap::new(), output_bytes_max }
+        Self { tools: BTreeMap::new(), output_bytes_max, secrets: Secrets::default() }
     }
 
     /// Adds a tool and compiles its schemas.
@@ -103,14 +139,25 @@ impl Registry {
         self.tools.get(name).map(|known| known.tool.spec())
     }
 
-    /// Calls a tool.
+    /// All there is to know of a tool: its contract, its bounds and where it comes from.
+    #[must_use]
+    pub fn details(&self, name: &str) -> Option<Value> {
+        let known = self.tools.get(name)?;
+        let mut details = json!(known.tool.spec());
+        details["timeout_ms"] = json!(known.tool.timeout().as_millis() as u64);
+        details["arguments_bytes_max"] = ARGUMENTS_BYTES_MAX.into();
+        details["output_bytes_max"] = self.output_bytes_max.into();
+        details["origin"] = known.tool.origin().unwrap_or_else(|| json!({"kind": "built-in"}));
+        Some(details)
+    }
+
+    /// Calls a tool. Secrets of the settings are in no output and in no error.
     ///
     /// # Errors
     ///
-    /// `denied` when the envelope does not hold the tool, `timeout` past the
-    /// tool's time, `tool_error` for an unknown tool, for arguments or an
-    /// output that break the schemas and for an output over the size cap, else
-    /// what the tool itself says.
+    /// `denied` when the envelope does not hold the tool or not its effect, `timeout`
+    /// past the tool's time, `tool_error` for an unknown tool, for arguments or an
+    /// output that break the schemas or the size caps, else what the tool itself says.
     pub async fn call(&self, name: &str, args: Value, ctx: &CallContext) -> Result<Value, Failure> {
         let span = tracing::info_span!(
             "execute_tool",
@@ -125,13 +172,36 @@ impl Registry {
 
     async fn call_checked(&self, name: &str, args: Value, ctx: &CallContext) -> Result<Value, ToolError> {
         let known = self.tools.get(name).ok_or_else(|| self.unknown(name, ctx))?;
-        if !ctx.allows(name) {
-            return Err(self.outside_envelope(name, ctx));
-        }
+        self.check_envelope(name, known.tool.spec().effect, ctx)?;
         let args = checked_args(name, known, args)?;
-        let output = run(name, known.tool.as_ref(), &args, ctx).await?;
-        self.check_output(name, known, &output)?;
+        let mut output = match run(name, known.tool.as_ref(), &args, ctx).await {
+            Ok(output) => output,
+            Err(error) => return Err(self.without_secrets(error)),
+        };
+        self.check_size(name, &output)?;
+        self.secrets.remove_from(&mut output);
+        self.check_schema(name, known, &output)?;
         Ok(output)
+    }
+
+    fn check_envelope(&self, name: &str, effect: Effect, ctx: &CallContext) -> Result<(), ToolError> {
+        let Some(allowed) = &ctx.allowed else { return Ok(()) };
+        match allowed.get(name) {
+            None => Err(self.outside_envelope(name, ctx)),
+            // The tool has changed since the run was submitted, and nobody has agreed to that.
+            Some(most) if effect > *most => Err(ToolError::denied(format!(
+                "a call of `{name}` is of effect {}, and this run was submitted when it was {}",
+                effect.as_str(),
+                most.as_str()
+            ))),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn without_secrets(&self, error: ToolError) -> ToolError {
+        // Before anything quotes it; what a tool says at length is cut.
+        let message = trim_chars(&self.secrets.removed_from(&error.message), MESSAGE_CHARS_MAX);
+        ToolError { message, ..error }
     }
 
     fn unknown(&self, name: &str, ctx: &CallContext) -> ToolError {
@@ -149,15 +219,19 @@ impl Registry {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
-    fn check_output(&self, name: &str, known: &Registered, output: &Value) -> Result<(), ToolError> {
+    fn check_size(&self, name: &str, output: &Value) -> Result<(), ToolError> {
         let bytes = serialized_bytes(output);
-        if bytes > self.output_bytes_max {
-            return Err(ToolError::failed(format!(
-                "the output of `{name}` is {bytes} bytes, and at most {} are taken of any tool; \
-                 ask for less, or in parts",
-                self.output_bytes_max
-            )));
+        if bytes <= self.output_bytes_max {
+            return Ok(());
         }
+        Err(ToolError::failed(format!(
+            "the output of `{name}` is {bytes} bytes, and at most {} are taken of any tool; \
+             ask for less, or in parts",
+            self.output_bytes_max
+        )))
+    }
+
+    fn check_schema(&self, name: &str, known: &Registered, output: &Value) -> Result<(), ToolError> {
         // Not `invalid_output`: that is a model's fault and earns a repair
         // turn, while a tool that breaks its own contract will do so again.
         match schema::faults(&known.output, output) {
@@ -170,7 +244,7 @@ impl Registry {
 }
 
 fn is_tool_name(name: &str) -> bool {
-    let is_allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     (1..=64).contains(&name.len()) && name.bytes().all(is_allowed)
 }
 
@@ -179,6 +253,12 @@ fn compile(spec: &ToolSpec, which: &'static str, schema: &Value) -> Result<Valid
 }
 
 fn checked_args(name: &str, known: &Registered, args: Value) -> Result<Map<String, Value>, ToolError> {
+    let bytes = serialized_bytes(&args);
+    if bytes > ARGUMENTS_BYTES_MAX {
+        return Err(ToolError::failed(format!(
+            "the arguments of `{name}` are {bytes} bytes, and a tool takes at most {ARGUMENTS_BYTES_MAX}"
+        )));
+    }
     if let Some(faults) = schema::faults(&known.arguments, &args) {
         return Err(ToolError::failed(format!("wrong arguments for `{name}`:{faults}")));
     }

@@ -1,17 +1,23 @@
 //! What an operator may set, checked as a whole before any tool is built.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::egress::HostPattern;
+pub use crate::egress::CredentialSettings;
+use crate::egress::{Credential, HostPattern};
+pub use crate::mcp::McpSettings;
 use crate::registry::RegisterError;
+pub use crate::remote::HttpToolSettings;
+use crate::secrets::Secrets;
 
-/// The `[tools]` section of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What tools there are and what they may do: `[tools]`, `[credentials]` and `[mcp]` of the
+/// configuration, with the secrets that those name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Directories that the file tools may read. Empty: they refuse every call.
+    /// Directories that the file tools may read and write. Empty: they refuse every call.
     /// Nobody whom you do not trust should be able to write there.
     pub roots: Vec<PathBuf>,
     /// Hosts that tools may reach: `example.org`, `*.example.org` (subdomains
@@ -27,6 +33,12 @@ pub struct Settings {
     pub output_bytes_max: usize,
     /// The `user-agent` of outbound requests.
     pub user_agent: String,
+    /// Secrets by name, each for hosts of its own.
+    pub credentials: BTreeMap<String, CredentialSettings>,
+    /// Tools by name that a server of the operator's answers for.
+    pub http: BTreeMap<String, HttpToolSettings>,
+    /// MCP servers by name.
+    pub mcp: BTreeMap<String, McpSettings>,
 }
 
 impl Default for Settings {
@@ -39,6 +51,9 @@ impl Default for Settings {
             http_body_bytes_max: 4 << 20,
             output_bytes_max: 8 << 20,
             user_agent: concat!("planfleet/", env!("CARGO_PKG_VERSION")).to_owned(),
+            credentials: BTreeMap::new(),
+            http: BTreeMap::new(),
+            mcp: BTreeMap::new(),
         }
     }
 }
@@ -52,9 +67,17 @@ pub enum SettingsError {
     /// The HTTP client could not be built, e.g. for want of root certificates.
     #[error("cannot build the HTTP client of the tools")]
     Client(#[source] reqwest::Error),
-    /// A built-in tool's own contract is broken.
+    /// A tool's own contract is broken, or its name is taken.
     #[error(transparent)]
-    Builtin(#[from] RegisterError),
+    Tool(#[from] RegisterError),
+    /// An MCP server gives no tools.
+    #[error("mcp.{server}: {reason}")]
+    Mcp {
+        /// Its name in the settings.
+        server: String,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
 }
 
 fn bullets(faults: &[String]) -> String {
@@ -71,8 +94,18 @@ impl Settings {
                 faults.push(format!("tools.hosts: {fault}"));
             }
         }
+        let read = self.credentials.iter().map(|(name, own)| Credential::read(name, own).err());
+        faults.extend(read.flatten());
+        faults.extend(self.http.iter().filter_map(|(name, own)| own.fault(name)));
+        faults.extend(self.mcp.iter().filter_map(|(name, own)| own.fault(name)));
         self.check_bounds(&mut faults);
         if faults.is_empty() { Ok(roots) } else { Err(SettingsError::Faults(faults)) }
+    }
+
+    /// Everything that no output may hold.
+    pub(crate) fn secrets(&self) -> Secrets {
+        let credentials = self.credentials.values().map(|own| own.value.clone());
+        Secrets::new(credentials.chain(self.mcp.values().flat_map(McpSettings::secrets)))
     }
 
     fn canonical_roots(&self, faults: &mut Vec<String>) -> Vec<PathBuf> {
@@ -121,10 +154,15 @@ mod tests {
             http_body_bytes_max: 0,
             output_bytes_max: 0,
             user_agent: "a\nb".into(),
-            allow_loopback: false,
+            http: BTreeMap::from([(
+                "h".into(),
+                HttpToolSettings { url: "ftp://x".into(), ..Default::default() },
+            )]),
+            mcp: BTreeMap::from([("m".into(), McpSettings::default())]),
+            ..Settings::default()
         };
         let Err(SettingsError::Faults(faults)) = settings.check() else { panic!("accepted") };
-        assert_eq!(faults.len(), 7, "{faults:?}");
+        assert_eq!(faults.len(), 9, "{faults:?}");
     }
 
     #[test]

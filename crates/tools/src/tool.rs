@@ -1,14 +1,16 @@
 //! What a tool is to the registry, and what a call is to a tool.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use planfleet_core::failure::{Failure, FailureClass};
-use planfleet_core::tool::ToolSpec;
+use planfleet_core::tool::{Effect, ToolSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::egress::Reach;
 
 /// One tool. Implementations hold no state of a run.
 #[async_trait]
@@ -28,31 +30,43 @@ pub trait Tool: Send + Sync {
     fn timeout(&self) -> Duration {
         Duration::from_secs(30)
     }
+
+    /// Where the tool comes from, if it is not part of the program: for people.
+    fn origin(&self) -> Option<Value> {
+        None
+    }
 }
 
 /// Who calls, and what the run's envelope lets the call do.
 #[derive(Debug, Clone, Default)]
 pub struct CallContext {
+    /// Whose run it is; what tools store is the tenant's.
+    pub tenant: String,
     /// The run's id.
     pub run: String,
     /// The step's id.
     pub step: String,
     /// The attempt of that step.
     pub attempt: u32,
-    /// The same for every delivery of one attempt; for tools that write.
+    /// The same for every delivery and every attempt of one call; for tools that write.
     pub idempotency_key: String,
-    /// The tools that the run may call; `None` means all.
-    pub allowed: Option<Arc<BTreeSet<String>>>,
+    /// The tools that the run may call, and the most that a call of each may do; `None` means all.
+    pub allowed: Option<Arc<BTreeMap<String, Effect>>>,
     /// The host patterns that the run may reach, in the form of
     /// [`crate::Settings::hosts`]; `None` adds nothing to the settings.
     pub allowed_hosts: Option<Arc<Vec<String>>>,
 }
 
 impl CallContext {
-    /// Whether the run's envelope lets it call the tool of that name.
+    /// Whether the run's envelope holds the tool of that name.
     #[must_use]
     pub fn allows(&self, name: &str) -> bool {
-        self.allowed.as_ref().is_none_or(|allowed| allowed.contains(name))
+        self.allowed.as_ref().is_none_or(|allowed| allowed.contains_key(name))
+    }
+
+    /// What the run's envelope lets its tools reach.
+    pub(crate) fn reach(&self) -> Reach<'_> {
+        Reach::Run(self.allowed_hosts.as_ref().map(|hosts| hosts.as_slice()))
     }
 }
 

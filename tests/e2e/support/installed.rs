@@ -25,3 +25,13 @@ pub(crate) fn local_model() -> PathBuf {
     assert!(model && server, "the local model is not in {}: run `make setup`", cache.display());
     cache
 }
+
+/// Where `make test` puts the packages of `scripts/requirements-mcp-<kind>.txt`, for `PYTHONPATH`.
+pub(crate) fn mcp_packages(kind: &str) -> PathBuf {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools");
+    let prefix = format!("mcp-{kind}-");
+    let mut entries = tools.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    entries
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
+        .expect("the MCP packages are not installed: run `scripts/setup.sh --mcp`")
+}

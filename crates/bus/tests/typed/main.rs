@@ -13,6 +13,7 @@ mod budgets;
 mod client;
 mod hints;
 mod journal;
+mod kept;
 mod keys;
 mod lease;
 mod snapshots;

@@ -8,12 +8,15 @@
 )]
 
 mod criteria;
+mod hostile;
 mod judge;
 mod limits;
+mod many;
 mod model_steps;
 mod script;
 mod tool_steps;
 mod tools;
+mod write_steps;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -32,6 +35,7 @@ use planfleet_core::{
 use planfleet_executor::{Config, Executor, Models};
 use planfleet_proto::{decode::Entry, subjects};
 use planfleet_runtime::{clock, tasks::Tasks};
+use planfleet_tools::Registry;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -105,16 +109,12 @@ impl Bench {
     }
 
     fn start(&self, models: Models) {
-        let config = Config {
-            pool: pool(),
-            step_timeout: STEP_TIMEOUT,
-            deliveries_max: 3,
-            turns_max: TURNS_MAX,
-            grace: Duration::from_secs(1),
-            now_ms: clock::unix_ms,
-        };
-        let registry = Arc::new(tools::registry(&self.calls));
-        let executor = Executor::build(self.bus.clone(), config, models, registry, Arc::new(|_| None));
+        self.start_with(config(), models, tools::registry(&self.calls));
+    }
+
+    fn start_with(&self, config: Config, models: Models, registry: Registry) {
+        let executor =
+            Executor::build(self.bus.clone(), config, models, Arc::new(registry), Arc::new(|_| None));
         let stop = self.stop.clone();
         self.tasks.spawn("executor", async move { executor.run(stop).await });
     }
@@ -152,15 +152,27 @@ impl Bench {
     }
 }
 
+fn config() -> Config {
+    Config {
+        pool: pool(),
+        step_timeout: STEP_TIMEOUT,
+        deliveries_max: 3,
+        turns_max: TURNS_MAX,
+        grace: Duration::from_secs(1),
+        now_ms: clock::unix_ms,
+    }
+}
+
 fn pool() -> Pool {
     Pool { name: "default".to_owned(), slots: 2, ack_wait: Duration::from_secs(30) }
 }
 
 /// An attempt of that step, in an envelope with every tool but `shell`.
 fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
-    let allowed = ["parrot", "busy", "hang", "much", "value"].map(|name| (name.to_owned(), Effect::Read));
+    let reading = ["parrot", "busy", "hang", "much", "value"].map(|name| (name.to_owned(), Effect::Read));
+    let writing = ["pay", "put"].map(|name| (name.to_owned(), Effect::Write));
     let envelope = Envelope {
-        tools: allowed.into(),
+        tools: reading.into_iter().chain(writing).collect(),
         hosts: Vec::new(),
         pools: Vec::new(),
         budget: Budget::default(),

@@ -63,10 +63,16 @@ impl Tool for Noted {
     }
 }
 
-/// `parrot`, `busy`, `hang`, `much`, `value`, which puts out the JSON that its text is, and `shell`, which no envelope here holds.
+/// `parrot`, `busy`, `hang`, `much`, `value`, which puts out the JSON that its text is, `pay` and
+/// `put`, which write (and only `put` may be called twice), and `shell`, which no envelope here holds.
 pub(crate) fn registry(calls: &Calls) -> Registry {
-    let mut registry = Registry::builtin(Settings::default()).expect("built-in tools");
-    for name in ["parrot", "busy", "hang", "much", "value", "shell"] {
+    registry_with(calls, Settings::default())
+}
+
+/// The same beside built-in tools with settings of their own.
+pub(crate) fn registry_with(calls: &Calls, settings: Settings) -> Registry {
+    let mut registry = Registry::builtin(settings).expect("built-in tools");
+    for name in ["parrot", "busy", "hang", "much", "value", "pay", "put", "shell"] {
         let spec = ToolSpec {
             name: name.to_owned(),
             description: String::new(),
@@ -77,8 +83,8 @@ pub(crate) fn registry(calls: &Calls) -> Registry {
                 "additionalProperties": false
             }),
             output: json!({}),
-            effect: Effect::Read,
-            idempotent: true,
+            effect: if matches!(name, "pay" | "put") { Effect::Write } else { Effect::Read },
+            idempotent: name != "pay",
         };
         registry.register(Arc::new(Noted { spec, calls: calls.clone() })).expect("a new tool");
     }

@@ -17,7 +17,7 @@ use crate::{
         monitoring::{self, Health},
     },
     cli::{AdminCommand, Cli},
-    compose,
+    compose::{self, tools::LateStore},
     embedded::{model, nats},
     exit::{Code, Failure},
     output::{self, cell},
@@ -40,7 +40,7 @@ fn finding(what: &str, state: &str, detail: impl Into<String>) -> Value {
 }
 
 async fn doctor(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
-    let mut findings = vec![server_program(), local_model(), tools(settings)];
+    let mut findings = vec![server_program(), local_model(), tools(settings).await];
     findings.extend(models(settings).await);
     findings.extend(broker(settings).await);
     let row = |finding: &Value| {
@@ -70,9 +70,9 @@ fn local_model() -> Value {
     }
 }
 
-fn tools(settings: &Settings) -> Value {
-    match compose::registry(settings) {
-        Ok(registry) => finding("tools", "ok", format!("{} built in", registry.catalog().len())),
+async fn tools(settings: &Settings) -> Value {
+    match compose::tools::registry(settings, LateStore::new(settings)).await {
+        Ok(registry) => finding("tools", "ok", format!("{} are there", registry.catalog().len())),
         Err(failure) => finding("tools", "bad", failure.to_string()),
     }
 }

@@ -11,6 +11,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use planfleet_bus::Client;
+use planfleet_core::{task::Submission, tool::ToolCatalog};
 use planfleet_llm::cassette::{Recording, Tape};
 use planfleet_runtime::config::Settings;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ use self::{
 use super::templates;
 use crate::{
     cli::{Cli, CompareArgs, CompareMode, Format},
-    compose::{self, Cassette},
+    compose::{self, Cassette, tools::LateStore},
     embedded::{Embedded, Options},
     exit::Failure,
     output,
@@ -39,9 +40,10 @@ pub(super) async fn compare(cli: &Cli, args: &CompareArgs, settings: Settings) -
         return Err(Failure::usage(format!("{}: there are no tasks in it", args.file)));
     }
     // Wrong tasks are said before anything is paid for.
+    let catalog = compose::tools::registry(&settings, LateStore::new(&settings)).await?.catalog();
     for mode in &args.modes {
         for task in &tasks {
-            freeze(&task.in_mode(*mode, args.deadline_s), &settings)
+            freeze(&task.in_mode(*mode, args.deadline_s), &settings, &catalog)
                 .await
                 .map_err(|error| Failure::usage(format!("line {}: {error}", task.line)))?;
         }
@@ -55,11 +57,10 @@ pub(super) async fn compare(cli: &Cli, args: &CompareArgs, settings: Settings) -
     Ok(ExitCode::SUCCESS)
 }
 
-async fn freeze(task: &Value, settings: &Settings) -> Result<planfleet_core::task::Submission, Failure> {
-    let catalog = compose::registry(settings)?.catalog();
+async fn freeze(task: &Value, settings: &Settings, catalog: &ToolCatalog) -> Result<Submission, Failure> {
     let source = Source::of(task.clone());
     let template = templates::of_local_task(&source).await?;
-    submit::freeze(source, settings, &catalog, &template)
+    submit::freeze(source, settings, catalog, &template)
 }
 
 /// Equal requests are told apart by their order, so that what is recorded with some runs at
@@ -83,19 +84,17 @@ async fn measure(
     let mut settings = settings.clone();
     settings.planner.cache = mode == CompareMode::PlanCache || mode == CompareMode::Auto;
     settings.limits.quota_wait_s = 0;
-    let mut fleet = Embedded::start(
-        &mut settings,
-        Options { local_model: true, cassette: cassette.clone(), ..Options::default() },
-    )
-    .await?;
-    let client = Client::new(fleet.bus.clone());
+    let options = Options { local_model: true, cassette: cassette.clone(), ..Options::default() };
+    let mut fleet = Embedded::start(&mut settings, options).await?;
+    let (client, catalog) = (Client::new(fleet.bus.clone()), fleet.catalog.clone());
     let bar = (!cli.quiet).then(|| progress(mode, tasks.len()));
     let work = async {
-        let settings = &settings;
+        let (settings, catalog) = (&settings, &catalog);
         let one = |task: &CompareTask| {
             let (task, client, bar) = (task.clone(), &client, bar.as_ref());
             async move {
-                let outcome = run(client, &task, mode, args.deadline_s, settings).await;
+                let submission = freeze(&task.in_mode(mode, args.deadline_s), settings, catalog).await?;
+                let outcome = run(client, &task, args.deadline_s, submission).await;
                 if let Some(bar) = bar {
                     bar.inc(1);
                 }
@@ -120,11 +119,9 @@ async fn measure(
 async fn run(
     client: &Client,
     task: &CompareTask,
-    mode: CompareMode,
     deadline_s: u64,
-    settings: &Settings,
+    submission: Submission,
 ) -> Result<Outcome, Failure> {
-    let submission = freeze(&task.in_mode(mode, deadline_s), settings).await?;
     let run = client.submit(submission, None).await?;
     let patience = Duration::from_secs(deadline_s).saturating_add(MARGIN);
     let document = client.wait(&run, patience).await?.ok_or_else(|| {

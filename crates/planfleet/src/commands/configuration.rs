@@ -38,7 +38,7 @@ fn show(cli: &Cli, settings: &Settings) -> Result<(), Failure> {
 /// The settings have been loaded by now, which names every mistake in them; what
 /// is left is whether models and tools can be made from them.
 fn check(cli: &Cli, settings: &Settings) -> Result<(), Failure> {
-    compose::registry(settings)?;
+    compose::tools::check(settings)?;
     for (name, model) in &settings.models {
         compose::chat(name, model)?;
     }

@@ -87,7 +87,7 @@ fn serve_api(
         return Ok(format!("no API: {taken} is taken; set api.listen to another address to have it"));
     };
     let address = listener.local_addr().map_err(Failure::unexpected)?;
-    fleet.serve_api(listener, settings)?;
+    fleet.serve_api(listener, settings);
     Ok(format!("API at http://{address}/v1/runs"))
 }
 

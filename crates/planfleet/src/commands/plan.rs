@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     cli::{Cli, Format, PlanArgs, PlanCommand},
-    compose, embedded,
+    compose::{self, tools::LateStore},
+    embedded,
     exit::{self, Failure},
     output::{self, line},
     submit,
@@ -31,15 +32,15 @@ const PLAN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 pub(super) async fn plan(cli: &Cli, args: &PlanArgs, settings: Settings) -> Result<ExitCode, Failure> {
     match &args.command {
-        Some(PlanCommand::Lint { file }) => lint_file(cli, file, &settings),
+        Some(PlanCommand::Lint { file }) => lint_file(cli, file, &settings).await,
         None => preview(cli, args, settings).await,
     }
 }
 
-fn lint_file(cli: &Cli, file: &Path, settings: &Settings) -> Result<ExitCode, Failure> {
+async fn lint_file(cli: &Cli, file: &Path, settings: &Settings) -> Result<ExitCode, Failure> {
     let text = submit::slurp(file, PLAN_BYTES_MAX, "a plan")?;
     let faults = match json::parse_strict(&text).map(parse::plan) {
-        Ok(Ok(plan)) => faults(&plan, settings)?,
+        Ok(Ok(plan)) => faults(&plan, settings).await?,
         Ok(Err(faults)) => faults,
         Err(error) => vec![Fault::new(Code::Malformed, None, format!("not JSON: {error}"))],
     };
@@ -64,8 +65,8 @@ fn lint_file(cli: &Cli, file: &Path, settings: &Settings) -> Result<ExitCode, Fa
     Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::Code::Usage as u8) })
 }
 
-fn faults(plan: &Plan, settings: &Settings) -> Result<Vec<Fault>, Failure> {
-    let catalog = compose::registry(settings)?.catalog();
+async fn faults(plan: &Plan, settings: &Settings) -> Result<Vec<Fault>, Failure> {
+    let catalog = compose::tools::registry(settings, LateStore::new(settings)).await?.catalog();
     let pools: Vec<String> = settings.pools.keys().cloned().collect();
     let steps_max = settings.limits.steps_per_plan as usize;
     let scope = Scope { tools: &catalog, inputs: None, pools: &pools, steps_max };
@@ -75,7 +76,7 @@ fn faults(plan: &Plan, settings: &Settings) -> Result<Vec<Fault>, Failure> {
 async fn preview(cli: &Cli, args: &PlanArgs, mut settings: Settings) -> Result<ExitCode, Failure> {
     let source =
         submit::read(args.goal.as_deref(), args.file.as_deref(), &args.inputs, settings.limits.task_bytes)?;
-    let catalog = compose::registry(&settings)?.catalog();
+    let catalog = compose::tools::registry(&settings, LateStore::new(&settings)).await?.catalog();
     let template = templates::of_task(cli, &source, &settings, Place::Near).await?;
     let submission = submit::freeze(source, &settings, &catalog, &template)?;
     if let Some(plan) = &submission.plan {

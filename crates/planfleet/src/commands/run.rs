@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     cli::{Cli, Format, RunArgs, WaitArgs},
-    compose,
+    compose::{self, tools::LateStore},
     embedded::{Embedded, Options},
     exit::{self, Code, Failure},
     output, submit,
@@ -39,7 +39,7 @@ pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Re
     let source = submit::read(args.goal.as_deref(), args.file.as_deref(), &args.inputs, bytes_max)?
         .guarded(&args.guards);
     let key = args.wait.idempotency_key.as_deref().map(|name| source.key(name));
-    let catalog = compose::registry(&settings)?.catalog();
+    let catalog = compose::tools::registry(&settings, LateStore::new(&settings)).await?.catalog();
     // Whoever waits here is told at once that an account is empty, and can do something about it.
     settings.limits.quota_wait_s = 0;
     let place = if args.local { Place::Local } else { Place::Fleet };

@@ -49,7 +49,7 @@ pub(super) async fn runs(cli: &Cli, command: &RunsCommand, settings: &Settings) 
 }
 
 /// A run's id. A shard that is not there has no runs, and no owner to wait for.
-fn parse(id: &str, shards: ShardId) -> Result<RunId, Failure> {
+pub(super) fn parse(id: &str, shards: ShardId) -> Result<RunId, Failure> {
     let run: RunId = id.parse().map_err(Failure::usage)?;
     if run.shard() < shards {
         return Ok(run);

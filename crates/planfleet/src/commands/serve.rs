@@ -1,6 +1,6 @@
 //! `serve`: chosen roles of a fleet, until a signal.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use planfleet_bus::{Bus, Error as BusError, Pool, broker};
 use planfleet_runtime::{
@@ -17,7 +17,7 @@ use super::{connect, look_at_broker};
 use crate::{
     broker::readiness,
     cli::{Cli, Role, ServeArgs},
-    compose::{self, Fleet},
+    compose::{self, Fleet, tools::BusStore},
     exit::{Code, Failure},
     output,
 };
@@ -43,10 +43,15 @@ pub(super) async fn serve(
     let bus = connect(&settings).await?;
     bootstrap(&bus, &settings).await?;
     look_at_broker(&bus, &settings).await?.log();
+    // A coordinator alone calls no tool and knows none: it starts no servers for them.
+    let tools = match args.roles.as_slice() {
+        [Role::Coordinator] => Arc::new(compose::tools::check(&settings)?),
+        _ => compose::tools::registry(&settings, Arc::new(BusStore(bus.clone()))).await?,
+    };
     let fleet = Fleet {
         bus: bus.clone(),
         models: compose::models(&settings)?,
-        tools: compose::registry(&settings)?,
+        tools,
         executor_pools,
         name: args.name.clone().unwrap_or_else(compose::unique_name),
     };
@@ -58,7 +63,7 @@ pub(super) async fn serve(
     let mut serving = names(&args.roles);
     if let Some(listener) = api {
         serving.push_str(&format!(" (http://{})", listener.local_addr().map_err(Failure::unexpected)?));
-        compose::start_api(bus.clone(), listener, &settings, &tasks, &stop)?;
+        compose::start_api(bus.clone(), listener, &settings, fleet.tools.catalog(), &tasks, &stop);
     }
     if !cli.quiet {
         output::note(&format!("serving {serving}; Ctrl-C drains and stops"));

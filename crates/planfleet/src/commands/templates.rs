@@ -3,6 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use planfleet_api::template::{self, Library, Template, library::Listed, shown};
+use planfleet_bus::Bus;
 use planfleet_core::document::rfc3339;
 use planfleet_runtime::{clock, config::Settings};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use similar::TextDiff;
 use super::connect;
 use crate::{
     cli::{Cli, Format, TemplatesCommand},
-    compose,
+    compose::{self, tools::LateStore},
     exit::{Code, Failure},
     output::{self, cell},
     submit::{self, FoundTemplate, Source},
@@ -61,6 +62,16 @@ pub(super) async fn of_task(
         Place::Fleet => Library::on(connect(settings).await?),
     };
     Ok(submit::find_template(reference, source.folder(), &library).await?)
+}
+
+/// The same for a task that did not come by the command line, which alone opens files.
+pub(super) async fn of_foreign_task(source: &Source, bus: Bus) -> Result<FoundTemplate, Failure> {
+    let Some(reference) = source.template() else { return Ok(Err(Vec::new())) };
+    if template::is_path(reference) {
+        let message = format!("template {reference:?} is a path; give the name of a template of the fleet");
+        return Err(Failure::usage(message));
+    }
+    Ok(submit::find_template(reference, None, &Library::on(bus)).await?)
 }
 
 /// The same for a fleet of its own.
@@ -152,7 +163,7 @@ async fn add(cli: &Cli, file: &Path, name: Option<&str>, settings: &Settings) ->
     if let Some(name) = name {
         template = template.renamed(name).map_err(|faults| submit::all(&path, faults))?;
     }
-    let faults = template.lint(&scope(settings)?);
+    let faults = template.lint(&scope(settings).await?);
     if !faults.is_empty() {
         return Err(submit::all(&path, faults.iter().map(ToString::to_string)));
     }
@@ -168,13 +179,14 @@ async fn add(cli: &Cli, file: &Path, name: Option<&str>, settings: &Settings) ->
     Ok(ExitCode::SUCCESS)
 }
 
-fn scope(settings: &Settings) -> Result<planfleet_api::submission::Scope, Failure> {
-    Ok(compose::scope(settings, compose::registry(settings)?.catalog()))
+async fn scope(settings: &Settings) -> Result<planfleet_api::submission::Scope, Failure> {
+    let tools = compose::tools::registry(settings, LateStore::new(settings)).await?;
+    Ok(compose::scope(settings, tools.catalog()))
 }
 
 async fn lint(cli: &Cli, reference: &str, settings: &Settings) -> Result<ExitCode, Failure> {
     let faults: Vec<Value> = match found(cli, reference, settings).await? {
-        Ok(template) => template.lint(&scope(settings)?).iter().map(|finding| json!(finding)).collect(),
+        Ok(template) => template.lint(&scope(settings).await?).iter().map(|finding| json!(finding)).collect(),
         Err(faults) => {
             let malformed = |message: &String| json!({"code": "malformed", "step": null, "message": message});
             faults.iter().map(malformed).collect()

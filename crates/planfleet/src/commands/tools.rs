@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use planfleet_core::json;
+use planfleet_core::{json, task::Brief};
 use planfleet_runtime::config::Settings;
 use planfleet_tools::CallContext;
 use serde_json::{Value, json};
 
 use crate::{
     cli::{Cli, ToolsCommand},
-    compose,
+    compose::{self, tools::LateStore},
     exit::{Code, Failure},
     output::{self, cell},
 };
@@ -19,7 +19,7 @@ pub(super) async fn tools(
     command: &ToolsCommand,
     settings: &Settings,
 ) -> Result<ExitCode, Failure> {
-    let registry = compose::registry(settings)?;
+    let registry = compose::tools::registry(settings, LateStore::new(settings)).await?;
     match command {
         ToolsCommand::List => {
             let tools: Vec<Value> = registry.catalog().values().map(|tool| json!(tool)).collect();
@@ -30,18 +30,21 @@ pub(super) async fn tools(
             Ok(ExitCode::SUCCESS)
         }
         ToolsCommand::Show { name } => {
-            let catalog = registry.catalog();
-            let tool = catalog.get(name).ok_or_else(|| {
-                let have: Vec<&str> = catalog.keys().map(String::as_str).collect();
+            let tool = registry.details(name).ok_or_else(|| {
+                let have: Vec<String> = registry.catalog().into_keys().collect();
                 Failure::usage(format!("there is no tool {name:?}; there are {}", have.join(", ")))
             })?;
-            output::value(cli.output, tool)?;
+            output::value(cli.output, &tool)?;
             Ok(ExitCode::SUCCESS)
         }
         ToolsCommand::Call { name, args } => {
             let args = json::parse_strict(args)
                 .map_err(|error| Failure::usage(format!("--args: not JSON: {error}")))?;
-            let context = CallContext { idempotency_key: compose::unique_name(), ..CallContext::default() };
+            let context = CallContext {
+                tenant: Brief::default().tenant().to_owned(),
+                idempotency_key: compose::unique_name(),
+                ..CallContext::default()
+            };
             match registry.call(name, args, &context).await {
                 Ok(output) => output::value(cli.output, &json!({"ok": true, "output": output}))
                     .map(|()| ExitCode::SUCCESS),

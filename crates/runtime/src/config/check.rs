@@ -4,7 +4,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::nearest::nearest;
 use super::url;
-use super::{Fault, ModelSettings, PoolSettings, Role, Settings};
+use super::{CredentialSettings, Fault, McpSettings, ModelSettings, PoolSettings, Role, Settings};
 
 /// An hour: a longer wait is a mistake of units, milliseconds for seconds.
 const TIMEOUT_S_MAX: u64 = 3600;
@@ -34,6 +34,12 @@ pub(super) fn check(settings: &Settings, faults: &mut Vec<Fault>) {
         checks.add(&format!("tenants.{name}"), name_fault(name));
     }
     checks.tools();
+    for (name, credential) in &settings.credentials {
+        checks.credential(name, credential);
+    }
+    for (name, server) in &settings.mcp {
+        checks.mcp(name, server);
+    }
     checks.limits();
     checks.coordinator();
     checks.telemetry();
@@ -154,6 +160,42 @@ impl Checks<'_> {
             let empty = list.iter().any(|entry| entry.trim().is_empty());
             self.add(key, empty.then(|| "has an empty entry".to_owned()));
         }
+    }
+
+    /// The tools crate looks at hosts and headers; here is what it never sees.
+    fn credential(&mut self, name: &str, credential: &CredentialSettings) {
+        let key = |leaf: &str| format!("credentials.{name}.{leaf}");
+        self.add(&format!("credentials.{name}"), name_fault(name));
+        let (variable, file) = (&credential.value_env, &credential.value_file);
+        if variable.is_empty() == file.is_empty() {
+            let message = "expected either value_env, the NAME of a variable, or value_file";
+            self.add(&key("value_env"), Some(message.to_owned()));
+        } else if !variable.is_empty() && !is_variable_name(variable) {
+            let message = "not a variable's name; expected the NAME of the variable that holds the secret";
+            self.add(&key("value_env"), Some(message.to_owned()));
+        }
+        if credential.header.is_empty() {
+            let message = "missing; expected such as \"authorization\"";
+            self.add(&key("header"), Some(message.to_owned()));
+        }
+    }
+
+    fn mcp(&mut self, name: &str, server: &McpSettings) {
+        let key = |leaf: &str| format!("mcp.{name}.{leaf}");
+        if server.command.is_empty() == server.url.is_empty() {
+            let message = "expected either command, a program, or url";
+            self.add(&key("command"), Some(message.to_owned()));
+        }
+        if !server.url.is_empty() {
+            self.add(&key("url"), url::fault(&server.url, &["http", "https"]));
+        }
+        let wrong = server.env.iter().find(|variable| !is_variable_name(variable) || variable.is_empty());
+        if wrong.is_some() {
+            // It may be the secret itself.
+            let message = "has an entry that is no variable's name; expected NAMES of variables";
+            self.add(&key("env"), Some(message.to_owned()));
+        }
+        self.range(&key("timeout_s"), server.timeout_s, 1, TIMEOUT_S_MAX);
     }
 
     fn limits(&mut self) {

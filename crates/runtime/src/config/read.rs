@@ -38,6 +38,8 @@ pub(super) fn settings(mut tree: Map<String, Value>, ledger: &mut Ledger) -> Set
         planner: section("planner", tree.remove("planner"), ledger),
         coordinator: section("coordinator", tree.remove("coordinator"), ledger),
         tools: section("tools", tree.remove("tools"), ledger),
+        credentials: named("credentials", tree.remove("credentials"), ledger),
+        mcp: named("mcp", tree.remove("mcp"), ledger),
         limits: section("limits", tree.remove("limits"), ledger),
         tenants: named("tenants", tree.remove("tenants"), ledger),
         telemetry: section("telemetry", tree.remove("telemetry"), ledger),

@@ -17,7 +17,9 @@ fn hide(value: &mut Value, secret: bool) {
     match value {
         Value::Table(table) => {
             for (key, child) in table.iter_mut() {
-                hide(child, secret || is_secret_key(key));
+                // `[credentials]` says where secrets are and whom they are for.
+                let names_secrets = key == "credentials" && child.is_table();
+                hide(child, secret || (is_secret_key(key) && !names_secrets));
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|item| hide(item, secret)),

@@ -3,11 +3,13 @@
 //! Their `Default`s equal `default.toml`; what a key means is told there, what
 //! its consumers must know is told here.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::models::UsdPerMillion;
+use super::outside::HttpToolSettings;
 
 /// `[nats]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +91,7 @@ impl Default for PoolSettings {
 }
 
 /// `[tools]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ToolSettings {
     /// Directories that file tools may touch.
@@ -102,6 +104,8 @@ pub struct ToolSettings {
     pub http_timeout_s: u64,
     /// Bytes read of one response.
     pub http_body_bytes_max: u64,
+    /// `[tools.http.<name>]`: tools that servers of the operator's answer for.
+    pub http: BTreeMap<String, HttpToolSettings>,
 }
 
 impl Default for ToolSettings {
@@ -112,6 +116,7 @@ impl Default for ToolSettings {
             allow_loopback: false,
             http_timeout_s: 30,
             http_body_bytes_max: 4 * 1024 * 1024,
+            http: BTreeMap::new(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::models::ModelSettings;
+use super::outside::{CredentialSettings, McpSettings};
 use super::roles::RoleSettings;
 use super::sections::{
     ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, NatsSettings,
@@ -30,6 +31,10 @@ pub struct Settings {
     pub coordinator: CoordinatorSettings,
     /// What tools may touch.
     pub tools: ToolSettings,
+    /// Secrets for the hosts that tools reach, by name.
+    pub credentials: BTreeMap<String, CredentialSettings>,
+    /// MCP servers by name.
+    pub mcp: BTreeMap<String, McpSettings>,
     /// Bounds on runs.
     pub limits: LimitSettings,
     /// Bounds on tenants, by name.

@@ -78,6 +78,8 @@ fn the_embedded_file_equals_the_defaults_and_names_every_key() {
     let mut sections = serde_json::to_value(Settings::default()).unwrap();
     sections["model"] = serde_json::to_value(ModelSettings::default()).unwrap();
     sections["pool"] = serde_json::to_value(PoolSettings::default()).unwrap();
+    // Named tables, as `models` are.
+    sections["tools"].as_object_mut().unwrap().remove("http");
     for (section, keys) in sections.as_object().unwrap() {
         for key in keys.as_object().unwrap().keys() {
             assert!(DEFAULT_TOML.contains(&format!("{key} = ")), "{section}.{key}");
@@ -97,11 +99,32 @@ fn the_commented_examples_are_valid() {
     let is_example = |line: &&str| line.starts_with('[') || line.starts_with("# [") || line.contains(" = ");
     let lines = DEFAULT_TOML.lines().filter(is_example);
     let text: Vec<&str> = lines.map(|line| line.trim_start_matches("# ")).collect();
-    let text = text.join("\n").replace("api_key_file = ", "# api_key_file = ");
+    let text = text
+        .join("\n")
+        .replace("api_key_file = ", "# api_key_file = ")
+        .replace("value_file = ", "# value_file = ");
     let settings = story(&text).load().unwrap();
     let price = settings.models["fast"].price;
     assert_eq!(price.input_usd_per_million.unwrap().nano_usd(), 100_000_000);
     assert_eq!(settings.nats.sync_interval.as_deref(), Some("always"));
+    assert_eq!(settings.tools.http["lookup"].arguments["required"][0], "word");
+    assert_eq!(settings.mcp["time"].effects["get_current_time"], ToolEffect::Read);
+    assert_eq!(settings.credentials["github"].value_env, "GITHUB_TOKEN");
+    let shown = settings.redacted_toml().unwrap();
+    assert!(shown.contains("api.github.com") && shown.contains("GITHUB_TOKEN"), "{shown}");
+}
+
+#[test]
+fn secrets_in_the_place_of_names_are_refused_and_not_repeated() {
+    let story = story(
+        "[credentials.c]\nhosts = [\"a.example\"]\nheader = \"x-key\"\nvalue_env = \"s3-cret\"\n\
+         [mcp.m]\ncommand = \"x\"\nurl = \"http://y\"\nenv = [\"s3-cret\"]\n",
+    );
+    let faults = story.faults().join("\n");
+    for key in ["credentials.c.value_env", "mcp.m.command", "mcp.m.env"] {
+        assert!(faults.contains(key), "{key}: {faults}");
+    }
+    assert!(!faults.contains("s3-cret"), "{faults}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl FileList {
             roots,
             spec: ToolSpec {
                 name: "file_list".to_owned(),
-                description: "Lists a directory among the readable directories, with kind and \
+                description: "Lists a directory among the configured directories, with kind and \
                               size of each entry; `recursive` descends into subdirectories, \
                               `extension` (e.g. `md`) keeps only files that end in it."
                     .to_owned(),

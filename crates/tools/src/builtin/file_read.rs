@@ -38,7 +38,7 @@ impl FileRead {
             roots,
             spec: ToolSpec {
                 name: "file_read".to_owned(),
-                description: "Reads a UTF-8 text file from the readable directories. `path` is \
+                description: "Reads a UTF-8 text file from the configured directories. `path` is \
                               relative to them, as `file_list` shows it."
                     .to_owned(),
                 arguments: json!({

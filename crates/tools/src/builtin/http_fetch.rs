@@ -4,17 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use planfleet_core::failure::{FailureClass, trim_chars};
-use planfleet_core::json::{DEPTH_MAX, depth};
 use planfleet_core::tool::{Effect, ToolSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::egress::{Fetched, Gateway};
+use super::answer;
+use crate::egress::{Gateway, Outbound};
 use crate::tool::{CallContext, Tool, ToolError, parse_args};
-
-/// Enough of an error page to see what it complains about.
-const EXCERPT_CHARS_MAX: usize = 500;
 
 pub(crate) struct HttpFetch {
     spec: ToolSpec,
@@ -24,6 +20,8 @@ pub(crate) struct HttpFetch {
 #[derive(Deserialize)]
 struct Args<'a> {
     url: &'a str,
+    #[serde(default)]
+    raw: bool,
 }
 
 impl HttpFetch {
@@ -33,8 +31,8 @@ impl HttpFetch {
             spec: ToolSpec {
                 name: "http_fetch".to_owned(),
                 description: "Fetches a public http(s) URL with GET and gives the body as text \
-                              and, where it is JSON, as a value in `json`. An error status fails \
-                              the step."
+                              (of an HTML page the readable text) and, where it is JSON, as a \
+                              value in `json`. An error status fails the step."
                     .to_owned(),
                 arguments: json!({
                     "type": "object",
@@ -42,33 +40,21 @@ impl HttpFetch {
                         "url": {
                             "type": "string", "minLength": 1,
                             "description": "Absolute, e.g. https://example.org/a?b=c"
+                        },
+                        "raw": {
+                            "type": "boolean",
+                            "description": "Whether an HTML page is given as it is, with its tags."
                         }
                     },
                     "required": ["url"],
                     "additionalProperties": false
                 }),
-                output: output(),
+                output: answer::schema(),
                 effect: Effect::Read,
                 idempotent: true,
             },
         }
     }
-}
-
-fn output() -> Value {
-    json!({
-        "type": "object",
-        "properties": {
-            "status": {"type": "integer"},
-            "url": {"type": "string", "description": "Where redirects ended."},
-            "content_type": {"type": ["string", "null"]},
-            "text": {"type": "string"},
-            "json": {"description": "The body parsed, or null where it is no JSON."},
-            "truncated": {"type": "boolean", "description": "Whether the body is cut."}
-        },
-        "required": ["status", "url", "content_type", "text", "json", "truncated"],
-        "additionalProperties": false
-    })
 }
 
 #[async_trait]
@@ -78,22 +64,12 @@ impl Tool for HttpFetch {
     }
 
     async fn call(&self, args: &Map<String, Value>, ctx: &CallContext) -> Result<Value, ToolError> {
-        let Args { url } = parse_args(args)?;
-        let hosts = ctx.allowed_hosts.as_ref().map(|hosts| hosts.as_slice());
-        let fetched = self.gateway.get(url, hosts).await?;
+        let Args { url, raw } = parse_args(args)?;
+        let fetched = self.gateway.send(url, Outbound::get(), ctx.reach()).await?;
         if !(200..300).contains(&fetched.status) {
-            return Err(bad_status(&fetched));
+            return Err(answer::bad_status(&fetched, true));
         }
-        let text = text(&fetched)?;
-        let json = if fetched.truncated { Value::Null } else { json_of(&text) };
-        Ok(json!({
-            "status": fetched.status,
-            "url": fetched.url.as_str(),
-            "content_type": fetched.content_type,
-            "text": text,
-            "json": json,
-            "truncated": fetched.truncated,
-        }))
+        answer::output(fetched, raw).await
     }
 
     /// A little over the gateway's own time, whose message says more.
@@ -102,49 +78,12 @@ impl Tool for HttpFetch {
     }
 }
 
-fn bad_status(fetched: &Fetched) -> ToolError {
-    let class = match fetched.status {
-        408 | 409 | 425 | 429 | 500..=599 => FailureClass::Transient,
-        _ => FailureClass::ToolError,
-    };
-    let body = String::from_utf8_lossy(&fetched.body);
-    let excerpt = trim_chars(body.trim(), EXCERPT_CHARS_MAX);
-    ToolError {
-        retry_after_ms: fetched.retry_after.map(|after| after.as_millis() as u64),
-        ..ToolError::new(class, format!("{} answered {}: {excerpt}", fetched.url, fetched.status))
-    }
-}
-
-/// The body as UTF-8, with U+FFFD for what is not. A body with NUL bytes is an
-/// image or an archive, of which text would be noise.
-fn text(fetched: &Fetched) -> Result<String, ToolError> {
-    let body = fetched.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&fetched.body);
-    if body.contains(&0) {
-        let kind = fetched.content_type.as_deref().unwrap_or("unknown type");
-        return Err(ToolError::failed(format!(
-            "{} is binary ({kind}); this tool fetches text only",
-            fetched.url
-        )));
-    }
-    let mut text = String::from_utf8_lossy(body).into_owned();
-    if fetched.truncated && text.ends_with(char::REPLACEMENT_CHARACTER) {
-        text.pop();
-    }
-    Ok(text)
-}
-
-/// Many servers send JSON as plain text, so the text decides and not its label.
-/// What is nested deeper than an output may be stays text.
-fn json_of(text: &str) -> Value {
-    let value = serde_json::from_str(text).ok();
-    value.filter(|value| depth(value) < DEPTH_MAX).unwrap_or(Value::Null)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Settings;
     use crate::builtin::call_in_test;
+    use planfleet_core::failure::FailureClass;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -173,7 +112,7 @@ mod tests {
         let output = fetch(&answer("200 OK\r\ncontent-type: text/html", "<p>hi")).await.unwrap();
         assert_eq!(output["status"], 200);
         assert_eq!(output["content_type"], "text/html");
-        assert_eq!((&output["text"], &output["json"]), (&json!("<p>hi"), &json!(null)));
+        assert_eq!((&output["text"], &output["json"]), (&json!("hi"), &json!(null)));
         assert_eq!(output["truncated"], false);
         let output = fetch(&answer("200 OK", " {\"a\": [1]} ")).await.unwrap();
         assert_eq!(output["json"], json!({"a": [1]}));

@@ -1,4 +1,4 @@
-//! The directories that the file tools may read.
+//! The directories that the file tools may read and write.
 //!
 //! A path is resolved with all its symlinks first and judged afterwards, so no
 //! link leads out. Between judging and opening a file, someone who can write
@@ -7,6 +7,8 @@
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
+
+use planfleet_core::failure::FailureClass;
 
 use crate::tool::ToolError;
 
@@ -23,7 +25,7 @@ impl Roots {
     pub(crate) fn resolve(&self, path: &str) -> Result<PathBuf, ToolError> {
         if self.0.is_empty() {
             return Err(ToolError::denied(
-                "file tools are off; the operator can name readable directories in tools.roots",
+                "file tools are off; the operator can name directories for them in tools.roots",
             ));
         }
         let mut fault = Fault::Outside;
@@ -37,6 +39,32 @@ impl Roots {
             }
         }
         Err(self.explain(path, fault))
+    }
+
+    /// Where a file of that path is or would be, inside a root; what is missing on the way is
+    /// to be made. A relative path that is nowhere yet is taken under the first root.
+    pub(crate) fn resolve_new(&self, path: &str) -> Result<PathBuf, ToolError> {
+        let missing = match self.resolve(path) {
+            Err(error) if error.class == FailureClass::ToolError => error,
+            resolved => return resolved,
+        };
+        let mut known = self.0.iter().filter(|root| without_dots(&root.join(path)).starts_with(root));
+        let Some(root) = known.next() else { return Err(missing) };
+        let wanted = without_dots(&root.join(path));
+        // A link that leads nowhere is not a file that is missing: it would be written through.
+        if wanted.is_symlink() {
+            return Err(self.explain(path, Fault::LeadsOut));
+        }
+        let there = wanted.ancestors().skip(1).find(|above| above.exists());
+        let (Some(there), Some(name)) = (there, wanted.file_name()) else { return Err(missing) };
+        match there.canonicalize() {
+            Ok(real) if !real.starts_with(root) => Err(self.explain(path, Fault::LeadsOut)),
+            Ok(real) if real.is_dir() && !name.as_encoded_bytes().contains(&0) => {
+                let rest = wanted.strip_prefix(there).map_err(|_| missing)?;
+                Ok(real.join(rest))
+            }
+            Ok(_) | Err(_) => Err(missing),
+        }
     }
 
     /// A resolved path as [`Self::resolve`] takes it again: relative where that
@@ -54,12 +82,12 @@ impl Roots {
     fn explain(&self, path: &str, fault: Fault) -> ToolError {
         match fault {
             Fault::Outside | Fault::LeadsOut => ToolError::denied(format!(
-                "`{path}` is outside the readable directories; use a path relative to one of \
+                "`{path}` is outside the configured directories; use a path relative to one of \
                  the {} in tools.roots, e.g. `notes/a.txt`",
                 self.0.len()
             )),
             Fault::Io(error) => ToolError::failed(format!(
-                "cannot find `{path}` in the readable directories ({error}); `file_list` shows \
+                "cannot find `{path}` in the configured directories ({error}); `file_list` shows \
                  what is there"
             )),
         }
@@ -105,7 +133,6 @@ fn without_dots(path: &Path) -> PathBuf {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use planfleet_core::failure::FailureClass;
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::sync::Arc;

@@ -3,7 +3,6 @@
 use planfleet_core::failure::FailureClass;
 use reqwest::Url;
 
-use super::REDIRECTS_MAX;
 use super::address::Forbidden;
 use super::resolve::ResolveError;
 use crate::tool::ToolError;
@@ -23,8 +22,10 @@ pub(crate) enum Error {
     Address(Forbidden),
     #[error(transparent)]
     Resolve(ResolveError),
-    #[error("{url} redirects more than {REDIRECTS_MAX} times; use the final address")]
-    Redirects { url: Url },
+    #[error("{url} redirects more than {max} times; use the final address")]
+    Redirects { url: Url, max: usize },
+    #[error("host `{host}` is given a credential, which is sent over https only; use https://")]
+    PlainCredential { host: String },
     #[error("no answer within {ms} ms (tools.http_timeout_ms)")]
     Timeout { ms: u128 },
     #[error("the request failed: {}", chain(.0))]
@@ -40,8 +41,17 @@ impl Error {
             Self::Resolve(ResolveError::Forbidden { .. }) => FailureClass::Denied,
             Self::Resolve(ResolveError::Unavailable { .. }) | Self::Request(_) => FailureClass::Transient,
             Self::Url { .. } | Self::Resolve(ResolveError::Unknown { .. }) => FailureClass::ToolError,
-            Self::Redirects { .. } => FailureClass::ToolError,
+            Self::Redirects { .. } | Self::PlainCredential { .. } => FailureClass::ToolError,
             Self::Timeout { .. } => FailureClass::Timeout,
+        }
+    }
+
+    /// Whether the other side cannot have read the request.
+    pub(crate) fn is_before_sending(&self) -> bool {
+        match self {
+            Self::Request(error) => error.is_connect(),
+            Self::Timeout { .. } | Self::Redirects { .. } => false,
+            _ => true,
         }
     }
 

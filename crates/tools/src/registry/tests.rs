@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,6 +40,7 @@ impl Tool for Odd {
             "panic" => panic!("as asked"),
             "number" => Ok(json!(1)),
             "large" => Ok(json!("x".repeat(100))),
+            "chatty" => Err(ToolError::failed("x".repeat(1 << 20))),
             "busy" => {
                 Err(ToolError { retry_after_ms: Some(7), ..ToolError::new(FailureClass::Transient, "busy") })
             }
@@ -72,9 +73,16 @@ fn built_ins_are_complete() {
             "echo",
             "file_list",
             "file_read",
+            "file_write",
             "http_fetch",
+            "http_request",
             "json_transform",
+            "kv_get",
+            "kv_put",
             "math_eval",
+            "object_get",
+            "object_put",
+            "regex_extract",
             "text_split",
             "text_template",
             "wait"
@@ -84,7 +92,9 @@ fn built_ins_are_complete() {
         assert_eq!(spec.arguments["type"], "object", "{}", spec.name);
         assert_eq!(spec.arguments["additionalProperties"], false, "{}", spec.name);
         assert_eq!(spec.output["additionalProperties"], false, "{}", spec.name);
-        assert!(spec.effect.is_side_effect_free() && spec.idempotent, "{}", spec.name);
+        let writes = ["file_write", "http_request", "kv_put", "object_put"].contains(&spec.name.as_str());
+        assert_eq!(spec.effect == Effect::Write, writes, "{}", spec.name);
+        assert_eq!(spec.idempotent, spec.name != "http_request", "{}", spec.name);
         assert!(spec.required().all(|name| spec.argument(name).is_some()), "{}", spec.name);
     }
 }
@@ -122,7 +132,7 @@ async fn misbehaving_tools_become_failures() {
 
 #[tokio::test]
 async fn the_envelope_bounds_calls() {
-    let allowed = BTreeSet::from(["wait".to_owned()]);
+    let allowed = BTreeMap::from([("wait".to_owned(), Effect::Pure)]);
     let ctx = CallContext { allowed: Some(Arc::new(allowed)), ..CallContext::default() };
     let denied = registry().call("odd", json!({"mode": "fine"}), &ctx).await.unwrap_err();
     assert_eq!(denied.class, FailureClass::Denied);
@@ -136,10 +146,45 @@ async fn the_envelope_bounds_calls() {
 fn bad_tools_are_not_registered() {
     let mut registry = registry();
     assert!(matches!(registry.register(Odd::new("odd")), Err(RegisterError::Duplicate(_))));
-    for name in ["", "Caps", "a-b", "a b", &"x".repeat(65)] {
+    for name in ["", "a.b", "a/b", "a b", "ä", &"x".repeat(65)] {
         assert!(matches!(registry.register(Odd::new(name)), Err(RegisterError::Name(_))));
     }
     let mut broken = Odd::new("broken");
     Arc::get_mut(&mut broken).unwrap().0.output = json!({"type": "nonsense"});
     assert!(matches!(registry.register(broken), Err(RegisterError::Schema { .. })));
+}
+
+#[tokio::test]
+async fn an_effect_that_nobody_agreed_to_is_denied() {
+    for (most, denied) in [(Effect::Pure, true), (Effect::Read, true), (Effect::Write, false)] {
+        let allowed = BTreeMap::from([("kv_put".to_owned(), most)]);
+        let ctx = CallContext { allowed: Some(Arc::new(allowed)), ..CallContext::default() };
+        let failure = registry().call("kv_put", json!({"key": "k", "value": 1}), &ctx).await.unwrap_err();
+        assert_eq!(failure.class == FailureClass::Denied, denied, "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn arguments_and_errors_are_bounded() {
+    let failure = call(json!({"mode": "x".repeat(ARGUMENTS_BYTES_MAX)})).await.unwrap_err();
+    assert!(failure.message.contains("a tool takes at most"), "{failure}");
+    let failure = call(json!({"mode": "chatty"})).await.unwrap_err();
+    assert!(failure.message.chars().count() < MESSAGE_CHARS_MAX + 100);
+}
+
+/// Whatever a thousand calls do at once, all end, and the registry serves the next one.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_calls_are_in_flight_at_once() {
+    let registry = registry();
+    let ctx = CallContext::default();
+    let modes = ["fine", "hang", "panic", "large", "number", "busy"];
+    let calls = (0..1_002).map(|n| registry.call("odd", json!({"mode": modes[n % modes.len()]}), &ctx));
+    let began = tokio::time::Instant::now();
+    let ended = futures::future::join_all(calls).await;
+    assert_eq!(began.elapsed(), Duration::from_millis(20), "they waited for one another");
+    let fine = ended.iter().filter(|result| result.is_ok()).count();
+    let timeouts = ended.iter().filter_map(|result| result.as_ref().err());
+    let timeouts = timeouts.filter(|failure| failure.class == FailureClass::Timeout).count();
+    assert_eq!((fine, timeouts), (167, 167));
+    assert!(registry.call("odd", json!({"mode": "fine"}), &ctx).await.is_ok());
 }

@@ -36,7 +36,7 @@ use super::{Count, View, checked, connect};
 use crate::{
     cli::{Cli, Format, SubmitArgs},
     commands::run::warn_of_unpriced,
-    compose,
+    compose::{self, tools::LateStore},
     embedded::{Embedded, Options},
     exit::{self, Code, Failure},
     output,
@@ -173,7 +173,8 @@ async fn submit_to(
     client: &Client,
     (order, input): (Order, Input),
 ) -> Result<ExitCode, Failure> {
-    let scope = compose::scope(settings, compose::registry(settings)?.catalog());
+    let tools = compose::tools::registry(settings, LateStore::new(settings)).await?;
+    let scope = compose::scope(settings, tools.catalog());
     warn_of_unpriced(cli, settings, &order.budget);
     let shelf = Shelf::new(client, &args.file);
     let find =

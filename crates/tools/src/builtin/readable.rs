@@ -1,0 +1,125 @@
+//! The readable text of an HTML page.
+//!
+//! A page is written by anybody, and laying out what is nested without end takes stack and
+//! time. So a page is checked for its depth first, and laid out on a thread of its own.
+
+use tokio::sync::oneshot;
+
+/// Lines are broken here, which keeps tables and lists in shape.
+const WIDTH: usize = 120;
+
+/// Deeper than real pages are (a few dozen) and far less than what the stack below holds.
+const DEPTH_MAX: usize = 512;
+
+/// The layout recurses on some elements; this holds [`DEPTH_MAX`] of them many times over.
+const STACK_BYTES: usize = 16 << 20;
+
+/// More of a title is not a title.
+const TITLE_CHARS_MAX: usize = 300;
+
+/// What a person would read of a page.
+pub(super) struct Page {
+    pub(super) title: Option<String>,
+    pub(super) text: String,
+}
+
+/// Lays a page out as text.
+///
+/// # Errors
+///
+/// Says why it cannot be.
+pub(super) async fn of(html: String) -> Result<Page, String> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("readable".to_owned())
+        .stack_size(STACK_BYTES)
+        // Nobody listens any more when the call was dropped.
+        .spawn(move || drop(sender.send(page(&html))))
+        .map_err(|error| format!("no thread for it: {error}"))?;
+    receiver.await.unwrap_or_else(|_| Err("its HTML is more than the layout can bear".to_owned()))
+}
+
+fn page(html: &str) -> Result<Page, String> {
+    let depth = depth(html);
+    if depth > DEPTH_MAX {
+        return Err(format!("its elements are nested {depth} levels deep or more"));
+    }
+    let layout =
+        html2text::config::plain_no_decorate().allow_width_overflow().no_link_wrapping().no_table_borders();
+    let text = layout.string_from_read(html.as_bytes(), WIDTH).map_err(|error| error.to_string())?;
+    let text = text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    Ok(Page { title: title(html), text: text.trim().to_owned() })
+}
+
+/// How deep elements may be nested at most, counted without a parser: what it takes for open
+/// may be closed by implication, so a page is refused too early rather than too late. Elements
+/// that have no content, and those whose end tag is mostly left out, do not count.
+fn depth(html: &str) -> usize {
+    const FLAT: [&str; 16] = [
+        "area", "base", "br", "col", "dd", "dt", "hr", "img", "input", "li", "link", "meta", "option", "p",
+        "source", "wbr",
+    ];
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for tag in html.split('<').skip(1) {
+        let closes = tag.starts_with('/');
+        let name = tag.trim_start_matches('/');
+        let name = &name[..name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len())];
+        if name.is_empty() || FLAT.iter().any(|flat| flat.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        depth = if closes { depth.saturating_sub(1) } else { depth + 1 };
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+fn title(html: &str) -> Option<String> {
+    let lower = html.to_ascii_lowercase();
+    let start = lower.find("<title")?;
+    let start = start + lower[start..].find('>')? + 1;
+    let end = start + lower[start..].find("</title")?;
+    let text = html2text::config::plain_no_decorate()
+        .allow_width_overflow()
+        .string_from_read(&html.as_bytes()[start..end], TITLE_CHARS_MAX)
+        .ok()?;
+    let title: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let title: String = title.chars().take(TITLE_CHARS_MAX).collect();
+    (!title.is_empty()).then_some(title)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_is_what_a_person_reads() {
+        let html = "<!doctype html><html><head><title> Ships &amp;\n boats</title><style>p{}</style>\
+                    <script>alert('x')</script></head><body><h1>Ships</h1><p>17&nbsp;lie in \
+                    <a href=/x>Lübeck</a>.</p><ul><li>one<li>two</ul>\
+                    <table><tr><td>a</td><td>1</td></tr></table></body></html>";
+        let page = of(html.to_owned()).await.unwrap();
+        assert_eq!(page.title.as_deref(), Some("Ships & boats"));
+        for part in ["Ships", "lie in", "Lübeck", "* one", "* two", "a", "1"] {
+            assert!(page.text.contains(part), "{part} is missing in {:?}", page.text);
+        }
+        for part in ["alert", "p{}", "href", "<"] {
+            assert!(!page.text.contains(part), "{part} is left in {:?}", page.text);
+        }
+    }
+
+    #[tokio::test]
+    async fn hostile_pages_end() {
+        for element in ["div", "b", "table", "blockquote", "ul", "a", "table><tr><td", "svg", "template"] {
+            let refused = of(format!("<{element}>").repeat(100_000)).await.err();
+            assert!(refused.unwrap().contains("levels"), "{element}");
+            let deep = of(format!("<{element}>").repeat(DEPTH_MAX / 4) + "end").await;
+            assert!(deep.is_ok(), "{element}: {:?}", deep.err());
+        }
+        let long = "<p>word".repeat(20_000) + "<li>".repeat(20_000).as_str() + "<br>".repeat(20_000).as_str();
+        assert!(of(long).await.is_ok());
+        for broken in ["<", "<a", "<title>", "</title><title", "<table><td rowspan=0 colspan=99999>x", "&#x"]
+        {
+            of(broken.to_owned()).await.unwrap();
+        }
+    }
+}

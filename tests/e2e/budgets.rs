@@ -73,7 +73,7 @@ fn money_cannot_be_counted_without_a_price() {
     rig.home.write("fleet.toml", models);
     let document = rig.run_local(&wide(1, &json!({"usd": 1}))).code(6).json();
     let reason = document["reason"].as_str().unwrap();
-    assert!(reason.contains("models.hands.price"), "{reason}");
+    assert!(reason.contains("the price of model `hands` is not known"), "{reason}");
     assert_eq!(rig.sim.all().count(), 0);
     rig.set("pools.default.slots=1");
     rig.run_local(&wide(1, &json!({"tokens": 100_000}))).code(0);

@@ -151,7 +151,6 @@ fn planner(world: &World, now_ms: fn() -> u64) -> planfleet_planner::Config {
         planning_timeout: Duration::from_secs(18),
         deliveries_max: 5,
         cache: true,
-        name: "planner".to_owned(),
         grace: Duration::from_secs(2),
         now_ms,
     }

@@ -93,7 +93,7 @@ pub struct Source {
 /// Why nothing was set aside.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
-    /// There is less, and no call under way that may leave some over.
+    /// There is less.
     #[error("{owner} of {cap} is used up to {free}")]
     Short {
         /// Whose budget.
@@ -102,6 +102,8 @@ pub enum HoldError {
         cap: Shown,
         /// What there is.
         free: Shown,
+        /// Whether a call that is under way may leave enough over.
+        under_way: bool,
     },
     /// The books cannot be read or written.
     #[error(transparent)]
@@ -161,16 +163,29 @@ impl Budgets {
         let until = Instant::now() + patience;
         let mut wait = WAIT_FIRST;
         loop {
-            let (source, cap, short) = match self.try_hold(sources, amount).await? {
-                Ok(held) => return Ok(held),
-                Err(refused) => refused,
-            };
-            if !short.under_way || Instant::now() + wait >= until {
-                let owner = source.owner.clone();
-                return Err(HoldError::Short { owner, cap: Shown(cap), free: Shown(short.free) });
+            match self.hold_now(sources, amount).await {
+                Err(HoldError::Short { under_way: true, .. }) if Instant::now() + wait < until => {}
+                outcome => return outcome,
             }
             sleep(wait).await;
             wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// [`HoldError::Short`] when it does not fit just now; nothing is set aside then.
+    pub async fn hold_now(&self, sources: &[Source], amount: Amount) -> Result<Held, HoldError> {
+        match self.try_hold(sources, amount).await? {
+            Ok(mut held) => {
+                held.is_used = true;
+                Ok(held)
+            }
+            Err((source, cap, Short { free, under_way })) => {
+                let owner = source.owner.clone();
+                Err(HoldError::Short { owner, cap: Shown(cap), free: Shown(free), under_way })
+            }
         }
     }
 
@@ -179,7 +194,7 @@ impl Budgets {
         sources: &'s [Source],
         amount: Amount,
     ) -> Result<Result<Held, (&'s Source, Budget, Short)>, Error> {
-        let mut held = Held { budgets: self.clone(), owners: Vec::new(), amount };
+        let mut held = Held { budgets: self.clone(), owners: Vec::new(), amount, is_used: false };
         for source in sources {
             match self.ask(source, amount).await {
                 Ok(keeper::Answer::Held(receipt)) => {
@@ -262,9 +277,17 @@ pub struct Held {
     budgets: Budgets,
     owners: Vec<Owner>,
     amount: Amount,
+    /// It is in the hands of who asked for it; before that nothing can have been used.
+    is_used: bool,
 }
 
 impl Held {
+    /// Whether there is a limit at all.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        !self.owners.is_empty()
+    }
+
     /// The call is over and has used so much.
     pub fn settle(mut self, used: Amount) {
         self.settle_all(used);
@@ -279,6 +302,6 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.settle_all(self.amount);
+        self.settle_all(if self.is_used { self.amount } else { Amount::NONE });
     }
 }

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use planfleet_core::{
     cache::{Entry, Outcomes},
     document::{RunDocument, RunState},
-    reason::EndCode,
+    failure::FailureClass,
+    reason::{Cause, EndCode},
 };
 use planfleet_proto::subjects;
 use tokio::time::{MissedTickBehavior, interval};
@@ -148,10 +149,17 @@ impl Bus {
 
 /// Whether a plan has proven itself; `None` where its run ended for other reasons.
 fn outcome(document: &RunDocument) -> Option<bool> {
-    match (document.state, document.end.as_ref().map(|end| end.code)) {
-        (RunState::Succeeded, _) => Some(!document.partial && document.revisions.len() == 1),
-        (RunState::Failed, Some(EndCode::Budget)) => None,
-        (RunState::Failed, _) => Some(false),
+    let end = document.end.as_ref();
+    let mended = || document.revisions.iter().any(|one| matches!(one.cause, Cause::Failed { .. }));
+    match document.state {
+        RunState::Succeeded => Some(!document.partial && !mended()),
+        RunState::Failed => {
+            // No plan helps where money, a provider or a person is in the way.
+            let of_plan = !matches!(end.map(|end| end.code), Some(EndCode::Budget | EndCode::Rejected));
+            let elsewhere =
+                |class| matches!(class, FailureClass::Quota | FailureClass::Transient | FailureClass::Lost);
+            (of_plan && !end.and_then(|end| end.class).is_some_and(elsewhere)).then_some(false)
+        }
         _ => None,
     }
 }

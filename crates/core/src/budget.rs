@@ -104,7 +104,7 @@ struct Hold {
 pub struct Short {
     /// What is neither spent nor held; `None` where there is no limit.
     pub free: Budget,
-    /// Whether calls are under way that may use less than they hold: then waiting may help.
+    /// Whether calls are under way that may leave enough over: then waiting may help.
     pub under_way: bool,
 }
 
@@ -125,7 +125,9 @@ impl Book {
         let held = self.held();
         let free = cap.without(self.spent.plus(held));
         if !free.covers(amount) {
-            return Err(Short { free, under_way: held != Amount::NONE });
+            // Where even the rest of the cap is too little, no call leaves enough over.
+            let under_way = held != Amount::NONE && cap.without(self.spent).covers(amount);
+            return Err(Short { free, under_way });
         }
         let hold = self.entry(holder, until_ms);
         hold.amount = hold.amount.plus(amount);
@@ -143,7 +145,8 @@ impl Book {
     /// without an answer was done is found by it. Returns its number.
     pub fn sign(&mut self, holder: &str, until_ms: u64) -> u64 {
         let hold = self.entry(holder, until_ms);
-        hold.writes += 1;
+        // Numbers go on above those of an entry that was given up on.
+        hold.writes = if hold.writes == 0 { until_ms } else { hold.writes + 1 };
         hold.writes
     }
 
@@ -247,9 +250,11 @@ mod tests {
     #[test]
     fn a_write_is_found_by_its_number() {
         let mut book = Book::default();
-        assert_eq!((book.signed("a"), book.sign("a", 100), book.sign("a", 50)), (0, 1, 2));
+        assert_eq!((book.signed("a"), book.sign("a", 100), book.sign("a", 50)), (0, 100, 101));
         book.settle("a", Amount::NONE, Amount::NONE);
-        assert_eq!((book.signed("a"), book.signed("b")), (2, 0));
+        assert_eq!((book.signed("a"), book.signed("b")), (101, 0));
+        book.close(100);
+        assert_eq!((book.signed("a"), book.sign("a", 200)), (0, 200), "above those before");
     }
 
     /// Any mix of calls, deaths and late settlements: the cap is never passed by what is

@@ -12,13 +12,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use planfleet_core::failure::{Failure, FailureClass};
 use planfleet_core::usage;
+use tokio::time::{Instant, sleep};
 
 use crate::chat::{self, ChatModel, ChatRequest, ChatResponse, StopReason, TextSink};
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorClass};
 use crate::limits::{Gate, Hint, Hints, Limits, Standing, Turn};
 use crate::price::{self, Price};
-use crate::purse::{Ceiling, Overcount, Paid};
+use crate::purse::{Ceiling, Overcount, Paid, Payment};
 use crate::retry::{Attempted, Retrying};
 use crate::tally::Tally;
 use format::Ways;
@@ -267,21 +268,37 @@ impl ModelHandle {
     }
 }
 
+/// Between two looks whether others have left money over: calls take seconds.
+const MONEY_WAIT_FIRST: Duration = Duration::from_millis(20);
+const MONEY_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Takes one of the model's turns for each try and pays for it, so that the waits between tries
 /// hold neither.
 struct InTurn<'a>(&'a ModelHandle, &'a Tally);
 
 impl InTurn<'_> {
-    /// The request as its purse pays for it.
-    async fn pay<'r, 'c>(
-        &self,
-        ceiling: &'c Ceiling<'c>,
+    /// One of the model's turns, and the request as its purse pays for it. Money that others
+    /// may leave over is waited for without a turn, which others have a use for meanwhile.
+    async fn enter<'r>(
+        &'r self,
+        ceiling: &'r Ceiling<'r>,
         request: &'r ChatRequest,
-    ) -> Result<(Cow<'r, ChatRequest>, Option<Paid<'c>>), Error> {
-        let Some(purse) = self.1.purse() else { return Ok((Cow::Borrowed(request), None)) };
-        let paid = ceiling.pay(purse, request).await?;
-        let max_output_tokens = Some(paid.output_tokens_max);
-        Ok((Cow::Owned(ChatRequest { max_output_tokens, ..request.clone() }), Some(paid)))
+    ) -> Result<(Turn<'r>, Cow<'r, ChatRequest>, Option<Paid<'r>>), Error> {
+        let until = Instant::now() + ceiling.lasts;
+        let mut wait = MONEY_WAIT_FIRST;
+        loop {
+            let turn = self.0.gate.enter(request).await?;
+            let Some(purse) = self.1.purse() else { return Ok((turn, Cow::Borrowed(request), None)) };
+            let may_wait = Instant::now() + wait < until;
+            if let Payment::Paid(paid) = ceiling.pay(purse, request, may_wait).await? {
+                let max_output_tokens = paid.output_tokens_max;
+                let request = Cow::Owned(ChatRequest { max_output_tokens, ..request.clone() });
+                return Ok((turn, request, Some(paid)));
+            }
+            drop(turn);
+            sleep(wait).await;
+            wait = (wait * 2).min(MONEY_WAIT_MAX);
+        }
     }
 
     /// One try, which is settled when it is over.
@@ -307,8 +324,8 @@ impl InTurn<'_> {
 #[async_trait]
 impl ChatModel for InTurn<'_> {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
-        let (turn, ceiling) = (self.0.gate.enter(request).await?, self.0.ceiling());
-        let (request, paid) = self.pay(&ceiling, request).await?;
+        let ceiling = self.0.ceiling();
+        let (turn, request, paid) = self.enter(&ceiling, request).await?;
         self.try_once(turn, paid, self.0.chat.chat(&request)).await
     }
 
@@ -317,8 +334,8 @@ impl ChatModel for InTurn<'_> {
         request: &ChatRequest,
         sink: &mut TextSink<'_>,
     ) -> Result<ChatResponse, Error> {
-        let (turn, ceiling) = (self.0.gate.enter(request).await?, self.0.ceiling());
-        let (request, paid) = self.pay(&ceiling, request).await?;
+        let ceiling = self.0.ceiling();
+        let (turn, request, paid) = self.enter(&ceiling, request).await?;
         self.try_once(turn, paid, self.0.chat.chat_stream(&request, sink)).await
     }
 }

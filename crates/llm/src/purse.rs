@@ -30,25 +30,23 @@ const TOOL_PROMPT_TOKENS: u64 = 512;
 
 /// Money and tokens that calls are paid from.
 pub trait Purse: Send + Sync {
-    /// Whether it has a limit in money, so that a price has to be known.
-    fn counts_money(&self) -> bool;
-
-    /// Sets `amount` aside for a call of at most that length. Waits while other calls may
-    /// leave some of theirs over.
+    /// Sets `amount` aside for a call, if there is so much just now. `None` where nothing
+    /// limits it.
     fn hold(
         &self,
         amount: Amount,
-        lasts: Duration,
-    ) -> Pin<Box<dyn Future<Output = Result<Hold, Refusal>> + Send + '_>>;
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Hold>, Refusal>> + Send + '_>>;
 }
 
 /// Why nothing was set aside.
 #[derive(Debug, Clone)]
 pub enum Refusal {
-    /// There is less than that, and nothing under way that may leave some over.
+    /// There is less than that.
     Short {
         /// What there is.
         free: Budget,
+        /// Whether calls are under way that may leave enough over.
+        under_way: bool,
         /// Whose it is and how much, for people: `the run's budget of 0.5 USD`.
         whose: String,
     },
@@ -127,33 +125,56 @@ pub(crate) struct Paid<'a> {
     allowed: u64,
     begun: bool,
     /// What the answer has to end at, where less is left than was asked for.
-    pub(crate) output_tokens_max: u32,
+    pub(crate) output_tokens_max: Option<u32>,
+}
+
+/// What came of asking for money.
+pub(crate) enum Payment<'a> {
+    Paid(Paid<'a>),
+    /// Calls under way may leave enough over: it is to be asked again.
+    Wait,
 }
 
 impl<'a> Ceiling<'a> {
     /// Has `purse` pay for one try of `request`, with a shorter answer if that is what
-    /// there is.
-    pub(crate) async fn pay(&'a self, purse: &dyn Purse, request: &ChatRequest) -> Result<Paid<'a>, Error> {
-        if purse.counts_money() && self.price.is_none() {
-            return Err(refused(format!(
-                "the price of model `{}` is not known, so a budget in USD cannot be kept: set \
-                 models.{}.price, or give the budget in tokens",
-                self.model, self.model
-            )));
-        }
+    /// there is and, unless it `may_wait`, nothing will be left over by others.
+    pub(crate) async fn pay(
+        &'a self,
+        purse: &dyn Purse,
+        request: &ChatRequest,
+        may_wait: bool,
+    ) -> Result<Payment<'a>, Error> {
         let allowed = input_tokens_max(request);
         let input_tokens = self.overcount.apply(allowed);
         let asked = request.max_output_tokens.unwrap_or(OUTPUT_TOKENS_UNSAID);
         let mut output = asked;
         loop {
-            let (free, whose) = match self.hold(purse, input_tokens, output).await {
+            let (free, under_way, whose) = match self.hold(purse, input_tokens, output).await {
                 Ok(hold) => {
-                    let (hold, output_tokens_max) = (Some(hold), output);
-                    return Ok(Paid { ceiling: self, hold, allowed, begun: false, output_tokens_max });
+                    // Where nothing is counted the answer may be as long as ever.
+                    let limit = hold.is_some().then_some(output);
+                    let output_tokens_max = limit.or(request.max_output_tokens);
+                    return Ok(Payment::Paid(Paid {
+                        ceiling: self,
+                        hold,
+                        allowed,
+                        begun: false,
+                        output_tokens_max,
+                    }));
                 }
-                Err(Refusal::Short { free, whose }) => (free, whose),
+                Err(Refusal::Short { free, under_way, whose }) => (free, under_way, whose),
                 Err(Refusal::Unreachable(message)) => return Err(unreachable(message)),
             };
+            if self.price.is_none() && free.nano_usd.is_some() {
+                return Err(refused(format!(
+                    "the price of model `{}` is not known, so {whose} cannot be kept: set its price, or give \
+                     the budget in tokens",
+                    self.model
+                )));
+            }
+            if under_way && may_wait {
+                return Ok(Payment::Wait);
+            }
             let left = self.output_left(&free, input_tokens);
             // Shorter each time, so that this comes to an end.
             if left < OUTPUT_TOKENS_MIN.min(asked) || left >= output {
@@ -163,12 +184,13 @@ impl<'a> Ceiling<'a> {
         }
     }
 
-    async fn hold(&self, purse: &dyn Purse, input: u64, output: u32) -> Result<Hold, Refusal> {
-        purse.hold(self.amount(input, u64::from(output)), self.lasts).await
+    async fn hold(&self, purse: &dyn Purse, input: u64, output: u32) -> Result<Option<Hold>, Refusal> {
+        purse.hold(self.amount(input, u64::from(output))).await
     }
 
     fn amount(&self, input: u64, output: u64) -> Amount {
-        let nano_usd = self.price.map_or(0, |price| price::most(input, output, price));
+        // What a call can cost whose price is not known: more than any cap in money allows.
+        let nano_usd = self.price.map_or(u64::MAX, |price| price::most(input, output, price));
         Amount { nano_usd, tokens: input.saturating_add(output) }
     }
 

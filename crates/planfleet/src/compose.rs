@@ -356,7 +356,6 @@ impl Fleet {
             planning_timeout: Duration::from_secs(own.step_timeout_s),
             deliveries_max: settings.limits.deliveries.into(),
             cache: settings.planner.cache,
-            name: unique_name(),
             grace: Duration::from_secs(own.grace_s),
             now_ms: clock::unix_ms,
         };

@@ -1,6 +1,6 @@
 //! What model calls are paid from: a run's budget, that of its batch, and its tenant's.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use planfleet_bus::budgets::{Budgets, HoldError, Owner, Source};
 use planfleet_core::{
@@ -79,20 +79,16 @@ struct Sources {
 }
 
 impl Purse for Sources {
-    fn counts_money(&self) -> bool {
-        self.sources.iter().any(|source| source.cap.is_some_and(|cap| cap.nano_usd.is_some()))
-    }
-
     fn hold(
         &self,
         amount: Amount,
-        lasts: Duration,
-    ) -> Pin<Box<dyn Future<Output = Result<Hold, Refusal>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Hold>, Refusal>> + Send + '_>> {
         Box::pin(async move {
-            match self.budgets.hold(&self.sources, amount, lasts).await {
-                Ok(held) => Ok(Hold::new(amount, move |used| held.settle(used))),
-                Err(HoldError::Short { owner, cap, free }) => {
-                    Err(Refusal::Short { free: free.0, whose: format!("{owner}, {cap},") })
+            match self.budgets.hold_now(&self.sources, amount).await {
+                Ok(held) if !held.is_limited() => Ok(None),
+                Ok(held) => Ok(Some(Hold::new(amount, move |used| held.settle(used)))),
+                Err(HoldError::Short { owner, cap, free, under_way }) => {
+                    Err(Refusal::Short { free: free.0, under_way, whose: format!("{owner}, {cap},") })
                 }
                 Err(HoldError::Broker(error)) => Err(Refusal::Unreachable(error.to_string())),
             }

@@ -35,7 +35,7 @@ pub(crate) struct Cache<'a> {
     pub(crate) tools: &'a ToolCatalog,
     /// The planner's model.
     pub(crate) model: &'a str,
-    /// This process.
+    /// Who plans: the run, so that another planner who gets its work can go on.
     pub(crate) holder: &'a str,
     pub(crate) now_ms: fn() -> u64,
 }
@@ -76,6 +76,10 @@ impl Cache<'_> {
             let claimed = match &kept {
                 None => self.claim(&kind, 0, Outcomes::default()).await?,
                 Some(Kept { entry, revision }) => match &entry.way {
+                    // Whose writer was lost, and got its work again.
+                    Way::Writing { holder, .. } if holder == self.holder => {
+                        self.claim(&kind, *revision, entry.fresh).await?
+                    }
                     Way::Writing { until_ms, .. } if *until_ms > (self.now_ms)() => None,
                     _ if !entry.is_good() => self.claim(&kind, *revision, entry.fresh).await?,
                     way => return Ok(self.use_again(&kind, entry, way)),
@@ -98,6 +102,9 @@ impl Cache<'_> {
     ) -> Result<Option<Claim>, planfleet_bus::Error> {
         let now_ms = (self.now_ms)();
         let until_ms = now_ms.saturating_add(WRITING_MS_MAX);
+        // Failures that no success stands against say nothing of the plan that is made now:
+        // counted on, they would have such tasks planned one after the other.
+        let fresh = if fresh.succeeded > 0 { fresh } else { Outcomes::default() };
         let way = Way::Writing { holder: self.holder.to_owned(), until_ms };
         let entry = Entry { fresh, ..kind.entry(way, self.model, now_ms) };
         let written = self.bus.keep_plan(&kind.key, &entry, revision).await?;
@@ -107,7 +114,11 @@ impl Cache<'_> {
     fn use_again(&self, kind: &Kind, entry: &Entry, way: &Way) -> Found {
         let answer = match way {
             Way::Plan(plan) => self.answer(kind, plan),
-            Way::Direct => Some(triage::direct(self.submission, "as other tasks of its class")),
+            // Unless this one is to be planned whatever it takes.
+            Way::Direct if triage::is_wanted(self.submission) => {
+                Some(triage::direct(self.submission, "as other tasks of its class"))
+            }
+            Way::Direct => None,
             Way::Writing { .. } | Way::Each { .. } => None,
         };
         answer.map_or(Found::Nothing, |answer| Found::Known(answer, Box::new(entry.note(&kind.key, true))))
@@ -127,8 +138,8 @@ impl Cache<'_> {
         };
         let faults = lint::full(&plan, &Existing::default(), &scope);
         if !faults.is_empty() {
-            let faults = lint::describe(&faults);
-            tracing::info!(key = kind.key, faults, "the kept plan does not fit this task; planning");
+            // What is wrong may quote the task.
+            tracing::info!(faults = faults.len(), "the kept plan does not fit this task; planning");
             return None;
         }
         Some(Answer {
@@ -162,7 +173,12 @@ impl Claim {
 
     /// Lets another planner try.
     pub(crate) async fn release(self, bus: &Bus) {
-        if let Err(error) = bus.forget_plan(&self.kind.key).await {
+        let key = &self.kind.key;
+        let released = async {
+            let ours = bus.cached_plan(key).await?.is_some_and(|kept| kept.entry.way == self.entry.way);
+            if ours { bus.forget_plan(key).await } else { Ok(()) }
+        };
+        if let Err(error) = released.await {
             tracing::debug!(%error, "others wait for a plan that does not come");
         }
     }

@@ -216,7 +216,7 @@ impl<'a> Writer<'a> {
             return Some(triage::direct(submission, &verdict.reason));
         }
         let (class, slots) = verdict.kind().filter(|_| may_be_told)?;
-        let kind = Kind::told(submission, class, slots, &self.shared.tools, cached?.name());
+        let kind = Kind::told(submission, class, slots, &self.shared.tools, cached?.name())?;
         self.look(kind).await
     }
 
@@ -228,7 +228,7 @@ impl<'a> Writer<'a> {
             submission: &self.order.submission,
             tools: &shared.tools,
             model: shared.models.planner.as_ref().map(ModelHandle::name).unwrap_or_default(),
-            holder: &shared.config.name,
+            holder: self.order.run.as_str(),
             now_ms: shared.config.now_ms,
         };
         match cache.look(kind).await {

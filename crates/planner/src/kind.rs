@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{prompt, schema};
 
-/// A value that is shorter may be in a plan by chance, as "no" and "10" are.
+/// A value that is shorter may be among other words by chance, as "no" and "10" are.
 const TELLING_CHARS_MIN: usize = 4;
 
 /// How much of a class's name is part of a key, and of a goal part of an entry.
@@ -44,16 +44,29 @@ impl Kind {
         Some(Self::new(submission, class, goal, task.inputs.clone(), false, tools, model))
     }
 
-    /// The kind that a model has told, which has also taken the slots from the goal.
+    /// The kind that a model has told, which has also taken the slots from the goal. `None`
+    /// where they are not what the goal says, word for word, or are inputs of the task.
     pub(crate) fn told(
         submission: &Submission,
         class: &str,
         slots: Map<String, Value>,
         tools: &ToolCatalog,
         model: &str,
-    ) -> Self {
-        let goal = submission.task.goal.as_deref().unwrap_or_default();
-        Self::new(submission, class, goal, slots, true, tools, model)
+    ) -> Option<Self> {
+        let task = &submission.task;
+        let mut rest = task.goal.clone()?;
+        let mut longest_first: Vec<(&String, &str)> =
+            slots.iter().filter_map(|(name, value)| Some((name, value.as_str()?))).collect();
+        longest_first.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+        for (name, value) in longest_first {
+            if value.is_empty() || !rest.contains(value) || task.inputs.contains_key(name) {
+                return None;
+            }
+            rest = rest.replace(value, &format!("{{{name}}}"));
+        }
+        let mut kind = Self::new(submission, class, &rest, slots, true, tools, model);
+        kind.goal = task.goal.clone()?;
+        Some(kind)
     }
 
     fn new(
@@ -74,12 +87,10 @@ impl Kind {
             .collect();
         let names: Vec<&String> = slots.keys().collect();
         let inputs: Vec<&String> = submission.task.inputs.keys().collect();
-        // What varies among tasks of one kind is in the slots: a goal that is not their source is
-        // part of what they have in common.
-        let same_goal = if extracted { "" } else { goal };
+        // What varies among tasks of one kind is in the slots; the rest of the goal is what they
+        // have in common, whoever has named the class.
         let pools = &submission.envelope.pools;
-        let what =
-            json!([class, same_goal, names, inputs, tools, pools, model, prompt::RULES, schema::plan()]);
+        let what = json!([class, goal, names, inputs, tools, pools, model, prompt::RULES, schema::plan()]);
         let digest = hex::encode(&Sha256::digest(what.to_string())[..16]);
         let class = name(class);
         let key = format!("{tenant}.{class}.{digest}");
@@ -154,11 +165,14 @@ impl Kind {
     pub(crate) fn unfit(&self, steps: &[Arc<PlanStep>]) -> Option<String> {
         let mut texts = Vec::new();
         self.slots.values().for_each(|value| leaves(value, &mut texts));
-        let telling = texts.into_iter().filter(|text| text.chars().count() >= TELLING_CHARS_MIN);
-        let telling: Vec<String> = telling.map(|text| text.to_lowercase()).collect();
+        let texts: Vec<String> = texts.into_iter().map(|text| text.to_lowercase()).collect();
+        let telling: Vec<&String> =
+            texts.iter().filter(|text| text.chars().count() >= TELLING_CHARS_MIN).collect();
         for step in steps {
             let words = words(step).to_lowercase();
-            if telling.iter().any(|text| words.contains(text)) {
+            let literals = step.inputs.iter().filter_map(|input| input.value.as_ref());
+            let is_literal = literals.map(|value| value.to_lowercase()).any(|value| texts.contains(&value));
+            if is_literal || telling.iter().any(|text| words.contains(text.as_str())) {
                 return Some(format!("step {} holds the value of a slot", step.id));
             }
         }

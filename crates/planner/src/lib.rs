@@ -40,8 +40,6 @@ pub struct Config {
     pub deliveries_max: u64,
     /// Whether plans are used again for tasks of the same kind.
     pub cache: bool,
-    /// Names this process among all.
-    pub name: String,
     /// How long planning in flight may go on after a stop.
     pub grace: Duration,
     /// Milliseconds since the Unix epoch, for the times that records carry.

@@ -5,7 +5,7 @@ use planfleet_core::{
     failure::trim_chars,
     json, plan,
     record::Decision,
-    task::{Mode, Submission},
+    task::{Mode, Review, Submission},
 };
 use planfleet_llm::{ChatRequest, JsonSchemaFormat, Message, fence::unclosable};
 use serde::Deserialize;
@@ -79,7 +79,8 @@ pub(crate) struct KnownClass {
 pub(crate) fn is_wanted(submission: &Submission) -> bool {
     let task = &submission.task;
     // Who approves plans or sees every result wants to see more than one step.
-    let plain = !submission.envelope.approval.plan;
+    let envelope = &submission.envelope;
+    let plain = !envelope.approval.plan && envelope.review != Review::AfterEachStep;
     task.mode == Mode::Auto && task.goal.is_some() && plain
 }
 

@@ -245,6 +245,8 @@ enum Try {
 /// A write whose outcome is not known.
 struct Pending {
     number: u64,
+    /// The revision that it was to replace: once that is gone it cannot be written any more.
+    revision: u64,
     grants: Vec<Option<Grant>>,
 }
 
@@ -262,21 +264,25 @@ impl Desk {
                     pending = still;
                     Err(error)
                 }
-                (Ok(known), Some(Pending { number, grants }))
+                (Ok(known), Some(Pending { number, grants, .. }))
                     if known.book.signed(&self.holder) >= number =>
                 {
                     Ok((known, grants))
                 }
-                (Ok(now), _) => match self.write_once(&key, now, &wishes).await {
-                    Try::Done(known, grants) => Ok((known, grants)),
-                    Try::Conflict => {
-                        Err(broker::Error::Unreachable("others write it all the time".to_owned()))
+                (Ok(now), before) => {
+                    // What was to replace this revision may still arrive, and is found then.
+                    pending = before.filter(|pending| pending.revision == now.revision);
+                    match self.write_once(&key, now, &wishes).await {
+                        Try::Done(known, grants) => Ok((known, grants)),
+                        Try::Conflict => {
+                            Err(broker::Error::Unreachable("others write it all the time".to_owned()))
+                        }
+                        Try::Unknown(unknown, error) => {
+                            pending = Some(unknown);
+                            Err(error)
+                        }
                     }
-                    Try::Unknown(unknown, error) => {
-                        pending = Some(unknown);
-                        Err(error)
-                    }
-                },
+                }
             };
             let trouble = match outcome {
                 Ok((known, grants)) => {
@@ -318,7 +324,7 @@ impl Desk {
         match written {
             Ok(CasOutcome::Written(revision)) => Try::Done(Known { book, revision }, grants),
             Ok(CasOutcome::Conflict) => Try::Conflict,
-            Err(error) => Try::Unknown(Pending { number, grants }, error),
+            Err(error) => Try::Unknown(Pending { number, revision, grants }, error),
         }
     }
 

@@ -88,7 +88,6 @@ impl Desk {
             planning_timeout: Duration::from_secs(120),
             deliveries_max: 3,
             cache: true,
-            name: "planner".to_owned(),
             grace: Duration::from_secs(1),
             now_ms: clock::unix_ms,
         };

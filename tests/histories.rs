@@ -244,7 +244,7 @@ async fn write(bus: &Bus, folder: &Path, log: &[LogEntry]) {
 
 #[tokio::test]
 async fn a_snapshot_of_each_version_is_read() {
-    let logs = files(&root().join("logic-4"), "entries");
+    let logs = files(&root().join("logic-5"), "entries");
     let log = with_headers(read(logs.first().expect("a history")));
     for version in 1..=SNAPSHOT_VERSION {
         let folder = root().join(format!("snapshot-{version}"));

@@ -69,23 +69,25 @@ impl Bus {
     /// kept, in milliseconds since the Unix epoch, the oldest first.
     ///
     /// # Errors
-    /// When the broker cannot be reached; what cannot be read is an item of its own.
+    /// When the broker cannot be reached. What cannot be read is an item of its own, and
+    /// others follow it; what the log itself fails with is the last item.
     pub async fn all_ended(&self) -> Result<BoxStream<'_, Result<(u64, Ended), Error>>, Error> {
         let state = self.broker().stream_state(subjects::DONE).await?;
         if state.messages == 0 {
             return Ok(stream::empty().boxed());
         }
         let log = self.broker().read_log(subjects::DONE, state.first_seq).await?;
-        let documents = stream::try_unfold((log, state.last_seq), move |(mut log, last)| async move {
-            let entry = match log.next().await.transpose()? {
-                Some(entry) if entry.seq <= last => entry,
-                _ => return Ok(None),
+        let documents = stream::unfold(Some((log, state.last_seq)), move |rest| async move {
+            let (mut log, last) = rest?;
+            let entry = match log.next().await? {
+                Ok(entry) if entry.seq <= last => entry,
+                Ok(_) => return None,
+                Err(error) => return Some((Err(Error::from(error)), None)),
             };
-            let (at_ms, is_last) = (entry.at_ms, entry.seq == last);
-            let ended = self.read_ended(entry).await?;
+            let (at_ms, seq) = (entry.at_ms, entry.seq);
+            let ended = self.read_ended(entry).await.map(|ended| (at_ms, ended));
             // Nothing comes behind the last one, and a log is read without end.
-            let rest = if is_last { stream::empty().boxed() } else { log };
-            Ok(Some(((at_ms, ended), (rest, last))))
+            Some((ended, (seq < last).then_some((log, last))))
         });
         Ok(documents.boxed())
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use planfleet_bus::{Bus, plans::Kept};
 use planfleet_core::{
-    cache::{Entry, Way},
+    cache::{Cost, Entry, Way},
     document::{rfc3339, usd},
 };
 use planfleet_runtime::config::Settings;
@@ -70,10 +70,16 @@ fn seconds(ms: u64) -> String {
     humantime::format_duration(std::time::Duration::from_secs(ms.div_ceil(1_000))).to_string()
 }
 
+/// What its uses that succeeded have saved: after the others there was more to plan, not less.
+fn saved_by(entry: &Entry) -> Cost {
+    let (cost, uses) = (&entry.cost, entry.used.succeeded);
+    let nano_usd = if uses == 0 { Some(0) } else { cost.nano_usd.map(|nano| nano.saturating_mul(uses)) };
+    Cost { tokens: cost.tokens.saturating_mul(uses), nano_usd, ms: cost.ms.saturating_mul(uses) }
+}
+
 /// What an entry is, without its plan.
 fn summary(key: &str, entry: &Entry) -> Value {
-    let uses = entry.used.total();
-    let saved_usd = entry.cost.nano_usd.map(|nano| nano.saturating_mul(uses));
+    let saved = saved_by(entry);
     json!({
         "key": key,
         "tenant": entry.tenant,
@@ -84,12 +90,12 @@ fn summary(key: &str, entry: &Entry) -> Value {
         "pinned": entry.pinned,
         "model": entry.model,
         "made_at": rfc3339(entry.made_ms),
-        "used": uses,
+        "used": entry.used.total(),
         "failed": entry.used.failed,
         "fresh": entry.fresh,
-        "saved_tokens": entry.cost.tokens.saturating_mul(uses),
-        "saved_usd": usd(saved_usd),
-        "saved_ms": entry.cost.ms.saturating_mul(uses),
+        "saved_tokens": saved.tokens,
+        "saved_usd": usd(saved.nano_usd),
+        "saved_ms": saved.ms,
     })
 }
 
@@ -130,20 +136,17 @@ struct Saved {
 async fn stats(cli: &Cli, bus: &Bus) -> Result<(), Failure> {
     let mut classes = BTreeMap::<String, Saved>::new();
     for Kept { entry, .. } in bus.cached_plans().await?.into_values() {
-        let uses = entry.used.total();
+        let saved = saved_by(&entry);
         let class = classes
             .entry(entry.class.clone())
             .or_insert_with(|| Saved { nano_usd: Some(0), ..Saved::default() });
         class.kinds += 1;
-        class.used += uses;
+        class.used += entry.used.total();
         class.failed += entry.used.failed;
         class.planned += entry.fresh.total();
-        class.tokens += entry.cost.tokens.saturating_mul(uses);
-        class.ms += entry.cost.ms.saturating_mul(uses);
-        if uses > 0 {
-            let saved = entry.cost.nano_usd.map(|nano| nano.saturating_mul(uses));
-            class.nano_usd = class.nano_usd.zip(saved).map(|(sum, saved)| sum + saved);
-        }
+        class.tokens = class.tokens.saturating_add(saved.tokens);
+        class.ms = class.ms.saturating_add(saved.ms);
+        class.nano_usd = class.nano_usd.zip(saved.nano_usd).map(|(sum, saved)| sum.saturating_add(saved));
     }
     let shown: Vec<Value> = classes
         .into_iter()
@@ -176,4 +179,37 @@ async fn remove(bus: &Bus, keys: &[String], all: bool) -> Result<(), Failure> {
     }
     output::note(&format!("{} forgotten", keys.len()));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use planfleet_core::cache::Outcomes;
+
+    use super::*;
+
+    fn entry(succeeded: u64, failed: u64, nano_usd: Option<u64>) -> Entry {
+        Entry {
+            tenant: "default".to_owned(),
+            class: "movies".to_owned(),
+            slots: Vec::new(),
+            goal: "Find a movie".to_owned(),
+            extracted: false,
+            way: Way::Direct,
+            model: "big".to_owned(),
+            cost: Cost { tokens: 900, nano_usd, ms: 2_000 },
+            made_ms: 1,
+            pinned: false,
+            used: Outcomes { succeeded, failed },
+            fresh: Outcomes::default(),
+        }
+    }
+
+    #[test]
+    fn only_uses_that_succeeded_have_saved() {
+        let saved = saved_by(&entry(2, 3, Some(5)));
+        assert_eq!(saved, Cost { tokens: 1_800, nano_usd: Some(10), ms: 4_000 });
+        assert_eq!(saved_by(&entry(1, 0, None)).nano_usd, None);
+        assert_eq!(saved_by(&entry(0, 3, None)).nano_usd, Some(0));
+        assert_eq!(summary("k", &entry(2, 3, Some(5)))["used"], 5);
+    }
 }

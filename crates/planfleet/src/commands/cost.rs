@@ -6,7 +6,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use futures::TryStreamExt as _;
+use futures::StreamExt as _;
+use planfleet_bus::Error as BusError;
 use planfleet_core::document::{rfc3339, usd};
 use planfleet_runtime::config::Settings;
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ struct Sum {
     /// Runs whose cost is not known, as a price was not.
     unknown: u64,
     saved_nano_usd: u64,
+    /// Runs of which it is not known what the plan cache has saved.
+    saved_unknown: u64,
 }
 
 pub(super) async fn cost(cli: &Cli, command: &CostCommand, settings: &Settings) -> Result<ExitCode, Failure> {
@@ -38,14 +41,31 @@ pub(super) async fn cost(cli: &Cli, command: &CostCommand, settings: &Settings) 
     let from_ms = args.since.map_or(0, |since| unix_ms().saturating_sub(millis(since)));
     let mut rows = BTreeMap::<String, Sum>::new();
     let mut ended = bus.all_ended().await?;
-    while let Some((at_ms, run)) = ended.try_next().await? {
+    let (mut unreadable, mut such_as) = (0_u64, String::new());
+    while let Some(next) = ended.next().await {
+        let (at_ms, run) = match next {
+            Ok(next) => next,
+            // What comes behind it is not known.
+            Err(error @ BusError::Broker(_)) => return Err(error.into()),
+            Err(error) => {
+                unreadable += 1;
+                such_as = error.to_string();
+                continue;
+            }
+        };
         let document = &run.document;
         let of_interest = at_ms >= from_ms && is(args.tenant.as_deref(), &document["tenant"]);
         if of_interest && is(args.batch.as_deref(), &document["batch_id"]) {
             add(&mut rows, args.by, document, at_ms);
         }
     }
-    print(cli, args, rows)
+    let code = print(cli, args, rows)?;
+    if unreadable > 0 && !cli.quiet {
+        output::note(&format!(
+            "{unreadable} of all documents of ended runs cannot be read and are not counted, such as: {such_as}"
+        ));
+    }
+    Ok(code)
 }
 
 fn is(wanted: Option<&str>, value: &Value) -> bool {
@@ -81,6 +101,8 @@ fn add(rows: &mut BTreeMap<String, Sum>, by: CostBy, document: &Value, at_ms: u6
             sum.add_usage(one);
             if !seen.contains(&&one[field]) {
                 sum.runs += 1;
+                // It is a run's, and not told apart by what else the run has used.
+                sum.saved_unknown += 1;
                 seen.push(&one[field]);
             }
         }
@@ -89,7 +111,7 @@ fn add(rows: &mut BTreeMap<String, Sum>, by: CostBy, document: &Value, at_ms: u6
     let sum = rows.entry(key).or_default();
     sum.runs += 1;
     used.into_iter().for_each(|one| sum.add_usage(one));
-    sum.saved_nano_usd += nano(&document["cache"]["saved_usd"]).unwrap_or_default();
+    sum.add_saving(&document["cache"]);
 }
 
 impl Sum {
@@ -103,6 +125,20 @@ impl Sum {
             Some(nano) => self.nano_usd += nano,
             None => self.unknown += 1,
         }
+    }
+
+    /// Adds what the plan cache has saved, which is nothing where it was not asked.
+    fn add_saving(&mut self, cache: &Value) {
+        match nano(&cache["saved_usd"]) {
+            Some(nano) => self.saved_nano_usd += nano,
+            None if cache.is_null() => {}
+            None => self.saved_unknown += 1,
+        }
+    }
+
+    /// `None` where any of it is not known.
+    fn all_saved(&self) -> Option<u64> {
+        (self.saved_unknown == 0).then_some(self.saved_nano_usd)
     }
 
     /// `None` where any of it is not known.
@@ -135,7 +171,7 @@ fn print(cli: &Cli, args: &CostArgs, rows: BTreeMap<String, Sum>) -> Result<Exit
                 name.as_str(): key, "runs": sum.runs, "calls": sum.calls,
                 "input_tokens": sum.input_tokens, "cached_tokens": sum.cached_tokens,
                 "output_tokens": sum.output_tokens, "usd": usd(sum.all_known()), "known_usd": usd(Some(sum.nano_usd)),
-                "saved_usd": usd(Some(sum.saved_nano_usd)),
+                "saved_usd": usd(sum.all_saved()),
             })
         })
         .collect();
@@ -158,4 +194,19 @@ fn print(cli: &Cli, args: &CostArgs, rows: BTreeMap<String, Sum>) -> Result<Exit
 
 fn dollars(value: &Value) -> String {
     value.as_f64().map_or_else(|| "-".to_owned(), |usd| format!("{usd:.6}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saving_that_is_not_known_is_not_nothing() {
+        let mut sum = Sum::default();
+        sum.add_saving(&Value::Null);
+        sum.add_saving(&json!({"saved_usd": 0.000_000_005}));
+        assert_eq!(sum.all_saved(), Some(5));
+        sum.add_saving(&json!({"saved_usd": null}));
+        assert_eq!(sum.all_saved(), None);
+    }
 }

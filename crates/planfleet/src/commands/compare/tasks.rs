@@ -94,25 +94,65 @@ impl CompareTask {
     }
 }
 
-/// Texts agree when they are the same but for case, space and a full stop at the end, or
-/// when the answer is a sentence that holds the expected words; other values when equal.
+/// Numbers agree when they are equal, also where they are written as texts. An expected
+/// text that is no number agrees with an answer that holds its words. Other values agree
+/// when they are equal.
 fn agree(expected: &Value, answer: &Value) -> bool {
     if expected == answer {
         return true;
     }
-    let (expected, answer) = (plain(expected), plain(answer));
-    let holds = || {
-        let padded = format!(" {answer} ");
-        expected.contains(char::is_alphanumeric) && padded.contains(&format!(" {expected} "))
-    };
-    expected == answer || holds()
+    match (number(expected), expected) {
+        (Some(expected), _) => number(answer).is_some_and(|answer| are_equal(expected, answer)),
+        (None, Value::String(expected)) => holds(&strict::plain_text(answer), expected),
+        (None, _) => false,
+    }
 }
 
-/// Lower case words with single spaces between.
-fn plain(value: &Value) -> String {
-    let text = strict::plain_text(value).to_lowercase();
-    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(" ")
+/// A number, or a text that is one and nothing else: as an integer where it is one.
+fn number(value: &Value) -> Option<(Option<i128>, f64)> {
+    let text = match value {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.trim().to_owned(),
+        _ => return None,
+    };
+    let float = text.parse::<f64>().ok().filter(|float| float.is_finite())?;
+    Some((text.parse::<i128>().ok(), float))
+}
+
+/// Integers are told apart where floats are not any more.
+fn are_equal(one: (Option<i128>, f64), other: (Option<i128>, f64)) -> bool {
+    match (one.0, other.0) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.1 == other.1,
+    }
+}
+
+/// Whether a text has these words in it, one after the other.
+fn holds(text: &str, words: &str) -> bool {
+    let (inside, wanted) = (plain(text), plain(words));
+    if wanted.is_empty() {
+        return text.trim() == words.trim();
+    }
+    format!(" {inside} ").contains(&format!(" {wanted} "))
+}
+
+/// Lower case words with single spaces between. A number's sign and point are part of it.
+fn plain(text: &str) -> String {
+    let chars: Vec<char> = text.to_lowercase().chars().collect();
+    let is = |at: Option<usize>, kind: fn(char) -> bool| {
+        at.and_then(|at| chars.get(at)).is_some_and(|one| kind(*one))
+    };
+    let kept = |at: usize, one: char| {
+        let (before, behind) = (at.checked_sub(1), at.checked_add(1));
+        match one {
+            '.' => is(before, char::is_numeric) && is(behind, char::is_numeric),
+            '-' => is(behind, char::is_numeric) && !is(before, char::is_alphanumeric),
+            _ => one.is_alphanumeric(),
+        }
+    };
+    let marked: String =
+        chars.iter().enumerate().map(|(at, one)| if kept(at, *one) { *one } else { ' ' }).collect();
+    marked.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -131,7 +171,31 @@ mod tests {
             (json!([1, 2]), json!([1, 2]), true),
             (json!([1, 2]), json!([2, 1]), false),
             (json!("Paris"), Value::Null, false),
-            (json!("!"), json!("?"), true),
+            (json!("!"), json!("?"), false),
+            (json!("!"), json!(" !"), true),
+            (json!("COVID-19"), json!("It was covid 19."), true),
+            (json!("5 km"), json!("10.5 km"), false),
+            (json!("5 km"), json!("-5 km"), false),
+            (json!("5 km"), json!("It is 5 km."), true),
+        ] {
+            assert_eq!(agree(&expected, &answer), right, "{expected} and {answer}");
+        }
+    }
+
+    #[test]
+    fn numbers_agree_as_numbers_and_other_values_when_equal() {
+        for (expected, answer, right) in [
+            (json!(10), json!(10.5), false),
+            (json!("10"), json!("10.5"), false),
+            (json!(10), json!(10.0), true),
+            (json!(10), json!("10.0"), true),
+            (json!("10"), json!(10), true),
+            (json!(5), json!(-5), false),
+            (json!("5"), json!("-5"), false),
+            (json!(5), json!("It is 5."), false),
+            (json!(9_007_199_254_740_993_u64), json!(9_007_199_254_740_992_u64), false),
+            (json!([1, 2]), json!([0, 1, 2, 3]), false),
+            (json!(true), json!("true"), false),
         ] {
             assert_eq!(agree(&expected, &answer), right, "{expected} and {answer}");
         }

@@ -40,7 +40,8 @@ fn sixty_four_branches_and_a_crash_stay_within_the_cap() {
     let billed = calls as f64 * CALL_USD;
     assert!(billed <= 0.1, "{calls} calls were made, for {billed} USD");
     let told = document["usd"].as_f64().unwrap();
-    assert!(told > 0.0 && told <= billed + 1e-9, "{told} of {billed}");
+    // What the dead executor had under way is in no record, and may have been all there was.
+    assert!(told <= billed + 1e-9, "{told} of {billed}");
     let reason = document["reason"].as_str().unwrap();
     assert!(reason.contains("the run's budget, 0.1 USD"), "{reason}");
 }

@@ -1,7 +1,7 @@
 //! Batches: many tasks as lines of JSON, submitted at the pace of the fleet, looked at,
 //! and brought to an end together.
 //!
-//! [`submit`] reads lines and never has more runs open than a window, so neither the file
+//! [`submit()`] reads lines and never has more runs open than a window, so neither the file
 //! nor the fleet's backlog is ever held in memory; submitting the same lines again goes on
 //! where it stopped. [`watch`] and [`status`] say how a batch stands, [`steer`] cancels it and
 //! tries again what failed. What a batch is on the broker, and how its runs are found, is in

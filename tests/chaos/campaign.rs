@@ -54,6 +54,10 @@ const WITHOUT_MOUNT: &str = "PLANFLEET_TESTS_WITHOUT_MOUNT";
 /// Between the first submit and the first fault: the fleet is at work by then.
 const WARM_UP: Duration = Duration::from_secs(1);
 
+/// Shards change hands while a fleet starts, and a result that comes at that moment may be
+/// asked for again: peace begins when each has its owner.
+const SPREAD: Duration = Duration::from_secs(4);
+
 /// After the last end, logs may still grow for a moment: late results, timers.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -116,6 +120,9 @@ struct Field {
 pub(crate) async fn fight(settings: &Settings) -> Fought {
     let (field, plan) = Field::set_up(settings).await;
     let Field { fleet, clients, nemesis, .. } = &field;
+    if settings.is_peaceful() {
+        sleep(SPREAD).await;
+    }
     let mut calling = clients.start();
     let supervised = Arc::clone(fleet);
     let supervising = tokio::spawn(async move { supervised.supervise().await });

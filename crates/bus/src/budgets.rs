@@ -24,7 +24,7 @@ use planfleet_proto::subjects;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::{Instant, sleep},
+    time::sleep,
 };
 
 use self::keeper::{Keeper, Op, Wish};
@@ -33,9 +33,8 @@ use crate::{
     broker::{self, Broker, CasOutcome},
 };
 
-/// Between two looks at a book in which others hold what is wanted: calls take seconds.
-const WAIT_FIRST: Duration = Duration::from_millis(20);
-const WAIT_MAX: Duration = Duration::from_secs(1);
+/// Between two tries to set a cap.
+const CAP_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writers that meet at a cap that is being set.
 const CAS_TRIES: u32 = 20;
@@ -149,34 +148,11 @@ impl Budgets {
         Self { shared: Arc::new(Shared { broker, holder, now_ms, queue, keeper }) }
     }
 
-    /// Sets `amount` aside in every source. Waits while calls under way may leave some of
-    /// theirs over, for at most `patience`.
-    ///
-    /// # Errors
-    /// [`HoldError::Short`] when it does not fit; nothing is set aside then.
-    pub async fn hold(
-        &self,
-        sources: &[Source],
-        amount: Amount,
-        patience: Duration,
-    ) -> Result<Held, HoldError> {
-        let until = Instant::now() + patience;
-        let mut wait = WAIT_FIRST;
-        loop {
-            match self.hold_now(sources, amount).await {
-                Err(HoldError::Short { under_way: true, .. }) if Instant::now() + wait < until => {}
-                outcome => return outcome,
-            }
-            sleep(wait).await;
-            wait = (wait * 2).min(WAIT_MAX);
-        }
-    }
-
-    /// The same without waiting.
+    /// Sets `amount` aside in every source, without waiting for what others may leave over.
     ///
     /// # Errors
     /// [`HoldError::Short`] when it does not fit just now; nothing is set aside then.
-    pub async fn hold_now(&self, sources: &[Source], amount: Amount) -> Result<Held, HoldError> {
+    pub async fn hold(&self, sources: &[Source], amount: Amount) -> Result<Held, HoldError> {
         match self.try_hold(sources, amount).await? {
             Ok(mut held) => {
                 held.is_used = true;
@@ -265,7 +241,7 @@ impl Budgets {
             if let CasOutcome::Written(_) = broker.kv_cas(subjects::BUDGETS, &key, value, revision).await? {
                 return Ok(());
             }
-            sleep(WAIT_FIRST).await;
+            sleep(CAP_PAUSE).await;
         }
         Err(broker::Error::Unreachable(format!("{owner} is being written by others")).into())
     }

@@ -84,7 +84,7 @@ impl Purse for Sources {
         amount: Amount,
     ) -> Pin<Box<dyn Future<Output = Result<Option<Hold>, Refusal>> + Send + '_>> {
         Box::pin(async move {
-            match self.budgets.hold_now(&self.sources, amount).await {
+            match self.budgets.hold(&self.sources, amount).await {
                 Ok(held) if !held.is_limited() => Ok(None),
                 Ok(held) => Ok(Some(Hold::new(amount, move |used| held.settle(used)))),
                 Err(HoldError::Short { owner, cap, free, under_way }) => {

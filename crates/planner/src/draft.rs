@@ -154,7 +154,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// One model's plan, with one repair.
+    /// One model's plan, with its repairs.
     async fn plan(&mut self, model: &ModelHandle) -> Result<Answer, Failure> {
         Span::current().record("gen_ai.request.model", model.name());
         model.name().clone_into(&mut self.model);

@@ -34,8 +34,12 @@ pub struct ReceivedRequest {
 impl ReceivedRequest {
     /// Whether both were under way at one moment.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let began_before_end = |a: &Self, b: &Self| b.ended_us.is_none_or(|ended_us| a.at_us < ended_us);
-        began_before_end(self, other) && began_before_end(other, self)
+        self.did_not_wait_for(other) && other.did_not_wait_for(self)
+    }
+
+    /// Whether this one came before the other was answered.
+    pub fn did_not_wait_for(&self, other: &Self) -> bool {
+        other.ended_us.is_none_or(|ended_us| self.at_us < ended_us)
     }
 }
 

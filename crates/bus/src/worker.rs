@@ -4,6 +4,7 @@
 //! Planners and executors run one each; what they do with a job is theirs.
 
 mod cancels;
+mod slots;
 
 use std::{
     collections::BTreeMap,
@@ -26,13 +27,17 @@ use planfleet_core::{
 };
 use planfleet_proto::subjects;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::OwnedSemaphorePermit,
     task::JoinSet,
-    time::{Instant, interval_at, sleep, sleep_until, timeout},
+    time::{Instant, interval_at, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::cancels::Cancels;
+pub use self::slots::Slot;
+use self::{
+    cancels::Cancels,
+    slots::{Pace, Slots},
+};
 use crate::{
     Bus, DeadLetter, Error,
     broker::{self, Delivery, Settle},
@@ -44,8 +49,8 @@ use crate::{
 const PULL_EXPIRES: Duration = Duration::from_secs(1);
 
 /// While work is asked for already, more is asked for when at least one slot in so many is
-/// free: with one request for each slot, the requests would cost more than the work.
-const SLOTS_PER_PULL_MIN: usize = 8;
+/// free: with one request for each slot of many, the requests would cost more than the work.
+const SLOTS_PER_PULL_MIN: usize = 16;
 
 /// And as soon as this many are, however many there are: a request is cheap beside as much
 /// work, and a slot that waits for others to be free does nothing.
@@ -68,6 +73,9 @@ pub struct Job {
     pub deliveries: u64,
     /// Cancelled when nobody wants the result any more.
     pub cancelled: CancellationToken,
+    /// What the job works in. A handler whose work is done and has only to be recorded
+    /// may leave it to the next job.
+    pub slot: Slot,
 }
 
 /// How a job ended for the queue.
@@ -102,6 +110,15 @@ impl Flight {
     }
 }
 
+/// What a job has of its worker.
+struct Place {
+    number: u64,
+    in_flight: InFlight,
+    room: OwnedSemaphorePermit,
+    slots: Slots,
+    stop: CancellationToken,
+}
+
 /// A delivery as it lies in the queue, its body perhaps elsewhere.
 struct Original {
     subject: String,
@@ -109,7 +126,7 @@ struct Original {
     payload: Bytes,
 }
 
-/// What a pull brings: work, each piece with the slot that it takes.
+/// What a pull brings: work, each piece with the room that it takes.
 type Pull = BoxStream<'static, Result<(Delivery, Option<OwnedSemaphorePermit>), broker::Error>>;
 
 type InFlight = Arc<Mutex<BTreeMap<u64, Flight>>>;
@@ -155,20 +172,22 @@ impl Worker {
         H: Fn(Job) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Settled> + Send + 'static,
     {
-        let slots = Arc::new(Semaphore::new(self.pool.slots.max(1)));
+        let slots = Slots::new(self.pool.slots);
+        let mut pace = Pace::of(&slots);
         let enough = (self.pool.slots / SLOTS_PER_PULL_MIN).clamp(1, SLOTS_FREE_MAX);
         let mut pulls = SelectAll::new();
         let mut number = 0;
         let mut pull_from = Instant::now();
         loop {
             while jobs.try_join_next().is_some() {}
+            pace.look();
             let wanted = if pulls.is_empty() { 1 } else { enough };
             let pulled = tokio::select! {
                 biased;
                 () = stop.cancelled() => return pulls,
                 Some(pulled) = pulls.next() => pulled,
-                permits = free_slots(&slots, wanted, pull_from) => {
-                    match self.pull(permits).await {
+                room = slots.room(wanted, pull_from) => {
+                    match self.pull(room).await {
                         Ok(pull) => pulls.push(pull),
                         Err(error) => self.put_off(&error, &mut pull_from),
                     }
@@ -180,12 +199,18 @@ impl Worker {
                 Ok((delivery, _)) if is_at_work(in_flight, &delivery) => {
                     tracing::info!(subject = delivery.subject, "delivered again while it is at work here");
                 }
-                Ok((delivery, Some(slot))) => {
+                Ok((delivery, Some(room))) => {
                     number += 1;
                     // Before the task first runs, so that a stop in between hands it back.
                     lock(in_flight).insert(number, Flight::of(&delivery));
-                    let handler = handler.clone();
-                    jobs.spawn(self.clone().process(number, delivery, slot, in_flight.clone(), handler));
+                    let place = Place {
+                        number,
+                        in_flight: in_flight.clone(),
+                        room,
+                        slots: slots.clone(),
+                        stop: stop.clone(),
+                    };
+                    jobs.spawn(self.clone().process(place, delivery, handler.clone()));
                 }
                 // More than were asked for.
                 Ok((delivery, None)) => give_back(&delivery.subject, &*delivery.settle).await,
@@ -210,37 +235,39 @@ impl Worker {
         sleep(PULL_RETRY).await;
     }
 
-    /// Asks for as much as there are free slots; each delivery takes one of them along. When
-    /// the pull is over, the others are free again.
+    /// Asks for as much as there is room for; each delivery takes its own along. When the pull
+    /// is over, the rest is free again.
     async fn pull(&self, mut permits: OwnedSemaphorePermit) -> Result<Pull, broker::Error> {
         let (consumer, max) = (subjects::pool_consumer(&self.pool.name), permits.num_permits());
         let pulled = self.bus.broker().pull(subjects::STEPS, &consumer, max, PULL_EXPIRES).await?;
         Ok(pulled.map(move |delivery| delivery.map(|delivery| (delivery, permits.split(1)))).boxed())
     }
 
-    async fn process<H, F>(
-        self,
-        number: u64,
-        delivery: Delivery,
-        slot: OwnedSemaphorePermit,
-        in_flight: InFlight,
-        handler: H,
-    ) where
+    async fn process<H, F>(self, place: Place, delivery: Delivery, handler: H)
+    where
         H: Fn(Job) -> F + Send + 'static,
         F: Future<Output = Settled> + Send + 'static,
     {
+        let Place { number, in_flight, room, slots, stop } = place;
         let Delivery { subject, headers, payload, deliveries, settle } = delivery;
         if seeded::is_on(Bug::AckBeforeWork) {
             let _ = settle.ack().await;
         }
-        let work = self.body_and_job(&subject, &headers, payload.clone(), deliveries, handler);
+        let work = async {
+            match slots.slot(&stop).await {
+                Some(slot) => {
+                    self.body_and_job(&subject, &headers, payload.clone(), deliveries, slot, handler).await
+                }
+                None => Settled::GiveBack,
+            }
+        };
         let settled = extend_while(self.pool.ack_wait / 3, &*settle, work).await;
         if settled == Settled::Done {
             // The outcome is recorded: the next one need not wait for the broker to have heard.
             if let Some(flight) = lock(&in_flight).get_mut(&number) {
                 flight.recorded = true;
             }
-            drop(slot);
+            slots.finished(room);
         }
         let again = deliveries == 1 && seeded::is_on(Bug::DoneHandedBack);
         let settled = if again { Settled::GiveBack } else { settled };
@@ -255,6 +282,7 @@ impl Worker {
         headers: &broker::Headers,
         payload: Bytes,
         deliveries: u64,
+        slot: Slot,
         handler: H,
     ) -> Settled
     where
@@ -270,9 +298,10 @@ impl Worker {
             Err(error) => return Settled::Unreadable(error.to_string()),
         };
         let cancelled = self.cancels.token(subject);
-        let job = Job { subject: subject.to_owned(), payload, deliveries, cancelled };
+        let job = Job { subject: subject.to_owned(), payload, deliveries, cancelled, slot: slot.clone() };
         // One bad job must not leave its delivery behind, unsettled until the ack wait.
         let done = AssertUnwindSafe(async move { handler(job).await }).catch_unwind().await;
+        slot.free();
         self.cancels.done(subject);
         done.unwrap_or_else(|_panic| panicked(subject))
     }
@@ -344,22 +373,6 @@ fn is_at_work(in_flight: &InFlight, delivery: &Delivery) -> bool {
 fn panicked(subject: &str) -> Settled {
     tracing::error!(subject, "the work panicked; another delivery of it is counted");
     Settled::GiveBack
-}
-
-/// At least so many free slots, and all others that are free then; not before `from`.
-async fn free_slots(slots: &Arc<Semaphore>, wanted: usize, from: Instant) -> OwnedSemaphorePermit {
-    if Instant::now() < from {
-        sleep_until(from).await;
-    }
-    let count = |slots: usize| u32::try_from(slots).unwrap_or(u32::MAX);
-    let Ok(mut permits) = Arc::clone(slots).acquire_many_owned(count(wanted)).await else {
-        // Nobody closes it.
-        return std::future::pending().await;
-    };
-    if let Ok(rest) = Arc::clone(slots).try_acquire_many_owned(count(slots.available_permits())) {
-        permits.merge(rest);
-    }
-    permits
 }
 
 /// Runs a job and tells the broker now and then that it goes on.

@@ -148,6 +148,8 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
     };
     let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "succeeded");
     shared.instruments.attempt(&shared.config.pool.name, name, started.elapsed());
+    // What is left is between this process and the broker.
+    job.slot.free();
     record(shared, order, outcome, report).await
 }
 

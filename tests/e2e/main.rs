@@ -35,6 +35,7 @@ mod load;
 mod local_model;
 mod mcp;
 mod modes;
+mod overload;
 mod plan_cache;
 mod prices;
 mod provider_trouble;

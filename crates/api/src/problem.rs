@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use planfleet_bus::{Error as BusError, broker, client::RerunError};
+use planfleet_bus::{Error as BusError, admission::Refused, broker, client::RerunError};
 use serde_json::{Value, json};
 
 use crate::submission::Fault;
@@ -21,11 +21,15 @@ pub(crate) struct Problem {
     code: &'static str,
     detail: String,
     faults: Vec<Fault>,
+    /// When to come again, in seconds.
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl ToString) -> Self {
-        Self { status, code, detail: detail.to_string(), faults: Vec::new() }
+        // What is unavailable will be there again soon.
+        let retry_after_s = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_S);
+        Self { status, code, detail: detail.to_string(), faults: Vec::new(), retry_after_s }
     }
 
     pub(crate) fn query(detail: impl ToString) -> Self {
@@ -78,8 +82,8 @@ impl IntoResponse for Problem {
         let kind = HeaderValue::from_static("application/problem+json");
         let mut response =
             (self.status, [(header::CONTENT_TYPE, kind)], self.body().to_string()).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -89,6 +93,13 @@ impl From<BusError> for Problem {
     fn from(error: BusError) -> Self {
         match &error {
             BusError::KeyReused { .. } => Self::new(StatusCode::CONFLICT, "idempotency_key_reused", error),
+            BusError::Refused(refused) => {
+                let (status, code) = match refused {
+                    Refused::Fleet { .. } => (StatusCode::SERVICE_UNAVAILABLE, "fleet_full"),
+                    Refused::Tenant { .. } => (StatusCode::TOO_MANY_REQUESTS, "tenant_full"),
+                };
+                Self { retry_after_s: Some(refused.retry_after_s()), ..Self::new(status, code, refused) }
+            }
             BusError::NoOwner(_) => Self::unavailable("no_coordinator", error),
             BusError::Broker(broker::Error::Unreachable(_) | broker::Error::NoResponder(_)) => {
                 Self::unavailable("broker_unreachable", error)

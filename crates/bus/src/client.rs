@@ -109,17 +109,23 @@ impl Client {
     ///
     /// # Errors
     /// When the broker has not taken it; submitting again with the same key is
-    /// safe. [`Error::KeyReused`] when the key stands for another task.
+    /// safe. [`Error::KeyReused`] when the key stands for another task;
+    /// [`Error::Refused`] when there is no room for another run now.
     pub async fn submit(&self, submission: Submission, key: Option<&Key>) -> Result<RunId, Error> {
         let run = self.name(&submission.task, key);
-        let fact = Fact::TaskSubmitted(Box::new(submission));
         match key {
             Some(key) => {
-                self.submit_once(&run, key, &fact, NewKey::MayBeForgotten).await?;
+                self.submit_once(&run, key, submission, NewKey::MayBeForgotten).await?;
             }
-            None => self.bus.append(&run, &fact).await?,
+            None => self.submit_now(&run, submission).await?,
         }
         Ok(run)
+    }
+
+    /// Appends a run's first record, if there is room for the run.
+    async fn submit_now(&self, run: &RunId, submission: Submission) -> Result<(), Error> {
+        self.bus.admit(run.shard(), submission.task.tenant()).await?;
+        self.bus.append(run, &Fact::TaskSubmitted(Box::new(submission))).await
     }
 
     /// The same for a task of a batch, whose submission says which. Says also whether the
@@ -135,8 +141,7 @@ impl Client {
         new_key: NewKey,
     ) -> Result<(RunId, bool), Error> {
         let run = self.name(&submission.task, Some(key));
-        let fact = Fact::TaskSubmitted(Box::new(submission));
-        let new = self.submit_once(&run, key, &fact, new_key).await?;
+        let new = self.submit_once(&run, key, submission, new_key).await?;
         Ok((run, new))
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Bus, Error,
+    admission::Load,
     broker::{CasOutcome, KvEntry},
     snapshots::SnapshotRef,
 };
@@ -31,6 +32,8 @@ pub struct Lease {
     pub snapshots: Vec<SnapshotRef>,
     /// The version of the owner's decisions.
     pub logic_version: u32,
+    /// How much the shard holds and takes.
+    pub load: Load,
     /// Grows with every renewal, so that each is a write.
     pub beat: u64,
 }

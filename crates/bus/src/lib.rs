@@ -5,6 +5,7 @@
 //! by reference; it decides nothing. Start with [`topology`], which makes all
 //! assets, and [`worker`], which every service that takes work runs.
 
+pub mod admission;
 pub mod batches;
 pub mod blobs;
 pub mod broker;
@@ -42,6 +43,7 @@ pub use self::{
     worker::{Job, Settled, Worker},
 };
 use crate::{
+    admission::{Loads, Refused},
     broker::{Broker, Headers, Outgoing, Published},
     live::Watched,
     plans::PlanNotes,
@@ -96,6 +98,9 @@ pub enum Error {
     /// A batch that is not kept, or was never there.
     #[error("there is no batch {0:?}; `planfleet batch list` shows those that are")]
     UnknownBatch(String),
+    /// There is no room for another run now.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// An answer that is not what was asked for.
     #[error("unreadable answer: {0}")]
     Answer(String),
@@ -113,7 +118,7 @@ impl Error {
             | Self::KeyReused { .. }
             | Self::UnknownBatch(_)
             | Self::Answer(_) => true,
-            Self::NoOwner(_) => false,
+            Self::NoOwner(_) | Self::Refused(_) => false,
         }
     }
 }
@@ -125,13 +130,14 @@ pub struct Bus {
     shards: ShardId,
     watched: Arc<Watched>,
     notes: Arc<PlanNotes>,
+    loads: Arc<Loads>,
 }
 
 impl Bus {
     /// A bus over that broker, with as many shards as its topology was made with.
     #[must_use]
     pub fn new(broker: Arc<dyn Broker>, shards: ShardId) -> Self {
-        Self { broker, shards, watched: Arc::default(), notes: Arc::default() }
+        Self { broker, shards, watched: Arc::default(), notes: Arc::default(), loads: Arc::default() }
     }
 
     /// How many shards there are.

@@ -19,7 +19,7 @@ mod standby;
 mod sweeper;
 mod timers;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use planfleet_bus::Bus;
 use planfleet_runtime::{clock, tasks::Tasks};
@@ -49,6 +49,8 @@ pub struct Config {
     pub standby: bool,
     /// What keeps a log short.
     pub upkeep: Upkeep,
+    /// How many runs are taken.
+    pub room: Room,
     /// When stored bodies are swept that nothing refers to any more.
     pub sweeping: Sweeping,
     /// Milliseconds since the Unix epoch, for timers and for documents of active
@@ -67,9 +69,28 @@ impl Config {
             member_beat: Duration::from_secs(1),
             standby: true,
             upkeep: Upkeep::default(),
+            room: Room::default(),
             sweeping: Sweeping::default(),
             now_ms: clock::unix_ms,
         }
+    }
+}
+
+/// How many runs the fleet holds at once. Each shard takes its equal part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    /// Active runs.
+    pub runs: u64,
+    /// Active runs of one tenant.
+    pub runs_of_tenant: u64,
+    /// Those of tenants that may have another number of them.
+    pub runs_of: BTreeMap<String, u64>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        // A gigabyte of coordinators' memory, where plans are small.
+        Self { runs: 200_000, runs_of_tenant: 150_000, runs_of: BTreeMap::new() }
     }
 }
 

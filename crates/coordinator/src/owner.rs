@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod debts;
+mod load;
 mod replay;
 mod snapshots;
 mod tenure;
@@ -110,6 +111,7 @@ struct Owner {
     emitter: Emitter,
     debts: Debts,
     snapshots: Snapshots,
+    pace: load::Pace,
     trimmed_to: u64,
     /// Since when another one should own the shard.
     unwanted_since: Option<Instant>,
@@ -126,6 +128,7 @@ impl Owner {
             emitter: Emitter::new(bus.clone(), lease.epoch),
             debts: Debts::default(),
             snapshots: Snapshots::new(id, lease.epoch, bus.clone(), known, tasks, instruments.clone()),
+            pace: load::Pace::default(),
             trimmed_to: 0,
             unwanted_since: None,
             tenure,

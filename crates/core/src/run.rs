@@ -195,6 +195,11 @@ impl Run {
         self.submission.task.batch.as_deref()
     }
 
+    /// Whose it is.
+    pub(crate) fn tenant(&self) -> &str {
+        self.submission.task.tenant()
+    }
+
     /// The run that a submission starts, and its first commands.
     pub(crate) fn start(id: RunId, submission: Arc<Submission>, at_ms: u64, out: &mut Vec<Command>) -> Self {
         let first = Draft { revision: 1, attempt: 1, take: 0 };

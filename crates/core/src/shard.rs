@@ -39,6 +39,9 @@ pub struct Shard {
     ended_at: VecDeque<EndedRun>,
     plans: Recent<Plan>,
     envelopes: Recent<Envelope>,
+    /// How many active runs each tenant has.
+    tenants: BTreeMap<String, u64>,
+    ended_count: u64,
 }
 
 /// A run that has ended lately.
@@ -87,8 +90,13 @@ impl Shard {
                 let run = Run::start(id.clone(), Arc::from(submission), at_ms, out);
                 self.by_seq.insert(seq);
                 if run.ended() {
+                    self.ended_count += 1;
                     self.remember(EndedRun { run: id, at_ms, first_seq: seq });
                 } else {
+                    match self.tenants.get_mut(run.tenant()) {
+                        Some(count) => *count += 1,
+                        None => drop(self.tenants.insert(run.tenant().to_owned(), 1)),
+                    }
                     self.runs.insert(id, Entry { run: Box::new(run), first_seq: seq });
                 }
                 Ok(())
@@ -98,7 +106,14 @@ impl Shard {
     }
 
     fn forget(&mut self, id: &RunId, at_ms: u64) {
-        if let Some(Entry { first_seq, .. }) = self.runs.remove(id) {
+        if let Some(Entry { run, first_seq }) = self.runs.remove(id) {
+            self.ended_count += 1;
+            if let Some(count) = self.tenants.get_mut(run.tenant()) {
+                *count -= 1;
+                if *count == 0 {
+                    self.tenants.remove(run.tenant());
+                }
+            }
             self.remember(EndedRun { run: id.clone(), at_ms, first_seq });
         }
     }
@@ -204,6 +219,17 @@ impl Shard {
     #[must_use]
     pub fn len(&self) -> usize {
         self.runs.len()
+    }
+
+    /// How many active runs each tenant has; only those who have some.
+    pub fn tenants(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.tenants.iter().map(|(tenant, count)| (tenant.as_str(), *count))
+    }
+
+    /// How many runs have ended since the fold began.
+    #[must_use]
+    pub const fn ended_count(&self) -> u64 {
+        self.ended_count
     }
 
     /// Whether no run is active.

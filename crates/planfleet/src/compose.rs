@@ -17,7 +17,7 @@ use planfleet_bus::{
     },
     budgets::Budgets,
 };
-use planfleet_coordinator::{Coordinator, Upkeep};
+use planfleet_coordinator::{Coordinator, Room, Upkeep};
 use planfleet_core::{id::ShardId, tool::ToolCatalog};
 use planfleet_executor::Executor;
 use planfleet_llm::{
@@ -29,7 +29,10 @@ use planfleet_planner::Planner;
 use planfleet_proto::subjects::PLAN_POOL;
 use planfleet_runtime::{
     clock,
-    config::{self, CoordinatorSettings, Env as _, ModelSettings, ProcessEnv, SecretSource, Settings},
+    config::{
+        self, CoordinatorSettings, Env as _, ModelSettings, ProcessEnv, SecretSource, Settings,
+        TenantSettings,
+    },
     tasks::Tasks,
 };
 use planfleet_tools::Registry;
@@ -340,6 +343,7 @@ impl Fleet {
         let CoordinatorSettings { standby, snapshot_entries, log_entries } = settings.coordinator;
         let config = planfleet_coordinator::Config {
             standby,
+            room: room(settings),
             upkeep: Upkeep { snapshot_entries, log_entries, trim_entries: snapshot_entries / 6 },
             ..planfleet_coordinator::Config::named(self.name.clone())
         };
@@ -390,6 +394,15 @@ impl Fleet {
             let stop = stop.clone();
             tasks.spawn("executor", async move { executor.run(stop).await });
         }
+    }
+}
+
+fn room(settings: &Settings) -> Room {
+    let own = |(name, tenant): (&String, &TenantSettings)| Some((name.clone(), tenant.active_runs?));
+    Room {
+        runs: settings.limits.active_runs,
+        runs_of_tenant: settings.limits.active_runs_per_tenant,
+        runs_of: settings.tenants.iter().filter_map(own).collect(),
     }
 }
 

@@ -22,6 +22,7 @@ use futures::{
 };
 use planfleet_bus::{
     Error,
+    admission::Refused,
     batches::{Batch, End, FAULT_CHARS_MAX, REJECTIONS_MAX, Rejection},
     broker::LogEntry,
     client::{Key, NewKey},
@@ -30,7 +31,7 @@ use planfleet_core::{document::RunState, failure::trim_chars, id::RunId, task::S
 use serde_json::{Value, json};
 use tokio::{
     io::AsyncBufRead,
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,9 @@ use crate::submission;
 /// Submits under way: enough to keep a broker busy that syncs each message to disk, and
 /// few beside a window.
 const SUBMITS_MAX: usize = 256;
+
+/// How long a line waits at most before it asks again whether there is room for its run.
+const ROOM_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often it is written down how far submitting has come, and seen that it is to stop.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
@@ -115,6 +119,10 @@ struct Submitting<'a, 'd, R> {
     rejections: Vec<Rejection>,
     progress: Progress,
     on: &'a mut (dyn FnMut(Event<'_>) + Send),
+}
+
+fn pause(refused: &Refused) -> Duration {
+    Duration::from_secs(refused.retry_after_s()).min(ROOM_AGAIN)
 }
 
 impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
@@ -207,7 +215,13 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
             Ok(submission) => {
                 let (client, new_key) = (self.desk.client.clone(), self.new_key);
                 self.submits.push(Box::pin(async move {
-                    let submitted = client.submit_in_batch(submission, &key, new_key).await;
+                    let submitted = loop {
+                        match client.submit_in_batch(submission.clone(), &key, new_key).await {
+                            // The window is wider than the room that there is.
+                            Err(Error::Refused(refused)) => sleep(pause(&refused)).await,
+                            submitted => break submitted,
+                        }
+                    };
                     (number, custom_id, submitted)
                 }));
             }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use planfleet_core::{id::RunId, record::Fact};
+use planfleet_core::{id::RunId, task::Submission};
 use planfleet_proto::subjects;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -113,7 +113,7 @@ impl Client {
         &self,
         run: &RunId,
         key: &Key,
-        fact: &Fact,
+        submission: Submission,
         new_key: NewKey,
     ) -> Result<bool, Error> {
         let Claimed { claim, revision, is_new } = self.claim(run, key).await?;
@@ -126,7 +126,7 @@ impl Client {
         let surely_new = is_new && new_key == NewKey::IsNew;
         let known = !surely_new && self.is_known(run).await?;
         if !known {
-            self.bus.append(run, fact).await?;
+            self.submit_now(run, submission).await?;
         }
         self.note_submitted(run, claim, revision).await;
         Ok(!known)

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use planfleet_bus::{
-    Bus, Client, Error,
+    Bus, Client, Error, Lease,
+    admission::Load,
     broker::Headers,
     client::{Found, Key, Question, RerunError},
     live::{News, RUN_FINISHED},
@@ -50,6 +51,52 @@ fn found(found: &Found) -> Option<(&'static str, &Value)> {
         Found::Ended(document) => Some(("ended", document)),
         Found::Unknown => None,
     }
+}
+
+/// The owner of each shard says that.
+async fn say(bus: &Bus, beat: u64, load: &Load) {
+    for shard in 0..bus.shards() {
+        let held = bus.lease(shard).await.unwrap();
+        let revision = held.map_or(0, |held| held.revision);
+        let lease = Lease { beat, load: load.clone(), ..Lease::default() };
+        bus.write_lease(shard, &lease, revision).await.unwrap().expect("nobody else writes it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_runs_are_submitted_than_a_shard_takes() {
+    let bus = new_bus().await;
+    let client = Client::new(bus.clone());
+    let taken = async || {
+        let mut taken = 0;
+        for _ in 0..200 {
+            match client.submit(submission("g"), None).await {
+                Ok(_) => taken += 1,
+                Err(Error::Refused(refused)) => assert_eq!(refused.retry_after_s(), 3),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        taken
+    };
+    let shards = u64::from(bus.shards());
+    let ending = Load { active_max: 60, ended_per_s: 1, ..Load::default() };
+    say(&bus, 1, &Load { active: 55, ..ending.clone() }).await;
+    assert_eq!(taken().await, shards * 5);
+    // Nobody has folded them: there is no more room than there was.
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(taken().await, 0);
+    say(&bus, 2, &Load { active: 58, ..ending.clone() }).await;
+    assert_eq!(taken().await, 0, "it was looked at just now");
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(taken().await, shards * 2);
+    // What was taken under a key is taken, whoever asks again.
+    say(&bus, 3, &Load { active: 0, ..ending.clone() }).await;
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let key = Key::of_task("k", &json!({"goal": "g"}));
+    let run = client.submit(submission("g"), Some(&key)).await.unwrap();
+    say(&bus, 4, &Load { active: 60, ..ending }).await;
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(client.submit(submission("g"), Some(&key)).await.unwrap(), run);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Leases of shards and signs of life.
 
-use planfleet_bus::{Lease, lease::Held};
+use planfleet_bus::{Lease, admission::Load, lease::Held};
 
 use super::new_bus;
 
@@ -13,6 +13,7 @@ fn lease(epoch: u64, owner: &str) -> Lease {
         folded_to: 9,
         snapshots: Vec::new(),
         logic_version: 1,
+        load: Load::default(),
         beat: 0,
     }
 }

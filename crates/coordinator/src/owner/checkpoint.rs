@@ -20,7 +20,8 @@ const FLUSH: Duration = Duration::from_millis(500);
 impl Owner {
     /// Renews the lease and, with it, the checkpoint; then sees to what grows with time.
     pub(super) async fn renew(&mut self) -> Result<(), Stop> {
-        let lease = self.checkpoint();
+        let mut lease = self.checkpoint();
+        lease.load = self.load();
         let known = lease.snapshots.len();
         let changed = lease.snapshots != self.tenure.held.lease.snapshots;
         if !self.tenure.renew(lease).await? {

@@ -16,6 +16,9 @@ const BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Far more than any provider gives in a minute, and exact as a float.
 const RATE_MAX: u64 = 1_000_000_000_000;
 
+/// More runs than any memory holds.
+const ACTIVE_RUNS_MAX: u64 = 1_000_000_000;
+
 /// Far more entries than a log can have.
 const ENTRIES_MAX: u64 = 1 << 40;
 
@@ -30,8 +33,11 @@ pub(super) fn check(settings: &Settings, faults: &mut Vec<Fault>) {
     for (name, pool) in &settings.pools {
         checks.pool(name, pool);
     }
-    for name in settings.tenants.keys() {
+    for (name, tenant) in &settings.tenants {
         checks.add(&format!("tenants.{name}"), name_fault(name));
+        if let Some(runs) = tenant.active_runs {
+            checks.range(&format!("tenants.{name}.active_runs"), runs, 1, ACTIVE_RUNS_MAX);
+        }
     }
     checks.tools();
     for (name, credential) in &settings.credentials {
@@ -212,6 +218,8 @@ impl Checks<'_> {
             self.range(&format!("limits.{leaf}"), u64::from(value), low, high);
         }
         self.range("limits.task_bytes", limits.task_bytes, 1, BYTES_MAX);
+        self.range("limits.active_runs", limits.active_runs, 1, ACTIVE_RUNS_MAX);
+        self.range("limits.active_runs_per_tenant", limits.active_runs_per_tenant, 1, ACTIVE_RUNS_MAX);
         self.range("limits.quota_wait_s", limits.quota_wait_s, 0, LONG_TIMEOUT_S_MAX);
     }
 

@@ -141,6 +141,10 @@ pub struct LimitSettings {
     pub for_each_items: u32,
     /// Seconds for which a run waits, without getting on, for a model out of credit.
     pub quota_wait_s: u64,
+    /// Active runs of the fleet.
+    pub active_runs: u64,
+    /// Active runs of one tenant.
+    pub active_runs_per_tenant: u64,
 }
 
 impl Default for LimitSettings {
@@ -154,6 +158,8 @@ impl Default for LimitSettings {
             task_bytes: 1024 * 1024,
             for_each_items: 1000,
             quota_wait_s: 3600,
+            active_runs: 200_000,
+            active_runs_per_tenant: 150_000,
         }
     }
 }
@@ -166,6 +172,8 @@ pub struct TenantSettings {
     pub usd_per_day: Option<UsdPerMillion>,
     /// Input and output tokens of all its runs in a day.
     pub tokens_per_day: Option<u64>,
+    /// Active runs, instead of `limits.active_runs_per_tenant`.
+    pub active_runs: Option<u64>,
 }
 
 /// `[telemetry]`.

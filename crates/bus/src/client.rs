@@ -54,6 +54,14 @@ pub enum Question {
         /// How many.
         limit: usize,
     },
+    /// How many active runs there are, and the summaries of up to `limit` of them, in the
+    /// order of their ids, those behind `after` alone.
+    Active {
+        /// The last one of the page before.
+        after: Option<RunId>,
+        /// How many.
+        limit: usize,
+    },
     /// How many active runs of a batch there are, and the ids of up to `limit` of them.
     Batch {
         /// The batch.

@@ -322,7 +322,7 @@ impl Owner {
             Some(ended) => Some(ended.document.as_ref().clone()),
             None => follower.shard.document(run, now_ms),
         };
-        if let Some((reply, answer)) = reads::answer(&follower.shard, document, question) {
+        if let Some((reply, answer)) = reads::answer(&follower.shard, document, now_ms, question) {
             reads::send(&self.bus, reply, &answer).await;
         }
     }

@@ -16,6 +16,9 @@ const ANSWER_BYTES_MAX: usize = 768 * 1024;
 /// Runs of one list: an owner has other things to do.
 const LIST_MAX: usize = 200;
 
+/// Summaries of one page. Each costs a look at every step of its run.
+const SUMMARIES_MAX: usize = 500;
+
 /// Runs of a batch in one answer, which are ids alone: well below the size of a message.
 const BATCH_RUNS_MAX: usize = 5_000;
 
@@ -26,6 +29,7 @@ const ROW_CHARS_MAX: usize = 200;
 pub(crate) fn answer(
     shard: &Shard,
     document: impl Fn(&RunId) -> Option<RunDocument>,
+    now_ms: u64,
     asked: LiveMessage,
 ) -> Option<(String, Value)> {
     let reply = asked.reply?;
@@ -37,6 +41,10 @@ pub(crate) fn answer(
         Question::Run { run } => document(&run).map_or(Value::Null, fitted),
         Question::List { limit } => {
             list(shard.active().take(limit.min(LIST_MAX)).filter_map(document).map(row))
+        }
+        Question::Active { after, limit } => {
+            let rows = shard.summaries(after.as_ref(), now_ms).take(limit.min(SUMMARIES_MAX));
+            page(rows.map(|row| json!(row)), shard.len())
         }
         Question::Batch { batch, limit } => {
             let runs: Vec<&RunId> = shard.active_in(&batch).take(limit.min(BATCH_RUNS_MAX)).collect();
@@ -87,10 +95,21 @@ fn list(rows: impl Iterator<Item = Value>) -> Value {
     if left_out == 0 { Value::Array(runs) } else { json!({"runs": runs, "left_out": left_out}) }
 }
 
+/// As many summaries as one message carries: whoever wants more asks for those behind.
+fn page(rows: impl Iterator<Item = Value>, active: usize) -> Value {
+    let mut room = ANSWER_BYTES_MAX;
+    let fitting = rows.map_while(|row| {
+        room = room.checked_sub(row.to_string().len() + 1)?;
+        Some(row)
+    });
+    json!({"runs": fitting.collect::<Vec<_>>(), "active": active})
+}
+
 /// A run in a list: without its steps, and with the beginnings of what people wrote.
 fn row(document: RunDocument) -> Value {
     let mut row = outline(document);
     shorten(&mut row["paused"]);
+    shorten(&mut row["goal"]);
     for revision in row["revisions"].as_array_mut().into_iter().flatten() {
         shorten(&mut revision["reason"]);
         if let Some(reason) = revision["cause"].get_mut("reason") {
@@ -106,11 +125,13 @@ fn shorten(text: &mut Value) {
     }
 }
 
-/// A document without its steps.
+/// A document without its steps and inputs.
 fn outline(mut document: RunDocument) -> Value {
     document.steps.clear();
     document.answer = None;
-    to_json(&document)
+    let mut outline = to_json(&document);
+    outline["inputs"] = json!({});
+    outline
 }
 
 fn to_json(document: &RunDocument) -> Value {

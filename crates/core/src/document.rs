@@ -1,5 +1,7 @@
 //! What is kept of a run, and what people and programs read of it.
 
+mod summary;
+
 use std::{
     borrow::Cow,
     sync::Arc,
@@ -8,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
+pub use self::summary::{GOAL_CHARS_MAX, StepCounts, Summary};
 use crate::{
     failure::Failure,
     id::{RunId, StepId},
@@ -80,6 +83,12 @@ pub struct RunDocument {
     pub tenant: String,
     /// The class of its task, if it has one.
     pub class: Option<String>,
+    /// What was submitted: its goal, inputs, template, priority and labels are shown.
+    pub submission: Arc<Submission>,
+    /// When it was submitted, in milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// When it ended, once it has.
+    pub ended_ms: Option<u64>,
     /// The run that it goes on from, if it is a rerun.
     pub rerun_of: Option<RunId>,
     /// Where it stands, or how it ended.
@@ -236,12 +245,20 @@ pub fn rfc3339(at_ms: u64) -> String {
 
 impl Serialize for RunDocument {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut doc = serializer.serialize_struct("RunDocument", 22)?;
+        let task = &self.submission.task;
+        let mut doc = serializer.serialize_struct("RunDocument", 29)?;
         doc.serialize_field("run_id", &self.run_id)?;
         doc.serialize_field("custom_id", &self.custom_id)?;
         doc.serialize_field("batch_id", &self.batch_id)?;
         doc.serialize_field("tenant", &self.tenant)?;
         doc.serialize_field("class", &self.class)?;
+        doc.serialize_field("goal", &task.goal)?;
+        doc.serialize_field("inputs", &task.inputs)?;
+        doc.serialize_field("template", &task.template)?;
+        doc.serialize_field("priority", &task.priority)?;
+        doc.serialize_field("labels", &task.labels)?;
+        doc.serialize_field("created_at", &rfc3339(self.created_ms))?;
+        doc.serialize_field("ended_at", &self.ended_ms.map(rfc3339))?;
         doc.serialize_field("rerun_of", &self.rerun_of)?;
         doc.serialize_field("state", &self.state)?;
         doc.serialize_field("answer", &self.answer)?;
@@ -288,14 +305,20 @@ impl Serialize for StepKey {
 
 impl Serialize for StepEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut step = serializer.serialize_struct("StepEntry", 16)?;
+        // What an item was planned as, its step says for all.
+        let planned = self.id.0.item.is_none().then_some(&self.spec);
+        let mut step = serializer.serialize_struct("StepEntry", 20)?;
         step.serialize_field("id", &self.id)?;
         step.serialize_field("revision", &self.revision)?;
         step.serialize_field("state", self.state)?;
         step.serialize_field("needs_approval", &self.needs_approval)?;
         step.serialize_field("waits_for", &self.waits_for)?;
         step.serialize_field("description", self.description())?;
+        step.serialize_field("kind", &self.spec.kind)?;
         step.serialize_field("tools", &self.spec.tools)?;
+        step.serialize_field("inputs", &planned.map_or(&[][..], |spec| &spec.inputs))?;
+        step.serialize_field("for_each", &planned.and_then(|spec| spec.for_each.as_ref()))?;
+        step.serialize_field("success_criteria", &planned.map_or(&[][..], |spec| &spec.success_criteria))?;
         step.serialize_field("depends_on", &self.spec.dependencies())?;
         step.serialize_field("attempts", &self.attempts)?;
         step.serialize_field("pool", &self.pool)?;

@@ -4,13 +4,14 @@ mod recent;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound,
     sync::Arc,
 };
 
 use self::recent::Recent;
 use crate::{
     command::Command,
-    document::RunDocument,
+    document::{RunDocument, Summary},
     id::RunId,
     plan::Plan,
     record::{Fact, Record, Timer},
@@ -195,6 +196,13 @@ impl Shard {
     #[must_use]
     pub fn document(&self, id: &RunId, at_ms: u64) -> Option<RunDocument> {
         self.runs.get(id).map(|entry| entry.run.document(at_ms))
+    }
+
+    /// Active runs in a list as they stand at `at_ms`, by id, those behind `after` alone.
+    pub fn summaries(&self, after: Option<&RunId>, at_ms: u64) -> impl Iterator<Item = Summary> {
+        let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let runs = self.runs.range::<RunId, _>((behind, Bound::Unbounded));
+        runs.map(move |(_, entry)| entry.run.summary(at_ms))
     }
 
     /// The log position from which on every active run has its records.

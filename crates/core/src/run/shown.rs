@@ -7,7 +7,11 @@ use super::{
     step::{Door, Step, StepState, Work, WorkState},
 };
 use crate::{
-    document::{PlanningNote, RevisionNote, RunDocument, RunState, StepEntry, StepKey, Timings},
+    document::{
+        GOAL_CHARS_MAX, PlanningNote, RevisionNote, RunDocument, RunState, StepCounts, StepEntry, StepKey,
+        Summary, Timings, rfc3339, usd,
+    },
+    failure::trim_chars,
     id::StepId,
     json::Json,
     reason::{End, Wait},
@@ -22,6 +26,34 @@ impl Run {
             approvals: self.gates(),
             planning: self.planning(),
             ..self.document_in(self.state(), at_ms)
+        }
+    }
+
+    /// The run in a list, as it stands at `at_ms`: costs its steps a look each, and no copy.
+    pub(crate) fn summary(&self, at_ms: u64) -> Summary {
+        let task = &self.submission.task;
+        let short = |text: &str| trim_chars(text, GOAL_CHARS_MAX);
+        let mut steps = StepCounts::default();
+        self.steps.values().for_each(|step| steps.add(step.state_name()));
+        Summary {
+            run_id: self.id.clone(),
+            custom_id: task.custom_id.clone(),
+            goal: task.goal.as_deref().map(short),
+            state: self.state(),
+            partial: true,
+            reason: self.paused.as_deref().map(short),
+            class: self.class().map(str::to_owned),
+            template: task.template.clone(),
+            batch_id: task.batch.clone(),
+            tenant: task.tenant().to_owned(),
+            priority: task.priority,
+            labels: task.labels.clone(),
+            usd: usd(self.ledger().total().nano_usd),
+            created_at: rfc3339(self.submitted_ms),
+            ended_at: None,
+            total_ms: at_ms.saturating_sub(self.submitted_ms),
+            steps,
+            revisions: u32::try_from(self.revisions.len()).unwrap_or(u32::MAX),
         }
     }
 
@@ -70,6 +102,7 @@ impl Run {
         let document = self.document_in(state, at_ms);
         RunDocument {
             answer: answer.or(document.answer),
+            ended_ms: Some(at_ms),
             rerun: (state != RunState::Succeeded).then(|| Arc::new(self.rerun())),
             end: Some(end),
             ..document
@@ -85,6 +118,9 @@ impl Run {
             batch_id: self.submission.task.batch.clone(),
             tenant: self.submission.task.tenant().to_owned(),
             class: self.class().map(str::to_owned),
+            submission: Arc::clone(&self.submission),
+            created_ms: self.submitted_ms,
+            ended_ms: None,
             rerun_of: self.submission.carried.as_ref().map(|carried| carried.run.clone()),
             state,
             answer: last.and_then(Step::partial_output),

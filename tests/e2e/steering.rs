@@ -3,7 +3,7 @@
 use planfleet_modelsim::Rule;
 use serde_json::{Value, json};
 
-use crate::support::{Fleet, Process, Roles as _, first_plan, plan, replan, step, tool};
+use crate::support::{Fleet, Process, Roles as _, first_plan, plan, replan, slow, step, tool};
 
 fn fleet(rules: Vec<Rule>) -> (Fleet, Process) {
     let fleet = Fleet::new(rules);
@@ -130,4 +130,46 @@ fn what_has_failed_is_done_again_and_what_is_done_is_not() {
     let second = again["run_id"].as_str().unwrap();
     let refused = fleet.rig.planfleet(&["runs", "retry", second]).code(1);
     assert!(refused.one_line().ends_with("has succeeded: nothing failed in it"), "{refused:#?}");
+}
+
+/// What many runs have in common is enough to name them.
+#[test]
+fn all_that_fit_are_cancelled_and_run_again() {
+    let mut fleet = Fleet::new(vec![Rule::text("done").step("Take long").latency(slow(20_000))]);
+    fleet.rig.set("nats.shards=4");
+    let _serving = fleet.serve("coordinator,executor");
+    fleet.wait_for_an_owner();
+    let task = |tenant: &str, nth: usize| {
+        let labels = json!({"nth": nth.to_string()});
+        json!({"plan": plan([step(1, "Take long.")]), "tenant": tenant, "class": "slow", "labels": labels})
+    };
+    let runs: Vec<String> =
+        (0..6).map(|nth| fleet.submit(&task(if nth < 4 { "acme" } else { "other" }, nth))).collect();
+    let planfleet = |args: &[&str]| fleet.rig.planfleet(args);
+
+    let shown = planfleet(&["runs", "cancel", "--tenant", "acme", "--dry-run", "-o", "json"]).code(0).json();
+    assert_eq!(shown.as_array().unwrap().len(), 4, "{shown}");
+    let refused = planfleet(&["runs", "cancel", "--tenant", "acme"]).code(2);
+    assert!(
+        refused.err.contains("--yes is missing") && refused.err.contains("cancel 4 runs"),
+        "{refused:#?}"
+    );
+    planfleet(&["runs", "cancel"]).code(2);
+    planfleet(&["runs", "cancel", &runs[0], "--tenant", "acme"]).code(2);
+    planfleet(&["runs", "cancel", "--state", "failed"]).code(2);
+    planfleet(&["runs", "cancel", "--older-than", "1h", "--yes"]).code(0);
+
+    let done = planfleet(&["runs", "cancel", "--tenant", "acme", "--yes", "-o", "json"]).code(0).json();
+    assert_eq!(done["cancelled"], 4);
+    for run in &runs[..4] {
+        fleet.watch(run).code(4);
+    }
+    let left = planfleet(&["runs", "cancel", "--all", "--dry-run", "-o", "json"]).code(0).json();
+    assert_eq!(left.as_array().unwrap().len(), 2, "{left}");
+
+    let again = ["runs", "retry", "--class", "slow", "--state", "cancelled", "--label", "nth=2"];
+    let retried = planfleet(&[&again[..], &["--yes", "-o", "json"]].concat()).code(0).json();
+    assert_eq!(retried["runs"][0]["rerun_of"], json!(runs[2]), "{retried}");
+    let twice = planfleet(&[&again[..], &["--yes", "-o", "json"]].concat()).code(0).json();
+    assert_eq!(retried["runs"], twice["runs"], "the same new run");
 }

@@ -8,6 +8,7 @@
 
 pub mod approval;
 pub mod batch;
+pub mod bulk;
 pub mod reason;
 pub mod submission;
 pub mod template;

@@ -29,6 +29,9 @@ use crate::{Bus, Error, broker, live};
 /// How long an owner has to answer a read from its memory.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Runs of one page; an owner may give fewer.
+const PAGE: usize = 500;
+
 /// Between two looks while waiting for news that may have been missed.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -315,6 +318,20 @@ impl Client {
         listed.runs.truncate(limit);
         listed.runs.extend(self.ended(limit).await?);
         Ok(listed)
+    }
+
+    /// Summaries of the active runs of a shard, by their ids: a page of those behind `after`.
+    /// An empty page is the end.
+    ///
+    /// # Errors
+    /// When the shard's owner does not answer.
+    pub async fn active_page(&self, shard: ShardId, after: Option<&RunId>) -> Result<Vec<Value>, Error> {
+        let question = Question::Active { after: after.cloned(), limit: PAGE };
+        let answer = self.ask(shard, &question).await?.unwrap_or_default();
+        let Value::Array(runs) = answer["runs"].clone() else {
+            return Err(Error::Answer(format!("no page of runs: {answer}")));
+        };
+        Ok(runs)
     }
 
     async fn ended(&self, limit: usize) -> Result<Vec<Value>, Error> {

@@ -20,7 +20,7 @@ pub(crate) use self::{
     models::{ModelsCommand, PricesCommand},
     modelsim::ModelsimArgs,
     queue::{DlqCommand, LetterArgs, OriginArgs, QueueCommand},
-    runs::{ASKED, GateArgs, RunsCommand},
+    runs::{ASKED, FilterArgs, GateArgs, RunsCommand},
     templates::TemplatesCommand,
 };
 use crate::exit::Failure;

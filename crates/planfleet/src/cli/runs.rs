@@ -1,6 +1,10 @@
 //! `runs`: look at runs and steer them.
 
-use clap::{Args, Subcommand};
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Subcommand};
+use planfleet_core::document::RunState;
+use serde_json::Value;
 
 use super::WaitArgs;
 
@@ -22,10 +26,13 @@ pub(crate) enum RunsCommand {
         /// The run's id.
         id: String,
     },
-    /// Ask for a run to end.
+    /// Ask for a run to end, or for all that fit.
     Cancel {
         /// The run's id.
-        id: String,
+        #[arg(required_unless_present = "filter")]
+        id: Option<String>,
+        #[command(flatten)]
+        which: FilterArgs,
         /// Why.
         #[arg(long, value_name = "TEXT", default_value = ASKED)]
         reason: String,
@@ -66,10 +73,65 @@ pub(crate) enum RunsCommand {
     /// Run again what has failed; what is done is not done again.
     Retry {
         /// The id of the run that did not succeed.
-        id: String,
+        #[arg(required_unless_present = "filter")]
+        id: Option<String>,
+        #[command(flatten)]
+        which: FilterArgs,
         #[command(flatten)]
         wait: WaitArgs,
     },
+}
+
+/// Runs that fit all of what is said.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("filter").multiple(true)))]
+pub(crate) struct FilterArgs {
+    /// All that can be meant, instead of an id or a filter.
+    #[arg(long, group = "filter", conflicts_with = "id")]
+    pub(crate) all: bool,
+    /// Only those in this state; may be given again for more.
+    #[arg(long = "state", value_name = "STATE", value_parser = state, group = "filter", conflicts_with = "id")]
+    pub(crate) states: Vec<RunState>,
+    /// Only those of this tenant.
+    #[arg(long, value_name = "NAME", group = "filter", conflicts_with = "id")]
+    pub(crate) tenant: Option<String>,
+    /// Only those of this class.
+    #[arg(long, value_name = "NAME", group = "filter", conflicts_with = "id")]
+    pub(crate) class: Option<String>,
+    /// Only those with a plan from this template.
+    #[arg(long, value_name = "NAME", group = "filter", conflicts_with = "id")]
+    pub(crate) template: Option<String>,
+    /// Only those of this batch.
+    #[arg(long, value_name = "ID", group = "filter", conflicts_with = "id")]
+    pub(crate) batch: Option<String>,
+    /// Only those with this label; may be given again for more.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label, group = "filter", conflicts_with = "id")]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Only those submitted at most so long ago, such as 2h.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, group = "filter", conflicts_with = "id")]
+    pub(crate) newer_than: Option<Duration>,
+    /// Only those submitted longer ago than this.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, group = "filter", conflicts_with = "id")]
+    pub(crate) older_than: Option<Duration>,
+    /// Only show which runs are meant.
+    #[arg(long, conflicts_with = "id")]
+    pub(crate) dry_run: bool,
+    /// Do it, and not only show how many runs are meant.
+    #[arg(long, conflicts_with_all = ["id", "dry_run"])]
+    pub(crate) yes: bool,
+}
+
+fn state(text: &str) -> Result<RunState, String> {
+    serde_json::from_value(Value::from(text)).map_err(|_| {
+        "not a state; expected planning, awaiting_approval, executing, replanning, paused, failed, \
+         cancelled or expired"
+            .to_owned()
+    })
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// The reason of a request that gives none.

@@ -1,5 +1,7 @@
 //! `runs`: look at runs, steer them, and do again what has failed.
 
+mod bulk;
+
 use std::{process::ExitCode, time::Duration};
 
 use planfleet_bus::{
@@ -37,14 +39,16 @@ pub(super) async fn runs(cli: &Cli, command: &RunsCommand, settings: &Settings) 
         RunsCommand::List { limit } => list(cli, &client, *limit).await,
         RunsCommand::Get { id } => get(cli, &client, &parse(id)?).await,
         RunsCommand::Watch { id } => watch(cli, &client, &parse(id)?).await,
-        RunsCommand::Cancel { id, reason } => steering(id)?.cancel(reason).await,
+        RunsCommand::Cancel { id: Some(id), reason, .. } => steering(id)?.cancel(reason).await,
+        RunsCommand::Cancel { id: None, which, reason } => bulk::cancel(cli, &client, which, reason).await,
         RunsCommand::Pause { id, reason } => steering(id)?.pause(reason).await,
         RunsCommand::Resume { id } => steering(id)?.resume().await,
         RunsCommand::Approve { id, gates, reason } => {
             steering(id)?.decide(true, gates, reason.as_deref().unwrap_or_default()).await
         }
         RunsCommand::Reject { id, gates, reason } => steering(id)?.decide(false, gates, reason).await,
-        RunsCommand::Retry { id, wait } => retry(cli, &client, &parse(id)?, wait).await,
+        RunsCommand::Retry { id: Some(id), wait, .. } => retry(cli, &client, &parse(id)?, wait).await,
+        RunsCommand::Retry { id: None, which, .. } => bulk::retry(cli, &client, which).await,
     }
 }
 

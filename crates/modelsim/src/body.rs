@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures::stream;
+use tokio::time::Instant;
 
 use crate::journal::Entry;
 use crate::pace::Pauses;
@@ -15,6 +16,8 @@ use crate::pace::Pauses;
 pub(crate) struct Piece {
     pub(crate) wait: Duration,
     pub(crate) bytes: Bytes,
+    /// Bytes of the answer's text in it; 0 where the answer comes whole.
+    pub(crate) text_bytes: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,10 @@ struct Sending {
     ending: Ending,
     pauses: Pauses,
     entry: Option<Entry>,
+    /// When the next piece is due but for its own wait: waits that are each a little too long
+    /// would add up to another speed than was asked for.
+    due: Instant,
+    text_bytes: usize,
 }
 
 /// The body that sends the pieces. The journal's entry ends just before the last one is sent, so
@@ -43,12 +50,18 @@ pub(crate) fn body(pieces: Vec<Piece>, ending: Ending, pauses: Pauses, entry: En
     if ending != Ending::Whole {
         pieces.truncate(pieces.len() / 2);
     }
-    Body::from_stream(stream::unfold(Sending { pieces, ending, pauses, entry: Some(entry) }, next))
+    let (entry, due) = (Some(entry), Instant::now());
+    Body::from_stream(stream::unfold(Sending { pieces, ending, pauses, entry, due, text_bytes: 0 }, next))
 }
 
 async fn next(mut sending: Sending) -> Option<(io::Result<Bytes>, Sending)> {
     if let Some(piece) = sending.pieces.pop_front() {
-        sending.pauses.pause(piece.wait).await;
+        sending.due += piece.wait;
+        sending.pauses.pause_until(sending.due).await;
+        sending.text_bytes += piece.text_bytes;
+        if let Some(entry) = sending.entry.as_ref().filter(|_| piece.text_bytes > 0) {
+            entry.sent(sending.text_bytes);
+        }
         if sending.pieces.is_empty() && sending.ending == Ending::Whole {
             sending.entry = None;
         }

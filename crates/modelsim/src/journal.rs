@@ -27,9 +27,26 @@ pub struct ReceivedRequest {
     /// What went wrong by name, by its rule or by chance.
     pub fault: Option<FaultKind>,
     pub authorization_present: bool,
+    /// Tokens of the prompt and of the answer by the simple count, whatever the answer reports.
+    pub counted: Option<(u64, u64)>,
+    /// How far a streamed answer's text had come, and when.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<Sent>,
     /// The request's JSON; a string if it was none.
     pub body: Value,
 }
+
+/// A moment of a streamed answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Sent {
+    /// Microseconds since the simulator was bound.
+    pub at_us: u64,
+    /// So many bytes of the answer's text, or of its calls' arguments, had been sent by then.
+    pub text_bytes: usize,
+}
+
+/// Moments that are kept of one answer: those of 16 KiB of text, longer than any plan of a test.
+const SENT_MAX: usize = 1024;
 
 impl ReceivedRequest {
     /// Whether both were under way at one moment.
@@ -80,6 +97,8 @@ impl Journal {
             rule: None,
             fault: None,
             authorization_present,
+            counted: None,
+            sent: Vec::new(),
             body,
         });
         if kept.len() > self.requests_max {
@@ -144,6 +163,21 @@ impl Entry {
         self.journal.update(self.number, |request| request.rule = Some(rule + 1));
     }
 
+    /// Notes the tokens of the prompt and of the answer.
+    pub(crate) fn counted(&self, prompt: u64, answer: u64) {
+        self.journal.update(self.number, |request| request.counted = Some((prompt, answer)));
+    }
+
+    /// Notes that so much of the text is sent now.
+    pub(crate) fn sent(&self, text_bytes: usize) {
+        let at_us = self.journal.now_us();
+        self.journal.update(self.number, |request| {
+            if request.sent.len() < SENT_MAX {
+                request.sent.push(Sent { at_us, text_bytes });
+            }
+        });
+    }
+
     /// Notes what goes wrong.
     pub(crate) fn met(&self, fault: FaultKind) {
         self.journal.update(self.number, |request| request.fault = Some(fault));
@@ -170,6 +204,8 @@ mod tests {
             rule: None,
             fault: None,
             authorization_present: false,
+            counted: None,
+            sent: Vec::new(),
             body: Value::Null,
         }
     }
@@ -182,6 +218,16 @@ mod tests {
         assert!(first.overlaps(&third) && third.overlaps(&second));
         assert_eq!(peak_overlap(&[first, second, third]), 2);
         assert_eq!(peak_overlap(&[]), 0);
+    }
+
+    #[test]
+    fn it_is_noted_how_far_an_answer_has_come() {
+        let journal = Arc::new(Journal::new(2));
+        let entry = journal.begin(Wire::OpenAi, Value::Null, true);
+        (1..=SENT_MAX + 5).for_each(|piece| entry.sent(piece * 16));
+        let sent = &journal.requests()[0].sent;
+        assert_eq!((sent.len(), sent[1].text_bytes), (SENT_MAX, 32));
+        assert!(sent.is_sorted_by_key(|sent| sent.at_us));
     }
 
     #[test]

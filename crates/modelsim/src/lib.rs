@@ -34,7 +34,7 @@ use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::watch;
 
 pub use error::Error;
-pub use journal::{ReceivedRequest, peak_overlap};
+pub use journal::{ReceivedRequest, Sent, peak_overlap};
 pub use script::{
     Cache, Fault, FaultKind, Faults, Latency, Limits, Reply, Rule, Script, ScriptedToolCall, StatusFault,
     UsageFigures, When,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::chance::Chance;
 use crate::script::Latency;
@@ -20,12 +21,18 @@ impl Pauses {
     }
 
     pub(crate) async fn pause(&mut self, wait: Duration) {
-        if wait.is_zero() {
+        if !wait.is_zero() {
+            self.pause_until(Instant::now() + wait.min(WAIT_MAX)).await;
+        }
+    }
+
+    pub(crate) async fn pause_until(&mut self, due: Instant) {
+        if due <= Instant::now() {
             return;
         }
         let stopped = self.0.wait_for(|stopped| *stopped);
         // Both ends, the time's and the server's, are the end of the pause.
-        let _ = tokio::time::timeout(wait.min(WAIT_MAX), stopped).await;
+        let _ = tokio::time::timeout_at(due, stopped).await;
     }
 
     pub(crate) async fn hang(&mut self) {
@@ -45,7 +52,8 @@ pub(crate) fn writing(latency: &Latency, tokens: u64) -> Duration {
     let Some(tokens_per_s) = latency.tokens_per_s else {
         return Duration::ZERO;
     };
-    Duration::try_from_secs_f64(tokens as f64 / tokens_per_s).unwrap_or(WAIT_MAX)
+    let wait = Duration::try_from_secs_f64(tokens as f64 / tokens_per_s);
+    wait.map_or(WAIT_MAX, |wait| wait.min(WAIT_MAX))
 }
 
 #[cfg(test)]

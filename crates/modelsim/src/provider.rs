@@ -23,7 +23,7 @@ use crate::request::Asked;
 use crate::script::{Fault, FaultKind, Latency, Script};
 use crate::server::{error, ok, with_headers};
 use crate::trouble::Trouble;
-use crate::wire::Wire;
+use crate::wire::{Event, Wire};
 
 /// Of a request that no rule matched, so much is quoted.
 const QUOTED_CHARS_MAX: usize = 200;
@@ -145,6 +145,7 @@ impl Provider {
             },
             (None, ..) => return Err(no_rule(self.script.rules.len(), asked)),
         };
+        entry.counted(tokens_of(asked.prompt_bytes), prepared.answer.written_tokens());
         let (read, written) = self.prefixes.pass(account, &asked.boundaries);
         let usage = &mut prepared.answer.usage;
         if usage.cached_tokens == 0 && usage.cache_write_tokens == 0 {
@@ -196,8 +197,11 @@ impl Provider {
         };
         if asked.stream {
             let events = wire.events(&answer, asked.include_usage).into_iter();
-            let pieces =
-                events.map(|event| Piece { wait: pace::writing(&latency, event.tokens), bytes: event.bytes });
+            let pieces = events.map(|Event { bytes, tokens, text_bytes }| Piece {
+                wait: pace::writing(&latency, tokens),
+                bytes,
+                text_bytes,
+            });
             return ok(true, body(pieces.collect(), ending, pauses, entry));
         }
         pauses.pause(pace::writing(&latency, answer.usage.completion_tokens)).await;
@@ -235,7 +239,8 @@ fn account(key: Option<&str>, model: &str) -> u64 {
 /// Two pieces, so that a whole answer too can break in the middle.
 fn halves(text: &str) -> Vec<Piece> {
     let (first, second) = text.as_bytes().split_at(text.len() / 2);
-    let piece = |bytes: &[u8]| Piece { wait: Duration::ZERO, bytes: Bytes::copy_from_slice(bytes) };
+    let piece =
+        |bytes: &[u8]| Piece { wait: Duration::ZERO, bytes: Bytes::copy_from_slice(bytes), text_bytes: 0 };
     vec![piece(first), piece(second)]
 }
 

@@ -27,6 +27,8 @@ pub enum Wire {
 pub(crate) struct Event {
     pub(crate) bytes: Bytes,
     pub(crate) tokens: u64,
+    /// Bytes of the answer's text, or of a call's arguments.
+    pub(crate) text_bytes: usize,
 }
 
 impl Wire {

@@ -31,6 +31,15 @@ fn data(wire: Wire) -> Vec<Value> {
     data.map(|data| serde_json::from_str(data).unwrap()).collect()
 }
 
+#[test]
+fn events_say_how_much_of_the_answer_is_in_them() {
+    let answer = answer();
+    for wire in [Wire::OpenAi, Wire::Anthropic] {
+        let bytes: usize = wire.events(&answer, true).iter().map(|event| event.text_bytes).sum();
+        assert_eq!(bytes, answer.text.len() + answer.calls[0].arguments.len(), "{wire:?}");
+    }
+}
+
 /// A stream, put together, is the whole answer.
 #[test]
 fn openai_streams_what_it_would_say_at_once() {

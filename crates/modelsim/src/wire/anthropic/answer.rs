@@ -27,28 +27,27 @@ pub(crate) fn events(answer: &Answer) -> Vec<Event> {
     let start = head(answer, usage(&answer.usage, 1.min(answer.usage.completion_tokens)));
     let mut events = vec![event("message_start", json!({"message": start}), 0)];
     let mut blocks = 0;
-    let mut block = |start: Value, deltas: Vec<(Value, u64)>| {
+    let mut block = |start: Value, deltas: Vec<(Value, usize)>| {
         let index = blocks;
         blocks += 1;
         events.push(event("content_block_start", json!({"index": index, "content_block": start}), 0));
         if index == 0 {
             events.push(event("ping", json!({}), 0));
         }
-        for (delta, tokens) in deltas {
-            events.push(event("content_block_delta", json!({"index": index, "delta": delta}), tokens));
+        for (delta, text_bytes) in deltas {
+            let tokens = tokens_of(text_bytes as u64);
+            let delta = event("content_block_delta", json!({"index": index, "delta": delta}), tokens);
+            events.push(Event { text_bytes, ..delta });
         }
         events.push(event("content_block_stop", json!({"index": index}), 0));
     };
     if !answer.text.is_empty() {
-        let delta =
-            |piece: &str| (json!({"type": "text_delta", "text": piece}), tokens_of(piece.len() as u64));
+        let delta = |piece: &str| (json!({"type": "text_delta", "text": piece}), piece.len());
         let deltas = pieces(&answer.text).into_iter().map(delta).collect();
         block(json!({"type": "text", "text": ""}), deltas);
     }
     for (index, item) in answer.calls.iter().enumerate() {
-        let delta = |piece: &str| {
-            (json!({"type": "input_json_delta", "partial_json": piece}), tokens_of(piece.len() as u64))
-        };
+        let delta = |piece: &str| (json!({"type": "input_json_delta", "partial_json": piece}), piece.len());
         // As Anthropic does it: the first delta is empty.
         let deltas = std::iter::once("").chain(pieces(&item.arguments)).map(delta).collect();
         block(call(answer, index, item, json!({})), deltas);
@@ -66,7 +65,7 @@ pub(crate) fn events(answer: &Answer) -> Vec<Event> {
 
 pub(super) fn event(name: &str, mut data: Value, tokens: u64) -> Event {
     data["type"] = json!(name);
-    Event { bytes: format!("event: {name}\ndata: {data}\n\n").into(), tokens }
+    Event { bytes: format!("event: {name}\ndata: {data}\n\n").into(), tokens, text_bytes: 0 }
 }
 
 fn head(answer: &Answer, usage: Value) -> Value {

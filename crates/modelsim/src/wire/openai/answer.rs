@@ -23,24 +23,24 @@ pub(crate) fn whole(answer: &Answer) -> Value {
 /// The answer as chunks, the one with the usage last if it is asked for.
 pub(crate) fn events(answer: &Answer, include_usage: bool) -> Vec<Event> {
     let mut head = head(answer, "chat.completion.chunk");
-    let mut event = |choices: Value, usage: Value, tokens: u64| {
+    let mut event = |choices: Value, usage: Value, tokens: u64, text_bytes: usize| {
         head["choices"] = choices;
         if include_usage {
             head["usage"] = usage;
         }
-        Event { bytes: format!("data: {head}\n\n").into(), tokens }
+        Event { bytes: format!("data: {head}\n\n").into(), tokens, text_bytes }
     };
     let delta = |delta: Value, finish: Value| json!([{"index": 0, "delta": delta, "finish_reason": finish}]);
     let mut events =
-        vec![event(delta(json!({"role": "assistant", "content": ""}), Value::Null), Value::Null, 0)];
-    for (piece, tokens) in deltas(answer) {
-        events.push(event(delta(piece, Value::Null), Value::Null, tokens));
+        vec![event(delta(json!({"role": "assistant", "content": ""}), Value::Null), Value::Null, 0, 0)];
+    for (piece, tokens, text_bytes) in deltas(answer) {
+        events.push(event(delta(piece, Value::Null), Value::Null, tokens, text_bytes));
     }
-    events.push(event(delta(json!({}), json!(finish_reason(&answer.stop))), Value::Null, 0));
+    events.push(event(delta(json!({}), json!(finish_reason(&answer.stop))), Value::Null, 0, 0));
     if include_usage {
-        events.push(event(json!([]), usage(&answer.usage), 0));
+        events.push(event(json!([]), usage(&answer.usage), 0, 0));
     }
-    events.push(Event { bytes: "data: [DONE]\n\n".into(), tokens: 0 });
+    events.push(Event { bytes: "data: [DONE]\n\n".into(), tokens: 0, text_bytes: 0 });
     events
 }
 
@@ -86,20 +86,21 @@ fn call(answer: &Answer, index: usize, call: &Call, arguments: &str) -> Value {
     json!({"id": id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
 }
 
-fn deltas(answer: &Answer) -> Vec<(Value, u64)> {
+/// Each with its tokens and the bytes of text in it.
+fn deltas(answer: &Answer) -> Vec<(Value, u64, usize)> {
     let mut deltas = Vec::new();
     for (field, text) in [("content", Some(&answer.text)), ("refusal", answer.refusal.as_ref())] {
         let parts = pieces(text.map_or("", |text| text)).into_iter();
-        deltas.extend(parts.map(|piece| (json!({field: piece}), tokens_of(piece.len() as u64))));
+        deltas.extend(parts.map(|piece| (json!({field: piece}), tokens_of(piece.len() as u64), piece.len())));
     }
     for (index, item) in answer.calls.iter().enumerate() {
         // As OpenAI does it: the first delta names the function, the others add to the arguments.
         let mut first = call(answer, index, item, "");
         first["index"] = json!(index);
-        deltas.push((json!({"tool_calls": [first]}), tokens_of(item.name.len() as u64)));
+        deltas.push((json!({"tool_calls": [first]}), tokens_of(item.name.len() as u64), 0));
         for piece in pieces(&item.arguments) {
             let more = json!({"index": index, "function": {"arguments": piece}});
-            deltas.push((json!({"tool_calls": [more]}), tokens_of(piece.len() as u64)));
+            deltas.push((json!({"tool_calls": [more]}), tokens_of(piece.len() as u64), piece.len()));
         }
     }
     deltas

@@ -7,11 +7,13 @@ use crate::{
     error::Error,
     floor,
     load::Load,
+    movie::Movie,
     planned::Planned,
-    sample::{Sample, Subject},
+    sample::{Sample, Subject, Variant},
     scale::Scale,
     site::{Role, Site},
     slow::Slow,
+    streamed::Streamed,
 };
 
 /// One row.
@@ -25,6 +27,8 @@ pub(crate) enum Case {
     Slow(Slow),
     Scale(Scale),
     Backlog(Backlog),
+    Movie(Movie),
+    Streamed(Streamed),
 }
 
 impl Case {
@@ -40,10 +44,15 @@ impl Case {
             Self::ColdStart => Subject { broker: Broker { replicas: 1, ..broker }, ..of(1, 1) },
             Self::Slow(slow) => of(slow.runs, slow.steps()),
             Self::Scale(scale) => Subject {
-                variant: Some(("executors", scale.executors as u64)),
+                variant: Some(Variant::Number("executors", scale.executors as u64)),
                 ..of(scale.runs, scale.steps(options))
             },
             Self::Backlog(backlog) => of(backlog.runs, backlog.steps()),
+            Self::Movie(movie) => Subject {
+                variant: Some(Variant::Name("mode", movie.mode.name())),
+                ..of(movie.runs, movie.steps())
+            },
+            Self::Streamed(streamed) => of(streamed.runs, streamed.steps()),
         }
     }
 
@@ -57,6 +66,8 @@ impl Case {
             Self::Slow(slow) => slow.engine(options).await,
             Self::Scale(scale) => scale.engine(options).await,
             Self::Backlog(backlog) => backlog.engine(options).await,
+            Self::Movie(movie) => movie.engine(options).await,
+            Self::Streamed(streamed) => streamed.engine(options).await,
         }
         .map(Some)
     }

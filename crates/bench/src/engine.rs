@@ -28,16 +28,21 @@ pub(crate) struct Fleet {
     pub(crate) executors: usize,
     /// Steps at once in each executor.
     pub(crate) slots: usize,
-    pub(crate) planner: bool,
+    /// Plannings at once; without any there is no planner.
+    pub(crate) plannings: usize,
     /// What a simulated provider answers, where models are called.
     pub(crate) model: Option<Value>,
+    /// What its calls cost, as the configuration says it.
+    pub(crate) price: Option<&'static str>,
+    /// More of the configuration.
+    pub(crate) config: String,
 }
 
 impl Fleet {
     /// One executor, with as many slots as no-op steps keep busy.
     pub(crate) fn usual(options: &Options) -> Self {
         let (executors, slots) = (options.executors.unwrap_or(1), options.slots.unwrap_or(SLOTS));
-        Self { executors, slots, planner: false, model: None }
+        Self { executors, slots, plannings: 0, model: None, price: None, config: String::new() }
     }
 }
 
@@ -46,29 +51,41 @@ pub(crate) const SLOTS: usize = 1_000;
 
 const CONFIG: &str = "planfleet.toml";
 
-/// Starts the fleet on streams that are there already.
-pub(crate) async fn start(site: &mut Site, options: &Options, fleet: &Fleet) -> Result<(), Error> {
-    site.bootstrap(options, fleet.slots).await?;
-    let models = match &fleet.model {
-        Some(script) => models(&start_model(site, options, script).await?, fleet.slots),
-        None => String::new(),
+/// Starts the fleet on streams that are there already. Says where its simulated provider is.
+pub(crate) async fn start(
+    site: &mut Site,
+    options: &Options,
+    fleet: &Fleet,
+) -> Result<Option<String>, Error> {
+    site.bootstrap(options, fleet).await?;
+    let provider = match &fleet.model {
+        Some(script) => Some(start_model(site, options, script).await?),
+        None => None,
     };
+    let models = provider.as_ref().map(|url| models(url, fleet)).unwrap_or_default();
     let config = format!(
         "[nats]\nurl = {url:?}\nmonitoring_url = {monitoring:?}\nreplicas = {replicas}\nshards = {SHARDS}\n\
          [pools.default]\nslots = {slots}\n\
          [telemetry]\nlog_filter = \"warn\"\nlog_format = \"human\"\n\
-         [health]\nlisten = \"127.0.0.1:0\"\n[data]\ndir = \"data\"\n{models}",
+         [health]\nlisten = \"127.0.0.1:0\"\n[data]\ndir = \"data\"\n{planning}{models}{more}",
         url = site.servers.url,
         monitoring = site.servers.monitoring.join(","),
         replicas = options.broker.replicas,
         slots = fleet.slots,
+        planning = plan_pool(fleet.plannings),
+        more = fleet.config,
     );
     site.write(CONFIG, &config)?;
     site.hire(options, Role::Coordinator, serve("coordinator")).await?;
-    if fleet.planner {
+    if fleet.plannings > 0 {
         site.hire(options, Role::Planner, serve("planner")).await?;
     }
-    start_executors(site, options, fleet.executors).await
+    start_executors(site, options, fleet.executors).await?;
+    Ok(provider)
+}
+
+fn plan_pool(plannings: usize) -> String {
+    if plannings == 0 { String::new() } else { format!("[pools.plan]\nslots = {plannings}\n") }
 }
 
 /// Starts so many executors.
@@ -108,11 +125,12 @@ const MODEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A provider without prices and keys, with room for as many calls as there are slots.
-fn models(url: &str, slots: usize) -> String {
-    let concurrency = slots.max(64);
+/// A provider without keys, with room for as many calls as there are slots.
+fn models(url: &str, fleet: &Fleet) -> String {
+    let concurrency = fleet.slots.max(64);
+    let price = fleet.price.map(|price| format!("price = {price}\n")).unwrap_or_default();
     format!(
-        "[models.sim]\nbase_url = {url:?}\nmodel = \"sim\"\nmax_concurrency = {concurrency}\n\
+        "[models.sim]\nbase_url = {url:?}\nmodel = \"sim\"\nmax_concurrency = {concurrency}\n{price}\
          [roles]\nplanner = \"sim\"\nexecutor = \"sim\"\n"
     )
 }
@@ -223,6 +241,21 @@ impl User {
         check_state(&run, ended.ok_or_else(late)?["state"].as_str().unwrap_or_default())?;
         (self.ends, self.next_end) = (None, self.next_end + 1);
         Ok((run, taken))
+    }
+
+    /// Submits something else for once and waits for it; gives the run's document too.
+    pub(crate) async fn carry_out(&self, submission: Submission) -> Result<(Value, Duration), Error> {
+        let began = Instant::now();
+        let run = self.client.submit(submission, None).await?;
+        let ended = self.client.wait(&run, STALL).await?;
+        let taken = began.elapsed();
+        let late = || Error::Late { what: format!("the end of run {run}"), within: STALL };
+        let document = ended.ok_or_else(late)?;
+        if document["state"] != RunState::Succeeded.as_str() {
+            let (state, reason) = (&document["state"], &document["reason"]);
+            return Err(Error::Void(format!("run {run} is {state}, and every run should succeed: {reason}")));
+        }
+        Ok((document, taken))
     }
 
     /// The document of a run that has ended.

@@ -106,7 +106,12 @@ fn output_of(step: u32) -> Value {
 
 /// Freezes a task as the command line does, within limits that every workload keeps.
 pub(crate) fn freeze(task: Value) -> Result<Submission, Error> {
-    let registry = Registry::builtin(Settings::default()).map_err(crate::error::failed("make the tools"))?;
+    freeze_with(task, Settings::default())
+}
+
+/// The same with tools of its own.
+pub(crate) fn freeze_with(task: Value, tools: Settings) -> Result<Submission, Error> {
+    let registry = Registry::builtin(tools).map_err(crate::error::failed("make the tools"))?;
     let limits = Limits { steps_max: 1_000, items_max: 100_000, ..Limits::default() };
     let scope = Scope { tools: registry.catalog(), limits, ..Scope::default() };
     let no_template = |name: &str| Err(vec![format!("a benchmark has no template {name:?}")]);

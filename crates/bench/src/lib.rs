@@ -19,14 +19,18 @@ mod load;
 mod machine;
 mod measure;
 mod messages;
+mod movie;
 mod occupancy;
+mod plan_text;
 mod planned;
+mod provider;
 mod report;
 mod sample;
 mod scale;
 mod server;
 mod site;
 mod slow;
+mod streamed;
 mod targets;
 mod workload;
 
@@ -35,7 +39,7 @@ use std::{path::PathBuf, time::Duration};
 pub use self::{
     error::Error,
     messages::Messages,
-    report::{HEAD, cells},
+    report::{TABLES, Table},
     sample::Row,
     workload::names,
 };

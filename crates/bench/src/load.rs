@@ -80,7 +80,7 @@ impl Load {
         let messages = Messages::of(self.graph)?;
         let fleet = Fleet::usual(options);
         let mut site = Site::open(options).await?;
-        site.bootstrap(options, fleet.slots).await?;
+        site.bootstrap(options, &fleet).await?;
         site.hire_floor(options, Role::Coordinator, "coordinator", Some(&messages)).await?;
         for _ in 0..fleet.executors {
             site.hire_floor(options, Role::Executor, "executor", Some(&messages)).await?;

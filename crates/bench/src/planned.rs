@@ -1,7 +1,7 @@
 //! `planned`: goals instead of plans. A planner asks a simulated model that answers at
 //! once, and finds the steps in its answer.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     Options,
@@ -9,12 +9,16 @@ use crate::{
     error::Error,
     graph::{self, Graph},
     measure::{Side, Span},
+    plan_text::PlanText,
     sample::Sample,
     site::Site,
 };
 
 /// What users ask for. The model answers with a diamond.
 const GOAL: &str = "Echo a text ten times.";
+
+/// As many as are planned at once by default.
+const PLANNINGS: usize = 4;
 
 /// So many goals at once.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +35,8 @@ impl Planned {
     }
 
     pub(crate) async fn engine(self, options: &Options) -> Result<Sample, Error> {
-        let script = json!({"rules": [{"when": {"schema": "plan"}, "reply": {"json": answer()}}]});
-        let fleet = Fleet { planner: true, model: Some(script), ..Fleet::usual(options) };
+        let script = json!({"rules": [{"when": {"schema": "plan"}, "reply": {"text": answer()}}]});
+        let fleet = Fleet { plannings: PLANNINGS, model: Some(script), ..Fleet::usual(options) };
         let mut site = Site::open(options).await?;
         engine::start(&mut site, options, &fleet).await?;
         let mut user = User::new(&site, graph::freeze(json!({"goal": GOAL, "tools": ["echo"]}))?);
@@ -49,27 +53,7 @@ impl Planned {
 }
 
 /// The diamond as a planner model writes it: every field is there.
-fn answer() -> Value {
-    let mut plan = Graph::Diamond.task()["plan"].take();
-    let defaults = [
-        ("for_each", Value::Null),
-        ("depends_on", json!([])),
-        ("expected_output", json!("")),
-        ("success_criteria", json!([])),
-        ("tier", json!("default")),
-    ];
-    for step in plan["steps"].as_array_mut().into_iter().flatten() {
-        fill(step, &defaults);
-        let nothing = ["value", "from_step", "path"].map(|name| (name, Value::Null));
-        step["inputs"].as_array_mut().into_iter().flatten().for_each(|input| fill(input, &nothing));
-    }
-    plan
-}
-
-fn fill(object: &mut Value, defaults: &[(&str, Value)]) {
-    for (name, value) in defaults {
-        if object.get(name).is_none() {
-            object[*name] = value.clone();
-        }
-    }
+fn answer() -> String {
+    let steps = Graph::Diamond.task()["plan"]["steps"].as_array().cloned();
+    PlanText::new(steps.unwrap_or_default()).text
 }

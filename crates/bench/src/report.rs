@@ -9,9 +9,77 @@ use crate::{
     sample::Row,
 };
 
+/// A table for rows of one kind.
+#[derive(Debug)]
+pub struct Table {
+    /// The columns.
+    pub head: &'static [&'static str],
+    /// A row's cells, from its data.
+    pub cells: fn(&Value) -> Vec<String>,
+    has: fn(&Value) -> bool,
+}
+
+/// What is measured in steps, and what in model calls.
+pub const TABLES: [Table; 2] = [
+    Table { head: &HEAD, cells, has: |row| !of_models(row) },
+    Table { head: &MODELS_HEAD, cells: models_cells, has: of_models },
+];
+
+impl Table {
+    /// The rows that belong into it.
+    #[must_use]
+    pub fn of(&self, rows: &[Value]) -> Vec<Value> {
+        rows.iter().filter(|row| (self.has)(row)).cloned().collect()
+    }
+}
+
+fn of_models(row: &Value) -> bool {
+    ["of_bound", "first_step_p50_ms"].into_iter().any(|name| !row[name].is_null())
+}
+
+/// The columns of `movie` and `streamed`. Tokens and money are those of a provider that counts
+/// as LLMCompiler has published; the `own` ones are of what the fleet has really said, four
+/// bytes being a token.
+const MODELS_HEAD: [&str; 13] = [
+    "workload",
+    "runs",
+    "p50 s",
+    "p99 s",
+    "mean s",
+    "critical path s",
+    "times that",
+    "tokens in | out",
+    "USD/1000",
+    "cheaper | own",
+    "brace to step ms: first p50 | p99",
+    "all p50 | p99",
+    "target",
+];
+
+fn models_cells(row: &Value) -> Vec<String> {
+    let figure = |name: &str| row[name].as_f64();
+    let seconds = |name: &str| shown(figure(name).map(|ms| ms / 1e3));
+    let two = |first: &str, second: &str| format!("{} | {}", shown(figure(first)), shown(figure(second)));
+    vec![
+        name(row),
+        text(&row["runs"]),
+        seconds("p50_ms"),
+        seconds("p99_ms"),
+        seconds("mean_ms"),
+        seconds("bound_ms"),
+        shown(figure("of_bound")),
+        two("input_tokens_per_run", "output_tokens_per_run"),
+        shown(figure("usd_per_1k_runs")),
+        two("cost_ratio", "own_cost_ratio"),
+        two("first_step_p50_ms", "first_step_p99_ms"),
+        two("step_p50_ms", "step_p99_ms"),
+        text(&row["target"]).replace("; ", "\n"),
+    ]
+}
+
 /// The table's columns. Of two figures the first is the engine's and the second the
 /// floor's; `others` is what the rest of the machine used meanwhile.
-pub const HEAD: [&str; 14] = [
+const HEAD: [&str; 14] = [
     "workload",
     "runs",
     "steps/s",
@@ -28,9 +96,7 @@ pub const HEAD: [&str; 14] = [
     "target",
 ];
 
-/// A row's cells, from its data.
-#[must_use]
-pub fn cells(row: &Value) -> Vec<String> {
+fn cells(row: &Value) -> Vec<String> {
     let figure = |name: &str| row[name].as_f64();
     let pair = |engine: Option<f64>, floor: Option<f64>| format!("{} | {}", shown(engine), shown(floor));
     let latency = |name: &str| pair(figure(name), figure(&format!("floor_{name}")));
@@ -61,7 +127,11 @@ fn percent(share: Option<f64>) -> Option<f64> {
 
 fn name(row: &Value) -> String {
     let workload = text(&row["workload"]);
-    row["executors"].as_u64().map_or_else(|| workload.clone(), |number| format!("{workload} x{number}"))
+    match (row["executors"].as_u64(), row["mode"].as_str()) {
+        (Some(number), _) => format!("{workload} x{number}"),
+        (_, Some(mode)) => format!("{workload} {mode}"),
+        _ => workload,
+    }
 }
 
 fn shown(figure: Option<f64>) -> String {

@@ -1,6 +1,6 @@
 //! What one measurement found, and what several of the same kind come to: a row.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde_json::{Map, Value, json};
 
@@ -61,6 +61,8 @@ impl Sample {
             ("cold_start_ms", "ms"),
             ("efficiency", "of what is possible"),
             ("slots_busy", "of the slots busy"),
+            ("of_bound", "times the critical path"),
+            ("first_step_p50_ms", "ms at the median to a first step"),
             ("steps_per_s", "steps/s"),
             ("floor_steps_per_s", "steps/s"),
             ("floor_p50_ms", "ms at the median"),
@@ -97,9 +99,27 @@ pub(crate) struct Subject {
     /// Runs, or whatever else is done so often, and the steps of all of them.
     pub(crate) runs: u64,
     pub(crate) steps: Option<u64>,
-    /// What else tells this row from others of the workload, as `("executors", 4)`.
-    pub(crate) variant: Option<(&'static str, u64)>,
+    /// What else tells this row from others of the workload.
+    pub(crate) variant: Option<Variant>,
     pub(crate) broker: Broker,
+}
+
+/// Something by its name that varies among the rows of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// As `executors`, 4.
+    Number(&'static str, u64),
+    /// As `mode`, `direct`.
+    Name(&'static str, &'static str),
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(name, number) => write!(f, "{number} {name}"),
+            Self::Name(_, value) => f.write_str(value),
+        }
+    }
 }
 
 /// A row of the table: the medians of some samples.
@@ -145,6 +165,15 @@ impl Row {
         self.spread(name).map(|(median, ..)| median)
     }
 
+    /// Sets a figure that follows from others in each sample that has them.
+    pub(crate) fn derive(&mut self, name: &'static str, figure: impl Fn(&Sample) -> Option<f64>) {
+        for sample in &mut self.samples {
+            if let Some(figure) = figure(sample) {
+                sample.set(name, figure);
+            }
+        }
+    }
+
     fn sync_interval(&self) -> Option<&str> {
         self.samples.iter().find_map(|sample| sample.sync_interval.as_deref())
     }
@@ -184,8 +213,10 @@ impl Row {
             ("replicas".to_owned(), json!(broker.replicas)),
             ("sync_interval".to_owned(), json!(self.sync_interval())),
         ]);
-        if let Some((name, value)) = variant {
-            row.insert((*name).to_owned(), json!(value));
+        match variant {
+            Some(Variant::Number(name, number)) => drop(row.insert((*name).to_owned(), json!(number))),
+            Some(Variant::Name(name, value)) => drop(row.insert((*name).to_owned(), json!(value))),
+            None => {}
         }
         let found = self.samples.iter().flat_map(|sample| sample.figures.keys().copied());
         for name in PROMISED.into_iter().chain(found) {

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     Options,
     child::{Child, Program},
+    engine::Fleet,
     error::{Error, failed},
     machine,
     messages::Messages,
@@ -94,12 +95,12 @@ impl Site {
 
     /// Makes the streams, as the engine does itself, with patience for a cluster that
     /// elects their leaders.
-    pub(crate) async fn bootstrap(&self, options: &Options, slots: usize) -> Result<(), Error> {
+    pub(crate) async fn bootstrap(&self, options: &Options, fleet: &Fleet) -> Result<(), Error> {
         let pool = |name: &str, slots| Pool { name: name.to_owned(), slots, ack_wait: ACK_WAIT };
         let topology = Topology {
             shards: SHARDS,
             replicas: options.broker.replicas,
-            pools: vec![pool("plan", 4), pool("default", slots)],
+            pools: vec![pool("plan", fleet.plannings.max(4)), pool("default", fleet.slots)],
             manage: Manage::Create,
         };
         let began = Instant::now();

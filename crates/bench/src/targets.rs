@@ -2,7 +2,7 @@
 
 use crate::{
     Sync,
-    sample::{Row, Subject, Target},
+    sample::{Row, Subject, Target, Variant},
 };
 
 /// Judges every row, some by others that were measured with them.
@@ -50,6 +50,11 @@ fn targets(row: &Row, all: &[Row]) -> Vec<Target> {
             let bytes = median("coordinator_bytes_per_run_beyond_payload");
             targets.push(at_most("bytes of coordinator per run beyond its payload", bytes, 4_096.0));
         }
+        ("movie", _) => targets.extend(movie(row)),
+        ("streamed", _) => {
+            targets.push(at_most("ms to the first step at p50", median("first_step_p50_ms"), 20.0));
+            targets.push(at_most("ms to the first step at p99", median("first_step_p99_ms"), 20.0));
+        }
         _ => {}
     }
     if matches!(workload, "diamond-10" | "chain-100" | "wide-1000" | "wide-100000") {
@@ -63,6 +68,17 @@ fn messages(row: &Row) -> Option<Target> {
     let per_run = 2.0 * row.subject.runs as f64 / row.subject.steps? as f64;
     let beyond = row.median("messages_per_step").map(|messages| messages - per_run);
     Some(at_most("messages/step beyond 2/run", beyond, 2.1))
+}
+
+/// LLMCompiler's own cost is 1/6.73 of that of `ReAct`.
+fn movie(row: &Row) -> Vec<Target> {
+    let bound = at_most("times the critical path", row.median("of_bound"), 1.05);
+    let cost = |least| at_least("times cheaper than direct", row.median("cost_ratio"), least);
+    match row.subject.variant {
+        Some(Variant::Name(_, "plan" | "plan+streaming")) => vec![bound, cost(6.7)],
+        Some(Variant::Name(_, "plan+cache")) => vec![bound, cost(12.0)],
+        _ => Vec::new(),
+    }
 }
 
 /// A machine whose CPUs are all busy says nothing about the fleet.

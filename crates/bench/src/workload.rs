@@ -7,10 +7,12 @@ use crate::{
     error::Error,
     graph::Graph,
     load::{Load, Pace},
+    movie::{self, Mode, Movie},
     planned::Planned,
     sample::{Row, Sample, Subject},
     scale::Scale,
     slow::Slow,
+    streamed::Streamed,
 };
 
 /// One workload.
@@ -32,9 +34,11 @@ enum Kind {
     Slow,
     Scale,
     Backlog,
+    Movie,
+    Streamed,
 }
 
-const ALL: [Workload; 11] = [
+const ALL: [Workload; 13] = [
     workload("diamond-10", Kind::Load(Graph::Diamond, Pace::Together), &[200, 1_000, 5_000, 100_000]),
     workload("chain-100", Kind::Load(Graph::Chain(100), Pace::Together), &[100]),
     workload("wide-1000", Kind::Load(Graph::Wide(1_000), Pace::InTurn), &[10]),
@@ -46,6 +50,8 @@ const ALL: [Workload; 11] = [
     workload("slow-1000", Kind::Slow, &[1]),
     workload("scale", Kind::Scale, &[10]),
     workload("backlog", Kind::Backlog, &[10_000]),
+    workload("movie", Kind::Movie, &[48]),
+    workload("streamed", Kind::Streamed, &[48]),
 ];
 
 const fn workload(name: &'static str, kind: Kind, runs: &'static [u64]) -> Workload {
@@ -72,6 +78,8 @@ impl Workload {
             Kind::ColdStart => vec![Case::ColdStart],
             Kind::Slow => vec![Case::Slow(Slow { calls: SLOW_CALLS, runs })],
             Kind::Backlog => vec![Case::Backlog(Backlog { runs })],
+            Kind::Movie => Mode::ALL.map(|mode| Case::Movie(Movie { mode, runs })).into(),
+            Kind::Streamed => vec![Case::Streamed(Streamed { runs })],
             Kind::Scale => {
                 let scales = options.executors.map_or_else(|| SCALES.to_vec(), |executors| vec![executors]);
                 scales.into_iter().map(|executors| Case::Scale(Scale { executors, runs })).collect()
@@ -110,6 +118,9 @@ pub(crate) async fn measure(
         let subject = Subject { workload: workload.name, ..case.subject(options) };
         rows.push(row(case, subject, options, progress).await?);
     }
+    if matches!(workload.kind, Kind::Movie) {
+        movie::compare(&mut rows);
+    }
     Ok(rows)
 }
 
@@ -119,7 +130,7 @@ async fn row(case: Case, subject: Subject, options: &Options, progress: &dyn Fn(
     for round in 1..=options.repeat {
         let tell = |side: &str, sample: &Sample| {
             let Subject { workload, runs, variant, .. } = &subject;
-            let variant = variant.map(|(name, value)| format!(", {value} {name}")).unwrap_or_default();
+            let variant = variant.map(|variant| format!(", {variant}")).unwrap_or_default();
             let found = sample.in_short();
             progress(&format!(
                 "{workload} at {runs}{variant}, {round} of {}: {side} {found}",

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use planfleet_bench::{Broker, Error, Messages, Options, Sync, cells, floor};
+use planfleet_bench::{Broker, Error, Messages, Options, Sync, TABLES, floor};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::{
-    cli::{BenchArgs, BenchFloorArgs, Cli, FloorRole, SyncMode},
+    cli::{BenchArgs, BenchFloorArgs, Cli, FloorRole, Format, SyncMode},
     embedded::nats,
     exit::{Code, Failure},
     output,
@@ -29,7 +29,16 @@ pub(super) async fn bench(cli: &Cli, args: &BenchArgs) -> Result<ExitCode, Failu
     })
     .await?;
     let rows: Vec<Value> = rows.iter().map(planfleet_bench::Row::json).collect();
-    output::list(cli.output, &planfleet_bench::HEAD, &rows, cells)?;
+    if cli.output != Format::Table {
+        output::list(cli.output, &[], &rows, |_| Vec::new())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for table in &TABLES {
+        let rows = table.of(&rows);
+        if !rows.is_empty() {
+            output::list(cli.output, table.head, &rows, table.cells)?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -68,7 +68,7 @@ impl Embedded {
             model.configure(settings);
             notes.push(format!("models: {} on this machine, no key needed", model.description()));
         } else if options.local_model && settings.models.is_empty() {
-            notes.push("models: none configured; set OPENAI_API_KEY, or [models] and [roles] in planfleet.toml, or run `make setup` for a small local one".into());
+            notes.push("models: none configured; set OPENAI_API_KEY or ANTHROPIC_API_KEY, or [models] and [roles] in planfleet.toml, or run `make setup` for a small local one".into());
         }
         let bus = compose::connect(settings, server.url()).await?;
         bus.bootstrap(&compose::topology(settings)).await?;

@@ -39,8 +39,7 @@ pub(super) async fn models(
     settings: &Settings,
 ) -> Result<ExitCode, Failure> {
     if settings.models.is_empty() && matches!(command, ModelsCommand::Test { .. }) {
-        let message =
-            "no models are configured: set OPENAI_API_KEY, or [models] and [roles] in planfleet.toml";
+        let message = "no models are configured: set OPENAI_API_KEY or ANTHROPIC_API_KEY, or [models] and [roles] in planfleet.toml";
         return Err(Failure::usage(message));
     }
     match command {

@@ -86,7 +86,7 @@ async fn preview(cli: &Cli, args: &PlanArgs, mut settings: Settings) -> Result<E
     let local = embedded::borrow_model(&mut settings, &ProcessEnv).await?;
     let Some(model) = compose::models(&settings)?.planner else {
         return Err(Failure::usage(
-            "no planner model is configured: set OPENAI_API_KEY or roles.planner, or run `make setup`",
+            "no planner model is configured: set OPENAI_API_KEY, ANTHROPIC_API_KEY or roles.planner, or run `make setup`",
         ));
     };
     let planned = planfleet_planner::preview::plan(&model, &submission, &catalog).await;

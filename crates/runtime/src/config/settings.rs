@@ -83,7 +83,7 @@ impl Settings {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no model plays the role `{role}`; set roles.{role} to one of the models under [models] \
-     (configured: {}), or set OPENAI_API_KEY",
+     (configured: {}), or set OPENAI_API_KEY or ANTHROPIC_API_KEY",
     if .models.is_empty() { "none".to_owned() } else { .models.join(", ") }
 )]
 pub struct MissingRole {

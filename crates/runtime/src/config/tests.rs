@@ -308,6 +308,33 @@ fn openai_variables_make_a_model_when_none_is_configured() {
 }
 
 #[test]
+fn anthropic_s_key_alone_makes_a_model_too() {
+    let settings = story("").env("ANTHROPIC_API_KEY", "k").load().unwrap();
+    let (name, model) = settings.role(Role::Executor).unwrap()[0];
+    assert_eq!(
+        (name, model.wire, model.api_key_env.as_str()),
+        ("anthropic", Wire::AnthropicMessages, "ANTHROPIC_API_KEY")
+    );
+    assert_eq!(
+        (model.model.as_str(), model.base_url.as_str()),
+        ("claude-sonnet-5-5", "https://api.anthropic.com")
+    );
+    assert!(settings.origin_notes.iter().any(|note| note.contains("ANTHROPIC_")));
+
+    let own = story("")
+        .env("ANTHROPIC_API_KEY", "k")
+        .env("ANTHROPIC_MODEL", "m")
+        .env("ANTHROPIC_BASE_URL", "http://a")
+        .load()
+        .unwrap();
+    let model = &own.models["anthropic"];
+    assert_eq!((model.model.as_str(), model.base_url.as_str()), ("m", "http://a"));
+    let both = story("").env("ANTHROPIC_API_KEY", "k").env("OPENAI_API_KEY", "k").load().unwrap();
+    assert_eq!(both.models.keys().collect::<Vec<_>>(), ["openai"]);
+    assert!(story("").env("ANTHROPIC_BASE_URL", "http://a").load().unwrap().models.is_empty());
+}
+
+#[test]
 fn secrets_come_from_where_they_are_said_to_be() {
     let settings = story(TWO_MODELS).load().unwrap();
     let source = SecretSource { model: "smart" };

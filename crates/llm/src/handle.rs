@@ -18,7 +18,7 @@ use crate::chat::{self, ChatModel, ChatRequest, ChatResponse, StopReason, TextSi
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorClass};
 use crate::limits::{Gate, Hint, Hints, Limits, Standing, Turn};
-use crate::price::{self, Price};
+use crate::price::{LongPrompts, Price, Tariff};
 use crate::purse::{Ceiling, Overcount, Paid, Payment};
 use crate::retry::{Attempted, Retrying};
 use crate::tally::Tally;
@@ -30,7 +30,7 @@ pub struct ModelHandle {
     name: String,
     chat: Arc<dyn ChatModel>,
     dialect: Dialect,
-    price: Option<Price>,
+    tariff: Option<Tariff>,
     max_output_tokens: Option<u32>,
     temperature: Option<f32>,
     lasts: Duration,
@@ -52,6 +52,8 @@ pub struct HandleSettings {
     pub dialect: Dialect,
     /// `None` when it is not known; costs are unknown then, never 0.
     pub price: Option<Price>,
+    /// Where long prompts cost something else.
+    pub long_prompts: Option<LongPrompts>,
     /// Sent with every call that does not say otherwise.
     pub max_output_tokens: Option<u32>,
     /// Sent with every call that does not say otherwise.
@@ -86,7 +88,7 @@ impl ModelHandle {
             name: settings.name,
             chat,
             dialect: settings.dialect,
-            price: settings.price,
+            tariff: settings.price.map(|price| Tariff { price, long: settings.long_prompts }),
             max_output_tokens: settings.max_output_tokens,
             temperature: settings.temperature,
             lasts: settings.lasts,
@@ -168,7 +170,7 @@ impl ModelHandle {
     /// For a call that may be dropped before it has ended.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        Tally::new(self.price.as_ref().is_some_and(Price::is_free))
+        Tally::new(self.tariff.as_ref().is_some_and(Tariff::is_free))
     }
 
     /// Calls the model. Refusals, content filters and answers that were cut off are failures.
@@ -214,8 +216,8 @@ impl ModelHandle {
     }
 
     fn ceiling(&self) -> Ceiling<'_> {
-        let Self { name, price, lasts, overcount, .. } = self;
-        Ceiling { model: name, price: price.as_ref(), lasts: *lasts, overcount }
+        let Self { name, tariff, lasts, overcount, .. } = self;
+        Ceiling { model: name, tariff: tariff.as_ref(), lasts: *lasts, overcount }
     }
 
     fn complete(&self, mut request: ChatRequest) -> ChatRequest {
@@ -253,9 +255,9 @@ impl ModelHandle {
             Err(_) => Some(chat::Usage::default()),
         };
         let known = used.filter(|_| !attempted.failed_may_be_billed);
-        let nano_usd = self.price.as_ref().and_then(|price| match known {
-            Some(used) => Some(price::cost(&used, price)),
-            None => price.is_free().then_some(0),
+        let nano_usd = self.tariff.as_ref().and_then(|tariff| match known {
+            Some(used) => tariff.cost(&used),
+            None => tariff.is_free().then_some(0),
         });
         let used = used.unwrap_or_default();
         usage::Usage {

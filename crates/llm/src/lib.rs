@@ -36,7 +36,7 @@ pub use dialect::{Dialect, MaxTokensField, Structured};
 pub use error::{Error, ErrorClass};
 pub use handle::{Called, ModelHandle};
 pub use limits::{Hint, Hints, Limits, Standing};
-pub use price::{Price, cost};
+pub use price::{LongPrompts, Price, Tariff, cost};
 pub use purse::{Hold, Purse, Refusal};
 pub use rates::{RateLimits, Window};
 pub use retry::{Attempted, Retrying};

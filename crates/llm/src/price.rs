@@ -23,6 +23,67 @@ pub struct Price {
     pub output: u64,
 }
 
+/// Where a model's prompts are long, and what calls with such prompts cost: all of their tokens,
+/// not only those beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongPrompts {
+    /// A prompt of more tokens than these is long.
+    pub over_tokens: u64,
+    /// `None` where it is not known; then the cost of such a call is not known either.
+    pub price: Option<Price>,
+}
+
+/// All prices of one model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tariff {
+    /// Of calls whose prompts are not long.
+    pub price: Price,
+    /// Of the others; `None` where prompts of all lengths cost the same.
+    pub long: Option<LongPrompts>,
+}
+
+impl Tariff {
+    /// The price of a call with so long a prompt, if it is known.
+    fn of(&self, input_tokens: u64) -> Option<Price> {
+        match self.long {
+            Some(long) if input_tokens > long.over_tokens => long.price,
+            _ => Some(self.price),
+        }
+    }
+
+    /// What a call has cost in nano-USD, if that is known.
+    #[must_use]
+    pub fn cost(&self, usage: &Usage) -> Option<u64> {
+        self.of(usage.input_tokens).map(|price| cost(usage, &price))
+    }
+
+    /// The most that a call with at most so many tokens can cost, if that is known: it may use
+    /// fewer, and then it may not be long after all.
+    #[must_use]
+    pub fn most(&self, input_tokens: u64, output_tokens: u64) -> Option<u64> {
+        Some(most(input_tokens, output_tokens, &self.dearest(input_tokens)?))
+    }
+
+    /// The most that each kind of token can cost in such a call.
+    pub(crate) fn dearest(&self, input_tokens: u64) -> Option<Price> {
+        let (short, long) = (self.price, self.of(input_tokens)?);
+        Some(Price {
+            input: short.input.max(long.input),
+            cached_input: short.cached_input.max(long.cached_input),
+            cache_write: short.cache_write.max(long.cache_write),
+            output: short.output.max(long.output),
+        })
+    }
+
+    /// Whether any call costs nothing, whatever it used.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        let is_free = |long: LongPrompts| long.price.as_ref().is_some_and(Price::is_free);
+        self.price.is_free() && self.long.is_none_or(is_free)
+    }
+}
+
 impl Price {
     /// Whether any call costs nothing, whatever it used.
     #[must_use]
@@ -102,6 +163,31 @@ mod tests {
         assert_eq!(cost(&usage, &PRICE), 250_000 + 500_000 + 1_500_000);
         let more_than_all = Usage { cache_write_tokens: 999, ..usage };
         assert_eq!(cost(&more_than_all, &PRICE), 500_000 + 1_800_000);
+    }
+
+    #[test]
+    fn a_long_prompt_has_a_price_of_its_own_for_all_of_the_call() {
+        let twice = Price { input: 5_000_000_000, output: 15_000_000_000, ..PRICE };
+        let long = |price| Some(LongPrompts { over_tokens: 1_000, price });
+        let tariff = Tariff { price: PRICE, long: long(Some(twice)) };
+        assert_eq!(tariff.cost(&usage(1_000, 0, 100)), Some(3_500_000));
+        assert_eq!(tariff.cost(&usage(1_001, 0, 100)), Some(5_005_000 + 1_500_000));
+        assert_eq!(tariff.most(1_000, 100), Some(4_000_000));
+        assert_eq!(tariff.most(1_001, 100), Some(5_005_000 + 1_500_000));
+
+        let unknown = Tariff { long: long(None), ..tariff };
+        assert_eq!(unknown.cost(&usage(1_000, 0, 100)), Some(3_500_000));
+        assert_eq!((unknown.cost(&usage(1_001, 0, 0)), unknown.most(1_001, 0)), (None, None));
+
+        let cheaper = Tariff { long: long(Some(Price { output: 1, ..twice })), ..tariff };
+        assert_eq!(cheaper.most(1_001, 100), Some(5_005_000 + 1_000_000), "it may not be so long");
+
+        let free = Price { input: 0, cached_input: 0, cache_write: 0, output: 0 };
+        let is_free = |long| Tariff { price: free, long }.is_free();
+        assert_eq!(
+            [is_free(None), is_free(long(Some(free))), is_free(long(Some(PRICE))), is_free(long(None))],
+            [true, true, false, false]
+        );
     }
 
     #[test]

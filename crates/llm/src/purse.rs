@@ -14,7 +14,7 @@ use planfleet_core::{budget::Amount, task::Budget};
 use crate::{
     chat::{ChatRequest, ChatResponse},
     error::{Error, ErrorClass},
-    price::{self, Price},
+    price::{self, Tariff},
 };
 
 /// What a model writes at most where nobody says: most providers' own limits are near it,
@@ -110,7 +110,7 @@ impl Overcount {
 #[derive(Debug)]
 pub(crate) struct Ceiling<'a> {
     pub(crate) model: &'a str,
-    pub(crate) price: Option<&'a Price>,
+    pub(crate) tariff: Option<&'a Tariff>,
     /// How long a try can take.
     pub(crate) lasts: Duration,
     pub(crate) overcount: &'a Overcount,
@@ -165,12 +165,8 @@ impl<'a> Ceiling<'a> {
                 Err(Refusal::Short { free, under_way, whose }) => (free, under_way, whose),
                 Err(Refusal::Unreachable(message)) => return Err(unreachable(message)),
             };
-            if self.price.is_none() && free.nano_usd.is_some() {
-                return Err(refused(format!(
-                    "the price of model `{}` is not known, so {whose} cannot be kept: set its price, or give \
-                     the budget in tokens",
-                    self.model
-                )));
+            if free.nano_usd.is_some() && self.most(input_tokens, 0).is_none() {
+                return Err(refused(self.unknown_price(&whose)));
             }
             if under_way && may_wait {
                 return Ok(Payment::Wait);
@@ -190,24 +186,42 @@ impl<'a> Ceiling<'a> {
 
     fn amount(&self, input: u64, output: u64) -> Amount {
         // What a call can cost whose price is not known: more than any cap in money allows.
-        let nano_usd = self.price.map_or(u64::MAX, |price| price::most(input, output, price));
+        let nano_usd = self.most(input, output).unwrap_or(u64::MAX);
         Amount { nano_usd, tokens: input.saturating_add(output) }
+    }
+
+    /// The most that such a call costs, if its price is known.
+    fn most(&self, input: u64, output: u64) -> Option<u64> {
+        self.tariff?.most(input, output)
     }
 
     /// How long an answer `free` still pays for.
     fn output_left(&self, free: &Budget, input: u64) -> u32 {
         let by_tokens = free.tokens.map(|left| left.saturating_sub(input));
-        let by_money = free.nano_usd.zip(self.price).map(|(left, price)| {
-            let left = left.saturating_sub(price::most(input, 0, price));
+        let dearest = self.tariff.and_then(|tariff| tariff.dearest(input));
+        let by_money = free.nano_usd.zip(dearest).map(|(left, price)| {
+            let left = left.saturating_sub(price::most(input, 0, &price));
             price::tokens_for(left, price.output)
         });
         let left = by_tokens.into_iter().chain(by_money).min().unwrap_or(u64::MAX);
         u32::try_from(left).unwrap_or(u32::MAX)
     }
 
+    fn unknown_price(&self, whose: &str) -> String {
+        let long = self.tariff.and_then(|tariff| tariff.long);
+        let of = long.map(|long| format!(" for prompts of more than {} tokens", long.over_tokens));
+        format!(
+            "the price of model `{}`{} is not known, so {whose} cannot be kept: set its price, or give the \
+             budget in tokens",
+            self.model,
+            of.unwrap_or_default()
+        )
+    }
+
     fn too_little(&self, input: u64, whose: &str) -> String {
         let least = self.amount(input, u64::from(OUTPUT_TOKENS_MIN));
-        let money = self.price.map(|_| format!("{:.6} USD and ", usd(least.nano_usd))).unwrap_or_default();
+        let known = self.most(input, 0).map(|_| format!("{:.6} USD and ", usd(least.nano_usd)));
+        let money = known.unwrap_or_default();
         format!(
             "{whose} does not pay for another call of model `{}`, which with a short answer can take \
              {money}{} tokens",
@@ -233,7 +247,8 @@ impl Paid<'_> {
                 Some(usage) => {
                     self.ceiling.overcount.note(self.allowed, usage.input_tokens);
                     hold.settle(Amount {
-                        nano_usd: self.ceiling.price.map_or(0, |price| price::cost(&usage, price)),
+                        // Where no price is known no cap in money is kept.
+                        nano_usd: self.ceiling.tariff.and_then(|tariff| tariff.cost(&usage)).unwrap_or(0),
                         tokens: usage.input_tokens.saturating_add(usage.output_tokens),
                     });
                 }

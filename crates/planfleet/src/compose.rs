@@ -21,7 +21,8 @@ use planfleet_coordinator::{Coordinator, Room, Upkeep};
 use planfleet_core::{id::ShardId, tool::ToolCatalog};
 use planfleet_executor::Executor;
 use planfleet_llm::{
-    ChatModel, Dialect, Endpoint, HttpChat, ModelHandle, Price, Secret, Structured, Timeouts, Wire,
+    ChatModel, Dialect, Endpoint, HttpChat, LongPrompts, ModelHandle, Price, Secret, Structured, Timeouts,
+    Wire,
     cassette::{Player, Recorder, Recording, Tape},
     handle::HandleSettings,
 };
@@ -31,7 +32,7 @@ use planfleet_runtime::{
     clock,
     config::{
         self, CoordinatorSettings, Env as _, ModelSettings, ProcessEnv, SecretSource, Settings,
-        TenantSettings,
+        TenantSettings, UsdPerMillion,
     },
     tasks::Tasks,
 };
@@ -133,6 +134,7 @@ fn handle(name: &str, settings: &ModelSettings, cassette: &Cassette) -> Result<M
             key: name.to_owned(),
             dialect,
             price,
+            long_prompts: long_prompts(settings),
             max_output_tokens: settings.max_output_tokens,
             temperature,
             concurrency_max: settings.max_concurrency,
@@ -205,17 +207,43 @@ pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(HttpChat, Di
 }
 
 fn price(settings: &ModelSettings) -> Option<Price> {
-    let input = settings.price.input_usd_per_million?.nano_usd();
-    let output = settings.price.output_usd_per_million?.nano_usd();
+    let price = &settings.price;
+    rates(
+        settings.wire,
+        [
+            price.input_usd_per_million,
+            price.cached_input_usd_per_million,
+            price.cache_write_input_usd_per_million,
+            price.output_usd_per_million,
+        ],
+    )
+}
+
+fn long_prompts(settings: &ModelSettings) -> Option<LongPrompts> {
+    let long = &settings.price.long;
+    let price = rates(
+        settings.wire,
+        [
+            long.input_usd_per_million,
+            long.cached_input_usd_per_million,
+            long.cache_write_input_usd_per_million,
+            long.output_usd_per_million,
+        ],
+    );
+    Some(LongPrompts { over_tokens: long.over_tokens?, price })
+}
+
+/// Of input, cached input, input that is written to the cache, and output.
+fn rates(wire: config::Wire, prices: [Option<UsdPerMillion>; 4]) -> Option<Price> {
+    let [input, cached_input, cache_write, output] = prices.map(|price| price.map(UsdPerMillion::nano_usd));
+    let (input, output) = (input?, output?);
     // A provider that has no price of its own for cached input charges the full one. Anthropic
     // takes a quarter more for what it puts into its cache, whatever the model.
-    let cached_input = settings.price.cached_input_usd_per_million.map_or(input, |price| price.nano_usd());
-    let written = match settings.wire {
+    let written = match wire {
         config::Wire::OpenaiChat => input,
         config::Wire::AnthropicMessages => input.saturating_add(input.div_ceil(4)),
     };
-    let cache_write =
-        settings.price.cache_write_input_usd_per_million.map_or(written, |price| price.nano_usd());
+    let (cached_input, cache_write) = (cached_input.unwrap_or(input), cache_write.unwrap_or(written));
     Some(Price { input, cached_input, cache_write, output })
 }
 

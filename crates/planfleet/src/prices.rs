@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use planfleet_llm::price::table::Prices;
-use planfleet_runtime::config::{Price, Settings, UsdPerMillion};
+use planfleet_llm::price::table::{Listed, Prices};
+use planfleet_runtime::config::{LongPrice, Price, Settings, UsdPerMillion};
 
 use crate::exit::Failure;
 
@@ -25,8 +25,24 @@ pub(crate) fn fill(settings: &mut Settings) -> Result<(), Failure> {
                 cached_input_usd_per_million: found.listed.cached_input.and_then(usd),
                 cache_write_input_usd_per_million: found.listed.cache_write.and_then(usd),
                 output_usd_per_million: usd(found.listed.output),
+                long: long(found.listed),
             };
         }
     }
     Ok(())
+}
+
+/// Of long prompts. Where they cost more and nobody knows how much, their cost is unknown.
+fn long(listed: &Listed) -> LongPrice {
+    let Some(long) = listed.long else {
+        return LongPrice { over_tokens: listed.input_tokens_max, ..LongPrice::default() };
+    };
+    let usd = UsdPerMillion::from_nano_usd;
+    LongPrice {
+        over_tokens: listed.input_tokens_max,
+        input_usd_per_million: Some(usd(long.input)),
+        cached_input_usd_per_million: long.cached_input.map(usd),
+        cache_write_input_usd_per_million: long.cache_write.map(usd),
+        output_usd_per_million: Some(usd(long.output)),
+    }
 }

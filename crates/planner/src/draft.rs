@@ -144,8 +144,7 @@ impl<'a> Writer<'a> {
         loop {
             let model = models.next().unwrap_or(role);
             let result = self.plan(model).await;
-            let of_quota = result.as_ref().is_err_and(|failure| failure.class == FailureClass::Quota);
-            let is_paused = of_quota && model.pause_left().is_some();
+            let is_paused = result.as_ref().is_err_and(|failure| of_quota(failure, model));
             // Takes are numbered for one model's plan and its repair.
             let begun = self.published > 0 || self.draft.take > first_take;
             if !is_paused || begun || models.peek().is_none() {
@@ -259,28 +258,37 @@ impl<'a> Writer<'a> {
     /// is. Its troubles are no reason to fail: what it does not decide is planned.
     async fn triage(&mut self, classifies: bool) -> Option<Verdict> {
         let submission = &self.order.submission;
-        let triage = self.shared.models.triage.as_ref().map(ModelHandle::best);
-        let model = triage.filter(|model| !model.dialect().small_model)?;
+        let role = self.shared.models.triage.as_ref()?;
         if !triage::is_wanted(submission) {
             return None;
         }
+        // A small model's verdict is worth nothing.
+        let mut models = role.candidates();
+        models.retain(|model| !model.dialect().small_model);
+        let mut models = models.into_iter().peekable();
+        models.peek()?;
         let known =
             if classifies { Some(self.shared.known_classes(submission.task.tenant()).await) } else { None };
-        let tally = self.begin_call(Account::Triage, model);
         let request = triage::request(submission, known.as_deref());
-        let called = model.call_tallied(request, &tally).await;
-        self.end_call(Account::Triage, model, &called.usage);
-        match called.result.map(|response| triage::read(&response.text)) {
-            Ok(Some(verdict)) => Some(verdict),
-            Ok(None) => {
-                tracing::info!("no verdict on whether a plan is needed; planning");
-                None
-            }
-            Err(failure) => {
-                tracing::info!(class = %failure.class, "it is not decided whether a plan is needed; planning");
-                None
+        while let Some(model) = models.next() {
+            let tally = self.begin_call(Account::Triage, model);
+            let called = model.call_tallied(request.clone(), &tally).await;
+            self.end_call(Account::Triage, model, &called.usage);
+            match called.result.map(|response| triage::read(&response.text)) {
+                Ok(Some(verdict)) => return Some(verdict),
+                Ok(None) => {
+                    tracing::info!("no verdict on whether a plan is needed; planning");
+                    return None;
+                }
+                // The next model, as for every other role.
+                Err(failure) if of_quota(&failure, model) && models.peek().is_some() => {}
+                Err(failure) => {
+                    tracing::info!(class = %failure.class, "it is not decided whether a plan is needed; planning");
+                    return None;
+                }
             }
         }
+        None
     }
 
     /// A call that can be cut off.
@@ -391,6 +399,11 @@ impl<'a> Writer<'a> {
             Err(_) => claim.release(bus).await,
         }
     }
+}
+
+/// Whether a model is paused for want of credit or the like: another one may do.
+fn of_quota(failure: &Failure, model: &ModelHandle) -> bool {
+    failure.class == FailureClass::Quota && model.pause_left().is_some()
 }
 
 /// Calls the model and hands each step on when its object closes. Dropping the

@@ -29,7 +29,7 @@ mod url;
 use std::path::{Path, PathBuf};
 
 pub use fault::{ConfigError, Fault};
-pub use models::{ModelSettings, Price, PriceError, Structured, UsdPerMillion, Wire};
+pub use models::{LongPrice, ModelSettings, Price, PriceError, Structured, UsdPerMillion, Wire};
 pub use outside::{CredentialSettings, HttpToolSettings, McpSettings, ToolEffect};
 pub use roles::{ModelNames, RoleSettings};
 pub use secrets::{SecretError, SecretSource, secret};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::table::{Listed, Table};
+use super::table::{Listed, Rates, Table};
 
 /// No token costs a thousand dollars: a larger figure is in another unit than it should be.
 const NANO_USD_MAX: f64 = 1e18;
@@ -83,7 +83,18 @@ fn litellm(entry: &Value) -> Option<Listed> {
     let above = |name: &String| {
         name.strip_prefix("input_cost_per_token_above_")?.strip_suffix("k_tokens")?.parse().ok()
     };
-    let thresholds = entry.as_object()?.keys().filter_map(|name| above(name).map(|k: u64| k * 1_000));
+    let mut thresholds: Vec<u64> = entry.as_object()?.keys().filter_map(above).collect();
+    thresholds.sort_unstable();
+    // With several of them it is not told by one price what a long prompt costs.
+    let long = thresholds.first().filter(|_| thresholds.len() == 1).and_then(|k| {
+        let price = |name: &str| price(&format!("{name}_above_{k}k_tokens"));
+        Some(Rates {
+            input: price("input_cost_per_token")?,
+            cached_input: price("cache_read_input_token_cost"),
+            cache_write: price("cache_creation_input_token_cost"),
+            output: price("output_cost_per_token")?,
+        })
+    });
     Some(Listed {
         provider: entry["litellm_provider"].as_str().unwrap_or("unknown").to_owned(),
         aliases: Vec::new(),
@@ -91,16 +102,33 @@ fn litellm(entry: &Value) -> Option<Listed> {
         cached_input: price("cache_read_input_token_cost"),
         cache_write: price("cache_creation_input_token_cost"),
         output: price("output_cost_per_token")?,
-        input_tokens_max: thresholds.min(),
+        input_tokens_max: thresholds.first().map(|k| k * 1_000),
+        long,
     })
 }
 
 fn models_dev(provider: &str, model: &Value) -> Option<Listed> {
     let cost = &model["cost"];
     let price = |name: &str| nano_usd(&cost[name], PER_MILLION);
+    let size = |tier: &Value| tier["tier"]["size"].as_u64().or_else(|| tier["size"].as_u64());
     let tiers = cost["tiers"].as_array().into_iter().flatten();
-    let thresholds = tiers.filter_map(|tier| tier["tier"]["size"].as_u64().or_else(|| tier["size"].as_u64()));
-    let over_200k = (!cost["context_over_200k"].is_null()).then_some(200_000);
+    let mut tiers: BTreeMap<u64, &Value> = tiers.filter_map(|tier| Some((size(tier)?, tier))).collect();
+    let over_200k = &cost["context_over_200k"];
+    if !over_200k.is_null() {
+        // Where there are tiers it says one of them once more.
+        tiers.entry(200_000).or_insert(over_200k);
+    }
+    let first = tiers.first_key_value();
+    // With several of them it is not told by one price what a long prompt costs.
+    let long = first.filter(|_| tiers.len() == 1).and_then(|(_, tier)| {
+        let price = |name: &str| nano_usd(&tier[name], PER_MILLION);
+        Some(Rates {
+            input: price("input")?,
+            cached_input: price("cache_read"),
+            cache_write: price("cache_write"),
+            output: price("output")?,
+        })
+    });
     Some(Listed {
         provider: provider.to_owned(),
         aliases: Vec::new(),
@@ -108,7 +136,8 @@ fn models_dev(provider: &str, model: &Value) -> Option<Listed> {
         cached_input: price("cache_read"),
         cache_write: price("cache_write"),
         output: price("output")?,
-        input_tokens_max: thresholds.chain(over_200k).min(),
+        input_tokens_max: first.map(|(size, _)| *size),
+        long,
     })
 }
 
@@ -159,6 +188,13 @@ mod tests {
                     "litellm_provider": "anthropic", "input_cost_per_token": 3e-06, "output_cost_per_token": 1.5e-05,
                     "cache_read_input_token_cost": 3e-07, "cache_creation_input_token_cost": 3.75e-06,
                     "input_cost_per_token_above_200k_tokens": 6e-06, "input_cost_per_token_above_1hr": 1,
+                    "output_cost_per_token_above_200k_tokens": 2.25e-05,
+                    "cache_read_input_token_cost_above_200k_tokens": 6e-07,
+                },
+                "qwen-tiers": {
+                    "litellm_provider": "q", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06,
+                    "input_cost_per_token_above_128k_tokens": 2e-06, "output_cost_per_token_above_128k_tokens": 3e-06,
+                    "input_cost_per_token_above_256k_tokens": 3e-06, "output_cost_per_token_above_256k_tokens": 4e-06,
                 },
                 "local/free": {"litellm_provider": "local", "input_cost_per_token": 0, "output_cost_per_token": 0},
                 "an-image": {"litellm_provider": "openai", "output_cost_per_image": 0.04},
@@ -166,11 +202,15 @@ mod tests {
         )
         .unwrap();
         let models = &imported.table.models;
-        assert_eq!(models.keys().collect::<Vec<_>>(), ["claude-a", "local/free"]);
+        assert_eq!(models.keys().collect::<Vec<_>>(), ["claude-a", "local/free", "qwen-tiers"]);
         let listed = &models["claude-a"];
         assert_eq!((listed.input, listed.output), (3_000_000_000, 15_000_000_000));
         assert_eq!((listed.cached_input, listed.cache_write), (Some(300_000_000), Some(3_750_000_000)));
         assert_eq!(listed.input_tokens_max, Some(200_000));
+        let (input, output, cached_input) = (6_000_000_000, 22_500_000_000, Some(600_000_000));
+        assert_eq!(listed.long, Some(Rates { input, output, cached_input, cache_write: None }));
+        let tiers = &models["qwen-tiers"];
+        assert_eq!((tiers.input_tokens_max, tiers.long), (Some(128_000), None), "several are unknown");
         assert_eq!(
             (models["local/free"].input, models["local/free"].cached_input),
             (0, None),
@@ -184,7 +224,7 @@ mod tests {
 
     #[test]
     fn models_dev_counts_by_the_million() {
-        let model = json!({"cost": {"input": 0.1, "output": 0.5, "cache_read": 0.01, "context_over_200k": {"input": 1}}});
+        let model = json!({"cost": {"input": 0.1, "output": 0.5, "cache_read": 0.01, "context_over_200k": {"input": 1, "output": 2}}});
         let imported = import(
             Catalogue::ModelsDev,
             &json!({
@@ -197,6 +237,8 @@ mod tests {
         assert_eq!(models.keys().collect::<Vec<_>>(), ["gpt-a", "openai/gpt-a", "reseller/gpt-a"]);
         assert_eq!(models["gpt-a"].input, 100_000_000, "the maker's price");
         assert_eq!((models["gpt-a"].cache_write, models["gpt-a"].input_tokens_max), (None, Some(200_000)));
+        let long = Rates { input: 1_000_000_000, output: 2_000_000_000, ..Rates::default() };
+        assert_eq!(models["gpt-a"].long, Some(long));
         assert_eq!(imported.without_price, 1);
     }
 

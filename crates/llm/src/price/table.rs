@@ -39,6 +39,18 @@ pub struct Listed {
     pub output: u64,
     /// The longest prompt at this price, where longer ones cost more.
     pub input_tokens_max: Option<u64>,
+    /// What calls with longer prompts cost.
+    pub long: Option<Rates>,
+}
+
+/// What calls with long prompts cost, likewise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    pub input: u64,
+    pub cached_input: Option<u64>,
+    pub cache_write: Option<u64>,
+    pub output: u64,
 }
 
 impl Listed {
@@ -103,6 +115,10 @@ impl Table {
                 ("cache_write", listed.cache_write),
                 ("output", Some(listed.output)),
                 ("input_tokens_max", listed.input_tokens_max),
+                ("long.input", listed.long.map(|long| long.input)),
+                ("long.cached_input", listed.long.and_then(|long| long.cached_input)),
+                ("long.cache_write", listed.long.and_then(|long| long.cache_write)),
+                ("long.output", listed.long.map(|long| long.output)),
             ];
             for (key, value) in optional {
                 if let Some(value) = value {
@@ -227,6 +243,11 @@ mod tests {
             assert!(listed.input > 0 && listed.output > listed.input, "{name}");
             assert!(listed.cached_input.is_none_or(|cached| 0 < cached && cached < listed.input), "{name}");
             assert!(listed.cache_write.is_none_or(|write| write > listed.input), "{name}");
+            assert_eq!(listed.input_tokens_max.is_some(), listed.long.is_some(), "{name}");
+            assert!(
+                listed.long.is_none_or(|long| long.input > listed.input && long.output > listed.output),
+                "{name}"
+            );
         }
     }
 
@@ -258,7 +279,13 @@ mod tests {
         table.models.insert("gpt-4o".to_owned(), listed.clone());
         table.models.insert(
             "own \"model\"".to_owned(),
-            Listed { cached_input: Some(1), aliases: vec!["mine".to_owned()], ..listed },
+            Listed {
+                cached_input: Some(1),
+                aliases: vec!["mine".to_owned()],
+                input_tokens_max: Some(9),
+                long: Some(Rates { input: 8, output: 10, cache_write: Some(9), ..Rates::default() }),
+                ..listed
+            },
         );
         table.sources.insert("me".to_owned(), "a friend".to_owned());
         fs::write(&path, table.to_toml()).unwrap();

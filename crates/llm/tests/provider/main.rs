@@ -10,6 +10,7 @@ mod forms;
 mod gates;
 mod handles;
 mod many;
+mod purses;
 mod simulator;
 mod spans;
 

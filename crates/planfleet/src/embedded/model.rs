@@ -9,7 +9,7 @@ use std::{
 };
 
 use planfleet_runtime::{
-    config::{Env, ModelSettings, Price, Settings},
+    config::{Env, LongPrice, ModelSettings, Price, Settings},
     tasks::Tasks,
 };
 use serde_json::Value;
@@ -194,6 +194,7 @@ impl LocalModel {
                 cached_input_usd_per_million: free,
                 cache_write_input_usd_per_million: free,
                 output_usd_per_million: free,
+                long: LongPrice::default(),
             },
             max_concurrency: SLOTS,
             ..ModelSettings::default()

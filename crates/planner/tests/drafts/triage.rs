@@ -5,9 +5,15 @@ use planfleet_core::{
     record::{Decision, Fact},
     usage::{Account, Charge},
 };
+use planfleet_llm::{Error, ErrorClass};
+use planfleet_planner::Models;
 use serde_json::{Value, json};
 
-use crate::{Desk, first::sound, model::Script};
+use crate::{
+    Desk,
+    first::sound,
+    model::{Reply, Script},
+};
 
 fn verdict(needs_plan: bool) -> Value {
     json!({"needs_plan": needs_plan, "reason": "it is one question"})
@@ -40,6 +46,20 @@ async fn what_needs_a_plan_is_planned_and_both_are_charged_apart() {
     let accounts: Vec<_> = sealed.usage.iter().map(|charge| charge.account).collect();
     assert_eq!(accounts, [Account::Triage, Account::Planner]);
     assert_eq!(Charge::sum(&sealed.usage).calls, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_model_decides_where_the_first_is_out_of_credit() {
+    let broke = Error { may_be_billed: false, ..Error::new(ErrorClass::Quota, "no credit") };
+    let (first, second) = (Script::new([Reply::Error(broke)]), Script::texts([verdict(false)]));
+    let planner = Script::texts::<&str>([]);
+    let mut desk = Desk::empty().await;
+    let triage = first.handle().with_fallbacks(vec![second.handle()]);
+    desk.start_models(Models { planner: Some(planner.handle()), triage: Some(triage) });
+    desk.order(None).await;
+    let (steps, sealed) = desk.sealed().await;
+    assert_eq!((steps.len(), sealed.reason.as_str()), (1, "not planned: it is one question"));
+    assert_eq!([first.asked().len(), second.asked().len(), planner.asked().len()], [1, 1, 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -150,6 +150,24 @@ pub struct Price {
     pub cache_write_input_usd_per_million: Option<UsdPerMillion>,
     /// Of tokens received.
     pub output_usd_per_million: Option<UsdPerMillion>,
+    /// Of calls with long prompts, where those cost something else.
+    pub long: LongPrice,
+}
+
+/// Prices of calls with long prompts: all of their tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LongPrice {
+    /// A prompt of more tokens than these is long; unset, none is.
+    pub over_tokens: Option<u64>,
+    /// Of tokens sent; unset, here and below, is unknown.
+    pub input_usd_per_million: Option<UsdPerMillion>,
+    /// Of tokens sent that the provider had cached.
+    pub cached_input_usd_per_million: Option<UsdPerMillion>,
+    /// Of tokens sent that the provider has put into its cache.
+    pub cache_write_input_usd_per_million: Option<UsdPerMillion>,
+    /// Of tokens received.
+    pub output_usd_per_million: Option<UsdPerMillion>,
 }
 
 /// A price of a million tokens, exact: money is never a float here.

@@ -70,19 +70,27 @@ fn show(cli: &Cli, name: &str, settings: &Settings) -> Result<ExitCode, Failure>
 }
 
 fn print(cli: &Cli, rows: &[Value]) -> Result<ExitCode, Failure> {
-    let head = ["model", "input", "cached", "cache write", "output", "up to", "from"];
+    let head = ["model", "input", "cached", "cache write", "output", "up to", "above", "from"];
     let row = |row: &Value| {
         let mut cells: Vec<String> =
             ["model", "input", "cached_input", "cache_write", "output", "input_tokens_max"]
                 .map(|key| cell(&row[key]))
                 .into();
+        let long = &row["long"];
+        cells.push(if long.is_null() {
+            "-".to_owned()
+        } else {
+            format!("{} | {}", cell(&long["input"]), cell(&long["output"]))
+        });
         let date = row["as_of"].as_str().map_or(String::new(), |date| format!(" of {date}"));
         cells.push(format!("{}{date}", cell(&row["from"])));
         cells
     };
     output::list(cli.output, &head, rows, row)?;
     if cli.output == Format::Table && !cli.quiet {
-        output::note("USD per million tokens; up to: the longest prompt at that price");
+        output::note(
+            "USD per million tokens; up to: the longest prompt at that price; above: input | output of longer ones",
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -97,7 +105,13 @@ fn configured(name: &str, model: &ModelSettings, settings: &Settings, prices: &P
             "cached_input": model.price.cached_input_usd_per_million,
             "cache_write": model.price.cache_write_input_usd_per_million,
             "output": model.price.output_usd_per_million,
-            "input_tokens_max": null,
+            "input_tokens_max": model.price.long.over_tokens,
+            "long": model.price.long.over_tokens.map(|_| json!({
+                "input": model.price.long.input_usd_per_million,
+                "cached_input": model.price.long.cached_input_usd_per_million,
+                "cache_write": model.price.long.cache_write_input_usd_per_million,
+                "output": model.price.long.output_usd_per_million,
+            })),
             "from": if own == "defaults" { "unknown".to_owned() } else { format!("configuration ({own})") },
             "as_of": null,
             "source": null,
@@ -119,6 +133,12 @@ fn listed(found: &Found<'_>, prices: &Prices) -> Value {
         "cache_write": listed.cache_write.map(usd),
         "output": usd(listed.output),
         "input_tokens_max": listed.input_tokens_max,
+        "long": listed.long.map(|long| json!({
+            "input": usd(long.input),
+            "cached_input": long.cached_input.map(usd),
+            "cache_write": long.cache_write.map(usd),
+            "output": usd(long.output),
+        })),
         "from": match found.origin {
             Origin::BuiltIn => "built-in".to_owned(),
             Origin::File(path) => path.display().to_string(),

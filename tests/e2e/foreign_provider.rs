@@ -35,11 +35,11 @@ fn a_foreign_provider_drives_the_whole_loop() {
     assert_eq!(document["answer"], "In Lübeck lie 17 ships. ⚓");
     assert_eq!(document["steps"][0]["output"], "Lübeck");
     assert_eq!(document["revisions"][1]["reason"], "asks for digits now – nothing else");
-    // The planner streams and the executor does not: both forms were understood.
+    // All answers are streamed unless the settings say otherwise.
     let count = |model: &str, stream: bool| {
         calls.iter().filter(|call| call["model"] == model && call["stream"] == stream).count()
     };
-    assert_eq!([count("foreign-large", true), count("foreign-small", false)], [2, 5]);
+    assert_eq!([count("foreign-large", true), count("foreign-small", true)], [2, 5]);
     assert_eq!(calls.len(), 7);
     let usage = |role: &str, name: &str| document["usage"][role][name].as_u64();
     assert_eq!(usage("planner", "input_tokens"), Some(2 * 321));

@@ -146,6 +146,9 @@ impl HttpChat {
 #[async_trait]
 impl ChatModel for HttpChat {
     async fn chat(&self, request: &ChatRequest) -> Result<ChatResponse, Error> {
+        if self.endpoint.always_stream {
+            return self.chat_stream(request, &mut |_| {}).await;
+        }
         let span = self.span(request, false);
         let result = self.whole(request).instrument(span.clone()).await;
         self.settle(request, &span, result)

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use crate::error::{Error, ErrorClass};
 pub(crate) use reply::Reply;
 
-/// How long each phase of a call may take. A call that is not streamed sends nothing before its
-/// answer is complete, so only `connect` and `total` bound its wait for the first byte.
+/// How long each phase of a call may take. An answer that is not streamed has nothing to send before
+/// it is complete, so only `connect` and `total` bound its wait for the first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect: Duration,

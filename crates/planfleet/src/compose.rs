@@ -200,6 +200,7 @@ pub(crate) fn chat(name: &str, settings: &ModelSettings) -> Result<(HttpChat, Di
             total: settings.total_timeout(),
             ..Timeouts::default()
         },
+        always_stream: settings.always_stream,
         extra_headers: settings.extra_headers.clone(),
     };
     let chat = HttpChat::new(endpoint).map_err(|error| Failure::usage(format!("models.{name}: {error}")))?;

@@ -26,6 +26,10 @@ pub struct Endpoint {
     pub model: String,
     pub dialect: Dialect,
     pub timeouts: Timeouts,
+    /// Whether answers are asked for as streams also where nobody reads along: a provider that has
+    /// gone silent is noticed after [`Timeouts::first_byte`] or [`Timeouts::idle`]. Without it only
+    /// [`Timeouts::total`] bounds the wait for them.
+    pub always_stream: bool,
     pub extra_headers: BTreeMap<String, String>,
 }
 

@@ -84,6 +84,11 @@ async fn hangs_end_in_the_timeout_of_their_phase() {
         assert!(!deltas.is_empty());
         assert_timeout(model.chat(&ask("half")).await, "stopped coming");
 
+        // Where nobody reads along, too, if answers are always streamed.
+        let mut endpoint = endpoint(simulator.base_url());
+        (endpoint.timeouts, endpoint.always_stream) = (first_byte, true);
+        assert_timeout(HttpChat::new(endpoint).unwrap().chat(&ask("never")).await, "no answer began");
+
         let model = impatient(Timeouts { total: short, ..rest });
         assert_timeout(model.chat(&ask("never")).await, "took too long");
     })

@@ -43,6 +43,7 @@ pub(crate) fn endpoint(base_url: String) -> Endpoint {
         model: "small".to_owned(),
         dialect: Dialect::named("openai").unwrap(),
         timeouts: Timeouts::default(),
+        always_stream: false,
         extra_headers: BTreeMap::new(),
     }
 }

@@ -33,6 +33,9 @@ pub struct ModelSettings {
     /// that fixes the number of steps, prompted without a system message, free
     /// text that ends at the output limit is taken as it is.
     pub small_model: bool,
+    /// Whether answers are streamed also where nobody reads along, as plans are;
+    /// without it only `total_timeout_s` bounds the wait for those.
+    pub always_stream: bool,
     /// Seconds until the first byte of an answer.
     pub first_byte_timeout_s: u64,
     /// Seconds between two chunks of an answer.
@@ -71,6 +74,7 @@ impl Default for ModelSettings {
             temperature: None,
             structured: None,
             small_model: false,
+            always_stream: true,
             first_byte_timeout_s: 120,
             idle_timeout_s: 60,
             total_timeout_s: 600,

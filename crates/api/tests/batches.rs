@@ -200,6 +200,20 @@ async fn a_submit_that_is_stopped_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_budget_that_is_given_later_knows_what_was_spent_before() {
+    let fleet = Fleet::start(Duration::from_millis(10)).await;
+    let stop = CancellationToken::new();
+    fleet.submit(order(9), &tasks(4), &stop).await;
+    let budget = Budget { nano_usd: Some(50), tokens: None };
+    fleet.submit(Order { budget, ..order(9) }, &tasks(4), &stop).await;
+    let books = Budgets::new(Arc::clone(fleet.bus.broker()), "test".to_owned(), || 1);
+    let owner = Owner::Batch { tenant: "acme".to_owned(), batch: "b".to_owned() };
+    let book = books.book(&owner).await.unwrap().unwrap();
+    // Each run has cost one.
+    assert_eq!((book.cap, book.spent.nano_usd), (Some(budget), 4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn labels_tenant_and_budget_are_those_of_the_batch() {
     let fleet = Fleet::start(Duration::ZERO).await;
     let budget = Budget { nano_usd: Some(5), tokens: Some(7) };

@@ -225,18 +225,21 @@ impl Budgets {
         entry.map(|entry| keeper::read(&entry.value)).transpose().map_err(Error::Answer)
     }
 
-    /// Sets or changes the cap that a book has of its own.
+    /// Sets or changes the cap that a book has of its own. Where it had none, and so nothing was
+    /// kept of what was spent, that is `spent`.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn set_cap(&self, owner: &Owner, cap: Budget) -> Result<(), Error> {
+    pub async fn set_cap(&self, owner: &Owner, cap: Budget, spent: Amount) -> Result<(), Error> {
         let (broker, key) = (&self.shared.broker, owner.key());
         for _ in 0..CAS_TRIES {
             let entry = broker.kv_get(subjects::BUDGETS, &key).await?;
             let revision = entry.as_ref().map_or(0, |entry| entry.revision);
             let book = entry.map(|entry| keeper::read(&entry.value)).transpose().map_err(Error::Answer)?;
             let mut book = book.unwrap_or_default();
-            book.cap = Some(cap);
+            if book.cap.replace(cap).is_none() {
+                book.spent = book.spent.plus(spent);
+            }
             let value = keeper::write(&book).map_err(Error::Answer)?;
             if let CasOutcome::Written(_) = broker.kv_cas(subjects::BUDGETS, &key, value, revision).await? {
                 return Ok(());

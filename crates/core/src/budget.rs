@@ -93,7 +93,11 @@ pub struct Book {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Hold {
     amount: Amount,
-    /// When its last call is over for sure, in milliseconds since the Unix epoch.
+    /// When its last call is over for sure, in milliseconds since the Unix epoch, by the clock of
+    /// its holder; whoever writes the book next compares it with their own. Clocks that differ by
+    /// more than a silence is borne (tens of seconds) give up on the living too early: then their
+    /// money counts as spent until they settle, which puts it right, and no cap is passed as long
+    /// as calls settle what they have used.
     until_ms: u64,
     /// How often its holder has written the book.
     writes: u64,

@@ -62,7 +62,8 @@ impl Purses {
             sources.push(Source { owner, cap: None });
         }
         if let Some(cap) = self.tenants.get(tenant) {
-            // The day on which a call begins is the one that it counts for.
+            // The day on which an attempt or a planning begins is the one that all of its calls
+            // count for: what is set aside in one book is settled in the same.
             let day = rfc3339(clock::unix_ms()).chars().take(10).collect();
             let owner = Owner::Tenant { tenant: tenant.to_owned(), day };
             sources.push(Source { owner, cap: Some(*cap) });

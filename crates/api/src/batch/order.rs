@@ -11,9 +11,12 @@ use planfleet_bus::{
     batches::{Batch, End, Rejection, Tally},
     budgets::{Budgets, Owner},
 };
-use planfleet_core::task::{Budget, Mode};
+use planfleet_core::{
+    budget::Amount,
+    task::{Budget, Mode},
+};
 
-use super::BatchError;
+use super::{BatchError, status::tally};
 use crate::{submission::Scope, template::Template};
 
 /// Most runs open at once: owners hold each in memory.
@@ -147,14 +150,21 @@ pub(super) async fn open(
         );
         return Err(BatchError::Refused(message));
     }
+    let mut spent = Amount::NONE;
     if !new && order.budget != Budget::default() && order.budget != batch.budget {
+        if batch.budget == Budget::default() {
+            // Nothing was counted as long as nothing limited it. What runs have used that are
+            // still active is not known; they are held to the budget from now on.
+            let tally = tally(client, &batch).await?;
+            spent = Amount { nano_usd: tally.nano_usd, tokens: tally.tokens };
+        }
         batch = client.bus().change_batch(&order.id, |batch| batch.budget = order.budget).await?;
     }
     if batch.budget != Budget::default() {
         // Before the first run: calls are held against the book of the batch.
         let owner = Owner::Batch { tenant: batch.tenant.clone(), batch: batch.id.clone() };
         let books = Budgets::new(Arc::clone(client.bus().broker()), order.id.clone(), order.now_ms);
-        books.set_cap(&owner, batch.budget).await?;
+        books.set_cap(&owner, batch.budget, spent).await?;
     }
     on(Event::Opened { batch: &batch, new });
     Ok(batch)

@@ -7,6 +7,7 @@ use planfleet_bus::{
     batches::{Active, Batch, Tally},
 };
 use planfleet_core::document::{RunState, rfc3339, usd};
+use planfleet_proto::subjects;
 use serde_json::{Value, json};
 
 use super::BatchError;
@@ -20,6 +21,15 @@ pub struct Standing {
     pub tally: Tally,
     /// Its active runs.
     pub active: Active,
+    /// Whether how some of its runs have ended may not be kept any more.
+    pub forgotten: bool,
+}
+
+/// Whether the log of ended runs begins later than the batch: nobody will say of every run
+/// how it has ended.
+pub(super) async fn forgotten(client: &Client, batch: &Batch) -> Result<bool, BatchError> {
+    let done = client.bus().broker().stream_state(subjects::DONE).await.map_err(Error::from)?;
+    Ok(done.first_seq > batch.done_from)
 }
 
 /// Looks at a batch. Reads the headers of its ended runs, and nothing of others.
@@ -33,7 +43,8 @@ pub async fn status(client: &Client, id: &str) -> Result<Standing, BatchError> {
     // moment, and never missed.
     let active = client.active_in_batch(id, 0).await;
     let tally = tally(client, &batch).await?;
-    Ok(Standing { batch, tally, active })
+    let forgotten = forgotten(client, &batch).await?;
+    Ok(Standing { batch, tally, active, forgotten })
 }
 
 /// The sums over a batch's ended runs.
@@ -72,7 +83,8 @@ impl Standing {
             (true, true) => "cancelling",
             (true, false) => "cancelled",
             (false, _) if !all_submitted => "submitting",
-            (false, false) if self.left() == 0 => "completed",
+            // Ends that are not kept are not waited for.
+            (false, false) if self.left() == 0 || self.forgotten => "completed",
             (false, _) => "running",
         }
     }
@@ -81,7 +93,7 @@ impl Standing {
     /// that are left.
     #[must_use]
     pub fn to_json(&self, now_ms: u64) -> Value {
-        let Self { batch, tally, active } = self;
+        let Self { batch, tally, active, forgotten } = self;
         let done = matches!(self.state(), "completed" | "cancelled");
         let rate = (tally.rate_per_s(now_ms) * 10.0).round() / 10.0;
         json!({
@@ -107,6 +119,7 @@ impl Standing {
             "eta_s": if done { None } else { tally.eta_s(self.left(), now_ms) },
             "reason": batch.cancelled,
             "labels": batch.labels,
+            "ends_forgotten": forgotten,
             "shards_silent": active.silent.len(),
         })
     }
@@ -148,7 +161,7 @@ mod tests {
                 seq: at_ms,
             });
         }
-        Standing { batch, tally, active: Active { count: active, ..Active::default() } }
+        Standing { batch, tally, active: Active { count: active, ..Active::default() }, forgotten: false }
     }
 
     #[test]
@@ -165,6 +178,13 @@ mod tests {
         ] {
             assert_eq!((standing.state(), standing.left()), (state, left), "{standing:?}");
         }
+        let mut old = standing(Some(6), 6, 4, 0);
+        assert_eq!(old.state(), "running");
+        old.forgotten = true;
+        assert_eq!(old.state(), "completed", "two ends are not kept any more");
+        old.active.count = 1;
+        assert_eq!(old.state(), "running");
+
         let mut cancelled = standing(Some(9), 5, 2, 3);
         cancelled.batch.cancelled = Some("enough".to_owned());
         assert_eq!(cancelled.state(), "cancelling");

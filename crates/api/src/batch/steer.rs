@@ -19,7 +19,7 @@ const RUNS_MAX: usize = 5_000;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Whoever submits the batch notices within this that it is to stop, so that what was on
-/// its way is in its shard by then.
+/// its way is in its shard by then. One who is later than this ends what it has begun itself.
 const SUBMITTER_NOTICES: Duration = Duration::from_secs(3);
 
 /// A shard that is taken over answers again well within this.
@@ -37,6 +37,17 @@ pub async fn cancel(client: &Client, id: &str, reason: &str) -> Result<u64, Batc
             batch.cancelled.get_or_insert_with(|| reason.to_owned());
         })
         .await?;
+    cancel_active(client, id, reason, SUBMITTER_NOTICES).await
+}
+
+/// Asks the active runs of a batch to end, and looks for `at_least` so long for more of them.
+/// Gives how many were asked.
+pub(super) async fn cancel_active(
+    client: &Client,
+    id: &str,
+    reason: &str,
+    at_least: Duration,
+) -> Result<u64, BatchError> {
     let started = Instant::now();
     // A run that was asked stays active until its owner has read that.
     let mut asked = BTreeSet::<RunId>::new();
@@ -51,7 +62,7 @@ pub async fn cancel(client: &Client, id: &str, reason: &str) -> Result<u64, Batc
             if started.elapsed() > PATIENCE {
                 return Err(Error::NoOwner(*shard).into());
             }
-        } else if none_new && started.elapsed() > SUBMITTER_NOTICES {
+        } else if none_new && started.elapsed() > at_least {
             return Ok(asked.len() as u64);
         }
         sleep(LOOK_EVERY).await;

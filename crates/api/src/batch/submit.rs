@@ -40,6 +40,7 @@ use super::{
     line::{self, Entry},
     lines::{Line, Lines},
     order::{Desk, Event, Order, Outcome, Progress, open},
+    steer::cancel_active,
 };
 use crate::submission;
 
@@ -52,6 +53,9 @@ const ROOM_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often it is written down how far submitting has come, and seen that it is to stop.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// A run whose submit is acked is known to its shard's owner well within this.
+const OWNER_KNOWS: Duration = Duration::from_secs(1);
 
 /// Most lines of one batch: their names take a hundred megabytes or so.
 const LINES_MAX: usize = 10_000_000;
@@ -86,6 +90,7 @@ pub async fn submit<R: AsyncBufRead + Unpin>(
         submits: FuturesUnordered::new(),
         open: HashSet::new(),
         ended_early: HashSet::new(),
+        is_swept: false,
         names: Names::default(),
         unused: BTreeSet::new(),
         rejections: Vec::new(),
@@ -114,6 +119,8 @@ struct Submitting<'a, 'd, R> {
     /// Runs whose end was seen before the answer to their submit. On a first submit these
     /// are few; taken up again, as many as had ended.
     ended_early: HashSet<u128>,
+    /// Whether, in a batch that was cancelled, what was still submitted is asked to end.
+    is_swept: bool,
     names: Names,
     unused: BTreeSet<String>,
     rejections: Vec<Rejection>,
@@ -129,6 +136,7 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
     /// Says whether it was stopped before it was done.
     async fn run(&mut self, stop: &CancellationToken) -> Result<bool, BatchError> {
         loop {
+            self.sweep().await;
             if self.is_done() {
                 self.note().await?;
                 return Ok(false);
@@ -160,6 +168,18 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
                     Some(line) => self.line(line).await?,
                     None => self.progress.read = true,
                 },
+            }
+        }
+    }
+
+    /// Whoever cancels a batch asks the runs that there are then. What was submitted before that
+    /// was noticed here may have come later than its last look.
+    async fn sweep(&mut self) {
+        let Some(reason) = self.batch.cancelled.as_ref().filter(|_| self.submits.is_empty()) else { return };
+        if !std::mem::replace(&mut self.is_swept, true) {
+            let asked = cancel_active(self.desk.client, &self.order.id, reason, OWNER_KNOWS).await;
+            if let Err(error) = asked {
+                tracing::warn!(%error, "runs of a cancelled batch may go on; cancel it again");
             }
         }
     }

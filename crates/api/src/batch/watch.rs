@@ -11,7 +11,7 @@ use planfleet_core::id::RunId;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{BatchError, Standing};
+use super::{BatchError, Standing, status::forgotten};
 
 /// How often it is asked whether anything is left.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -46,8 +46,12 @@ pub async fn watch(
     stop: &CancellationToken,
     on: &mut (dyn FnMut(Seen<'_>) + Send),
 ) -> Result<(Standing, bool), BatchError> {
-    let mut standing =
-        Standing { batch: kept(client, id).await?, tally: Tally::default(), active: Active::default() };
+    let mut standing = Standing {
+        batch: kept(client, id).await?,
+        tally: Tally::default(),
+        active: Active::default(),
+        forgotten: false,
+    };
     let mut ends = client.bus().follow_batch(&standing.batch).await?;
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -71,6 +75,7 @@ pub async fn watch(
                 // all is done where the ends that were seen leave nothing over.
                 standing.active = client.active_in_batch(id, 0).await;
                 standing.batch = kept(client, id).await?;
+                standing.forgotten = forgotten(client, &standing.batch).await?;
                 on(Seen::Standing(&standing));
                 if wanted.runs.is_empty() && is_over(client, &standing).await? {
                     return Ok((standing, true));

@@ -155,7 +155,7 @@ async fn a_call_is_paid_from_all_its_sources_or_from_none() {
     hold(&budgets, &sources(), usd(500), LASTS).await.unwrap().settle(usd(10));
     assert_eq!(budgets.book(&batch).await.unwrap(), None, "without a cap nothing is kept");
 
-    budgets.set_cap(&batch, Budget { nano_usd: None, tokens: Some(2) }).await.unwrap();
+    budgets.set_cap(&batch, Budget { nano_usd: None, tokens: Some(2) }, Amount::NONE).await.unwrap();
     hold(&budgets, &sources(), usd(500), LASTS).await.unwrap().settle(usd(10));
     let two = Amount { nano_usd: 1, tokens: 2 };
     let refused = hold(&budgets, &sources(), two, LASTS).await.err().unwrap().to_string();
@@ -164,6 +164,24 @@ async fn a_call_is_paid_from_all_its_sources_or_from_none() {
     let run = budgets.book(&Owner::Run(run_id("00-a"))).await.unwrap().unwrap();
     assert_eq!((run.spent.nano_usd, run.held()), (20, Amount::NONE), "the run has nothing set aside for it");
 
-    budgets.set_cap(&batch, Budget { nano_usd: None, tokens: Some(9) }).await.unwrap();
+    budgets.set_cap(&batch, Budget { nano_usd: None, tokens: Some(9) }, usd(700)).await.unwrap();
     hold(&budgets, &sources(), two, LASTS).await.unwrap().settle(Amount::NONE);
+    let book = budgets.book(&batch).await.unwrap().unwrap();
+    assert!(book.spent.nano_usd < 700, "it was counted before: {book:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cap_that_comes_late_counts_what_was_spent_before() {
+    let bus = new_bus().await;
+    let budgets = Budgets::new(Arc::clone(bus.broker()), "p".to_owned(), now_ms);
+    let batch = Owner::Batch { tenant: "acme".to_owned(), batch: "b".to_owned() };
+    let cap = Budget { nano_usd: Some(100), tokens: None };
+    budgets.set_cap(&batch, cap, usd(80)).await.unwrap();
+    let sources = [Source { owner: batch.clone(), cap: None }];
+    assert!(hold(&budgets, &sources, usd(21), LASTS).await.is_err());
+    hold(&budgets, &sources, usd(20), LASTS).await.unwrap().settle(usd(20));
+    // Set once more, by a submit that goes on, it is counted once.
+    budgets.set_cap(&batch, cap, usd(80)).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(budgets.book(&batch).await.unwrap().unwrap().spent.nano_usd, 100);
 }

@@ -68,6 +68,19 @@ fn engine_and_floor_do_the_same_work() {
 }
 
 #[test]
+fn a_streamed_step_is_timed_from_its_closing_brace() {
+    let home = Home::new();
+    let args = ["bench", "streamed", "--runs", "2", "--repeat", "1", "--engine-only", "--out", "measured"];
+    home.planfleet(args).code(0);
+    let written = std::fs::read_to_string(home.path("measured/streamed.json")).unwrap();
+    let row = &serde_json::from_str::<Value>(&written).unwrap()[0];
+    assert_eq!((&row["runs"], &row["steps"]), (&2.into(), &20.into()));
+    for name in ["first_step_p50_ms", "step_p50_ms", "step_p99_ms"] {
+        assert!(row[name].as_f64() > Some(0.0), "{name} of {row:#}");
+    }
+}
+
+#[test]
 fn an_unknown_workload_is_answered_with_the_list() {
     let refused = Home::new().planfleet(["bench", "diamond-10", "dimond"]).code(2);
     let line = refused.one_line();

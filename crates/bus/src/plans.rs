@@ -43,9 +43,11 @@ pub struct Kept {
     pub revision: u64,
 }
 
-/// What came of runs since the last write, by key.
+/// What came of runs since the last write, by key and by when the entry was made that they used.
 #[derive(Debug, Default)]
-pub struct PlanNotes(Mutex<BTreeMap<String, Noted>>);
+pub struct PlanNotes(Mutex<Notes>);
+
+type Notes = BTreeMap<(String, u64), Noted>;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Noted {
@@ -54,7 +56,7 @@ struct Noted {
 }
 
 impl PlanNotes {
-    fn noted(&self) -> MutexGuard<'_, BTreeMap<String, Noted>> {
+    fn noted(&self) -> MutexGuard<'_, Notes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -118,10 +120,11 @@ impl Bus {
     pub fn note_outcome(&self, document: &RunDocument) {
         let (Some(note), Some(success)) = (&document.cache, outcome(document)) else { return };
         let mut noted = self.notes.noted();
-        if noted.len() >= KINDS_MAX && !noted.contains_key(&note.key) {
+        let used = (note.key.clone(), note.made_ms);
+        if noted.len() >= KINDS_MAX && !noted.contains_key(&used) {
             return;
         }
-        let kind = noted.entry(note.key.clone()).or_default();
+        let kind = noted.entry(used).or_default();
         let outcomes = if note.hit { &mut kind.used } else { &mut kind.fresh };
         let one = Outcomes { succeeded: u64::from(success), failed: u64::from(!success) };
         outcomes.add(&one);
@@ -134,10 +137,13 @@ impl Bus {
         loop {
             flush.tick().await;
             let noted = std::mem::take(&mut *self.notes.noted());
-            for (key, Noted { used, fresh }) in noted {
+            for ((key, made_ms), Noted { used, fresh }) in noted {
                 let written = self.change_plan(&key, |entry| {
-                    entry.used.add(&used);
-                    entry.fresh.add(&fresh);
+                    // What came of an entry says nothing of the one that took its place.
+                    if made_ms == 0 || made_ms == entry.made_ms {
+                        entry.used.add(&used);
+                        entry.fresh.add(&fresh);
+                    }
                 });
                 if let Err(error) = written.await {
                     tracing::debug!(key, %error, "it is not noted what came of a plan");

@@ -142,6 +142,7 @@ impl Entry {
             saved_tokens: saved.tokens,
             saved_nano_usd: saved.nano_usd,
             saved_ms: saved.ms,
+            made_ms: self.made_ms,
         }
     }
 }

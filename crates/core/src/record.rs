@@ -136,6 +136,9 @@ pub struct CacheNote {
     pub saved_nano_usd: Option<NanoUsd>,
     /// Likewise how long it would have taken, in milliseconds.
     pub saved_ms: u64,
+    /// When the entry was made, in milliseconds since the Unix epoch: a key may have another one
+    /// by the time that the run ends. 0 where that was not noted.
+    pub made_ms: u64,
 }
 
 /// How a run goes on.

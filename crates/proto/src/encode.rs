@@ -109,6 +109,7 @@ fn cache_note(note: &CacheNote) -> wire::CacheNote {
         saved_tokens: note.saved_tokens,
         saved_nano_usd: note.saved_nano_usd,
         saved_ms: note.saved_ms,
+        made_ms: note.made_ms,
     }
 }
 

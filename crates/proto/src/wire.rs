@@ -445,6 +445,9 @@ pub struct CacheNote {
     pub saved_nano_usd: ::core::option::Option<u64>,
     #[prost(uint64, tag = "6")]
     pub saved_ms: u64,
+    /// When the entry was made, in milliseconds since the Unix epoch; 0 where that was not noted.
+    #[prost(uint64, tag = "7")]
+    pub made_ms: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FirstPlan {

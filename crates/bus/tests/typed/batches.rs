@@ -44,7 +44,7 @@ async fn submit(bus: &Bus, batch: &str, custom_id: &str, goal: &str) -> Result<(
     Client::new(bus.clone()).submit_in_batch(task, &key, NewKey::IsNew).await
 }
 
-fn ended(run: &RunId, batch: &str, state: RunState) -> RunDocument {
+pub(crate) fn ended(run: &RunId, batch: &str, state: RunState) -> RunDocument {
     RunDocument {
         batch_id: Some(batch.to_owned()),
         custom_id: Some("c".to_owned()),

@@ -16,6 +16,7 @@ mod journal;
 mod kept;
 mod keys;
 mod lease;
+mod plans;
 mod snapshots;
 mod worker;
 

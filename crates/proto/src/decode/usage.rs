@@ -43,5 +43,6 @@ pub(super) fn cache_note(note: wire::CacheNote) -> CacheNote {
         saved_tokens: note.saved_tokens,
         saved_nano_usd: note.saved_nano_usd,
         saved_ms: note.saved_ms,
+        made_ms: note.made_ms,
     }
 }

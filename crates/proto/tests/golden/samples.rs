@@ -111,6 +111,7 @@ fn cache_note() -> CacheNote {
         saved_tokens: 900,
         saved_nano_usd: Some(5_000),
         saved_ms: 1_880,
+        made_ms: 1_790_000_000_000,
     }
 }
 

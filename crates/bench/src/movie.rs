@@ -36,8 +36,9 @@ use crate::{
 const GOAL: &str = "Of the options, find the movie that is most like those that are liked. Look every movie up \
                     first: those that are liked and the options.";
 
-/// Between two tasks: some twenty are under way at once at most, which keeps no machine busy.
-const TASK_EVERY: Duration = Duration::from_millis(250);
+/// Between two tasks: ten are planned at once at most, and forty under way, which keeps no machine
+/// busy: it is how long a task takes that is measured, and not how many there can be.
+const TASK_EVERY: Duration = Duration::from_millis(500);
 
 /// More than are ever under way at once.
 const PLANNINGS: usize = 64;

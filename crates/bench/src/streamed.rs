@@ -26,8 +26,8 @@ const STEPS: usize = 10;
 /// A quick model's.
 const PACE: Pace = Pace { first_byte_ms: 100.0, tokens_per_s: 200.0 };
 
-/// Between two runs.
-const RUN_EVERY: Duration = Duration::from_millis(250);
+/// Between two runs: four are planned at once, so that the simulator is not kept busy by writing.
+const RUN_EVERY: Duration = Duration::from_secs(1);
 
 /// More than are ever under way at once.
 const PLANNINGS: usize = 64;

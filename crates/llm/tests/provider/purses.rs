@@ -47,8 +47,11 @@ impl ChatModel for Counts {
     }
 }
 
+/// What was set aside, and with it what was settled in the end, in nano-USD.
+type Notes = Vec<(u64, Option<u64>)>;
+
 /// Has so much, and notes what was set aside and what was settled.
-struct Cap(Budget, Arc<Mutex<Vec<(u64, Option<u64>)>>>);
+struct Cap(Budget, Arc<Mutex<Notes>>);
 
 impl Purse for Cap {
     fn hold(
@@ -72,11 +75,7 @@ impl Purse for Cap {
 
 /// Calls with a prompt of some `bytes`, which the provider counts as `tokens`; what was set aside
 /// and what was settled.
-async fn call(
-    long: Option<Price>,
-    cap: Budget,
-    (bytes, tokens): (usize, u64),
-) -> (Called, Vec<(u64, Option<u64>)>) {
+async fn call(long: Option<Price>, cap: Budget, (bytes, tokens): (usize, u64)) -> (Called, Notes) {
     let settings = HandleSettings {
         price: Some(price(1, 2)),
         long_prompts: Some(LongPrompts { over_tokens: 1_000, price: long }),

@@ -177,6 +177,7 @@ fn subscriber(
         // that operators of a fleet ask.
         .with_location(false)
         .with_threads(false)
+        .with_target(false)
         .with_tracked_inactivity(false)
         .with_filter(filter_fn(traced(settings)).with_max_level_hint(LevelFilter::INFO));
     let log = log_layer(settings, target)?;

@@ -211,6 +211,9 @@ fn whoever_submits_a_run_needs_no_collector() {
     let mut fleet = Fleet::new(vec![Rule::text("good morning")]);
     let exports = format!("telemetry.otlp_endpoint={}", receiver.endpoint);
     fleet.rig.set("telemetry.capture_content=true");
+    // As for a backend of traces alone that wants to know who sends them.
+    fleet.rig.set("telemetry.otlp_signals=traces");
+    fleet.rig.home.set("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic cGs6c2s=,x-version=4");
     let mut services =
         vec![fleet.serve_with("coordinator", &exports), fleet.serve_with("executor", &exports)];
     let task = json!({"goal": "Count the zebras.", "mode": "direct"});
@@ -223,6 +226,8 @@ fn whoever_submits_a_run_needs_no_collector() {
     services.push(api);
     end(services);
 
+    assert_eq!(receiver.senders(), BTreeSet::from(["Basic cGs6c2s=".to_owned()]));
+    assert_eq!(receiver.metrics(), BTreeSet::new());
     let whole = |run: &Value| {
         let spans = trace_of(&receiver, run["run_id"].as_str().unwrap());
         spans.into_iter().find(|span| span.name.starts_with("invoke_workflow")).unwrap()

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use axum::{Router, body::Bytes, extract::State, routing::post};
+use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use opentelemetry_proto::tonic::{
     collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{AnyValue, any_value},
@@ -40,6 +40,7 @@ impl Span {
 struct Received {
     spans: Vec<Span>,
     metrics: BTreeSet<String>,
+    senders: BTreeSet<String>,
     bodies: Vec<Bytes>,
 }
 
@@ -76,6 +77,11 @@ impl Receiver {
         self.received.lock().unwrap().metrics.clone()
     }
 
+    /// What those who sent spans say of who they are.
+    pub(crate) fn senders(&self) -> BTreeSet<String> {
+        self.received.lock().unwrap().senders.clone()
+    }
+
     /// Whether this text is in anything that came: nothing is compressed.
     pub(crate) fn has_seen(&self, text: &str) -> bool {
         let received = self.received.lock().unwrap();
@@ -86,7 +92,8 @@ impl Receiver {
 
 type Kept = State<Arc<Mutex<Received>>>;
 
-async fn take_spans(State(received): Kept, body: Bytes) {
+async fn take_spans(State(received): Kept, headers: HeaderMap, body: Bytes) {
+    let sender = headers.get("authorization").map(|sender| sender.to_str().unwrap().to_owned());
     let request = ExportTraceServiceRequest::decode(body.clone()).unwrap();
     let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
     let spans = scopes.flat_map(|scope| scope.spans).map(|span| Span {
@@ -102,6 +109,7 @@ async fn take_spans(State(received): Kept, body: Bytes) {
     });
     let mut received = received.lock().unwrap();
     received.spans.extend(spans);
+    received.senders.extend(sender);
     received.bodies.push(body);
 }
 

@@ -53,10 +53,6 @@ pub(crate) struct Finishing {
     first_seq: u64,
     /// Where they end.
     last_seq: u64,
-    /// When it ended, in milliseconds since the Unix epoch.
-    at_ms: u64,
-    /// W3C `traceparent` of the span that submitted it.
-    submitter: Option<String>,
     pub(crate) document: Arc<RunDocument>,
     /// Somebody may be at work for it.
     cancelled: bool,
@@ -111,20 +107,14 @@ impl Follower {
 
     fn fold_record(&mut self, seq: u64, record: Record, commands: &mut Vec<Command>) {
         let run = record.run.clone();
-        let (at_ms, known) = (record.at_ms, self.shard.submitted(&run));
-        let (first_seq, submission) = known.map(|(seq, known)| (seq, Arc::clone(known))).unzip();
-        let first_seq = first_seq.unwrap_or(seq);
-        // A run may end with the record that it begins with.
-        let new = match &record.fact {
-            Fact::TaskSubmitted(new) if submission.is_none() => Some(new.traceparent.clone()),
-            _ => None,
-        };
+        let first_seq = self.shard.first_seq(&run).unwrap_or(seq);
+        let begins = matches!(record.fact, Fact::TaskSubmitted(_));
         let (active, known) = (self.shard.len(), commands.len());
         match self.shard.apply(seq, record, commands) {
             Ok(()) if self.is_counted(seq) => {}
             Ok(()) => {
                 self.instruments.record(Ok(()));
-                if new.is_some() {
+                if begins {
                     self.instruments.run_submitted();
                 }
             }
@@ -139,9 +129,7 @@ impl Follower {
                 if !self.is_counted(seq) {
                     self.instruments.run_ended(&document);
                 }
-                let submitter = submission.as_ref().and_then(|known| known.traceparent.clone());
-                let submitter = submitter.or_else(|| new.clone().flatten());
-                let ended = Finishing { first_seq, last_seq: seq, at_ms, submitter, document, cancelled };
+                let ended = Finishing { first_seq, last_seq: seq, document, cancelled };
                 self.finishing.insert(run.clone(), ended);
             }
         }
@@ -219,8 +207,8 @@ impl Follower {
     /// A run's document is kept now: its span can be exported. After a takeover that may be
     /// done again.
     pub(crate) fn kept(&mut self, run: &RunId) {
-        if let Some(Finishing { document, submitter, at_ms, .. }) = self.finishing.remove(run) {
-            trace::run_ended(&document, submitter.as_deref(), at_ms);
+        if let Some(ended) = self.finishing.remove(run) {
+            trace::run_ended(&ended.document);
         }
     }
 

@@ -200,10 +200,6 @@ impl Run {
         self.submission.task.tenant()
     }
 
-    pub(crate) const fn submission(&self) -> &Arc<Submission> {
-        &self.submission
-    }
-
     /// The run that a submission starts, and its first commands.
     pub(crate) fn start(id: RunId, submission: Arc<Submission>, at_ms: u64, out: &mut Vec<Command>) -> Self {
         let first = Draft { revision: 1, attempt: 1, take: 0 };

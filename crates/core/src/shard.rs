@@ -16,7 +16,7 @@ use crate::{
     plan::Plan,
     record::{Fact, Record, Timer},
     run::{Ignored, Run, Why},
-    task::{Envelope, Submission},
+    task::Envelope,
 };
 
 /// A repeated submit comes within the half minute for which a publisher tries
@@ -250,12 +250,6 @@ impl Shard {
     #[must_use]
     pub fn first_seq(&self, id: &RunId) -> Option<u64> {
         self.runs.get(id).map(|entry| entry.first_seq)
-    }
-
-    /// An active run's submission, and the log position of its record.
-    #[must_use]
-    pub fn submitted(&self, id: &RunId) -> Option<(u64, &Arc<Submission>)> {
-        self.runs.get(id).map(|entry| (entry.first_seq, entry.run.submission()))
     }
 
     /// The log position of the first record of the oldest run that is active or

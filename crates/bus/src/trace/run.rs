@@ -14,20 +14,16 @@ use planfleet_telemetry::{
 
 use super::{read, remote};
 
-/// Exports the span of a run that ended at `ended_ms`, milliseconds since the Unix epoch, and
-/// was submitted by `submitter`. Exported again, it is the same span.
-pub fn run_ended(document: &RunDocument, submitter: Option<&str>, ended_ms: u64) {
-    if !exports_traces() {
-        return;
-    }
-    let submitter = submitter.and_then(read);
+/// Exports the span of a run that has ended. Exported again, it is the same span.
+pub fn run_ended(document: &RunDocument) {
+    let Some(ended_ms) = document.ended_ms.filter(|_| exports_traces()) else { return };
+    let submitter = document.submission.traceparent.as_deref().and_then(read);
     let place = ids::of_run(document.run_id.as_str(), submitter.as_ref());
-    let began_ms = ended_ms.saturating_sub(document.timings.total_ms);
     let tracer = global::tracer(names::SCOPE);
     let span = tracer
         .span_builder(names::RUN.title)
         .with_kind(SpanKind::Internal)
-        .with_start_time(at(began_ms))
+        .with_start_time(at(document.created_ms))
         .with_attributes(attributes(document));
     let parent = submitter.map_or_else(Context::new, remote);
     let mut span = ids::with_ids(&place, || span.start_with_context(&tracer, &parent));

@@ -39,15 +39,16 @@ fn sources() -> Vec<(PathBuf, String)> {
 
 /// Which crate may depend on which others of the project. What is not listed is not allowed.
 fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
-    let services = ["core", "proto", "bus", "runtime"];
+    let services = ["core", "proto", "bus", "runtime", "telemetry"];
     let with = |more: &[&'static str]| services.iter().chain(more).copied().collect();
     BTreeMap::from([
         ("core", BTreeSet::new()),
+        ("telemetry", BTreeSet::new()),
         ("proto", BTreeSet::from(["core"])),
-        ("bus", BTreeSet::from(["core", "proto"])),
-        ("runtime", BTreeSet::new()),
-        ("llm", BTreeSet::from(["core"])),
-        ("tools", BTreeSet::from(["core"])),
+        ("bus", BTreeSet::from(["core", "proto", "telemetry"])),
+        ("runtime", BTreeSet::from(["telemetry"])),
+        ("llm", BTreeSet::from(["core", "telemetry"])),
+        ("tools", BTreeSet::from(["core", "telemetry"])),
         ("modelsim", BTreeSet::from(["llm"])),
         ("planner", with(&["llm", "tools"])),
         ("executor", with(&["llm", "tools"])),
@@ -141,6 +142,25 @@ fn nobody_else_spells_a_subject() {
                 "{} spells a subject: use proto::subjects",
                 name.display()
             );
+        }
+    }
+}
+
+/// Dashboards, alerts and other people's queries know these names.
+#[test]
+fn nobody_else_spells_what_is_exported() {
+    let names = ["gen_ai.", "messaging.", "error.type", "server.address"];
+    let makers = ["_counter(\"", "_gauge(\"", "_histogram(\"", "global::meter("];
+    for (name, source) in sources() {
+        let own = name.starts_with("crates/telemetry/src");
+        let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+        if own || name.components().any(|part| part.as_os_str() == "tests") || name.ends_with("tests.rs") {
+            continue;
+        }
+        for literal in names.iter().chain(&makers) {
+            let spelt =
+                code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(literal));
+            assert!(!spelt, "{} spells {literal}: use telemetry::names", name.display());
         }
     }
 }

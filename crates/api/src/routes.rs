@@ -19,15 +19,16 @@ use planfleet_bus::{
     trace,
 };
 use planfleet_core::{id::RunId, json};
+use planfleet_telemetry::names::attribute;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tracing::{Instrument as _, Span, field};
+use tracing::{Instrument as _, Span};
 
 use crate::{
     gate,
     problem::Problem,
     service::{Service, WAIT_S_MAX},
-    steer,
+    steer, submission,
 };
 
 /// Runs that one list holds at most: each is a document with its answer.
@@ -94,9 +95,11 @@ async fn submit(
     let task = parse(&body?)?;
     let key = key.map(|name| Key::of_task(name, &task));
     let span = root_span(&headers);
-    let submission = service.freeze(task, &span).await?;
+    let mut submission = service.freeze(task, &span).await?;
+    // Where nothing is exported the caller's span is the one above the run's.
+    submission.traceparent = submission.traceparent.or_else(|| traceparent(&headers).map(str::to_owned));
     let run = service.submit(submission, key.as_ref()).instrument(span.clone()).await?;
-    span.record("run_id", run.as_str());
+    span.record(attribute::RUN_ID, run.as_str());
     Ok(accepted(&service, &run, within).await)
 }
 
@@ -114,7 +117,7 @@ async fn retry(
     steer::nothing(&body?, "retry_invalid")?;
     let span = root_span(&headers);
     let run = service.rerun(&before, key).instrument(span.clone()).await?;
-    span.record("run_id", run.as_str());
+    span.record(attribute::RUN_ID, run.as_str());
     Ok(accepted(&service, &run, within).await)
 }
 
@@ -128,16 +131,15 @@ async fn accepted(service: &Service, run: &RunId, within: Duration) -> Response 
     }
 }
 
-/// The root span of a run, below the caller's own where it sends one.
+/// The span above a run's, below the caller's own where it sends one.
 fn root_span(headers: &HeaderMap) -> Span {
-    let span = tracing::info_span!(
-        "submit",
-        otel.name = "invoke_workflow planfleet",
-        gen_ai.operation.name = "invoke_workflow",
-        run_id = field::Empty
-    );
-    trace::set_parent(&span, headers.get("traceparent").and_then(|parent| parent.to_str().ok()));
+    let span = submission::span("server");
+    trace::set_parent(&span, traceparent(headers));
     span
+}
+
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    headers.get("traceparent").and_then(|parent| parent.to_str().ok())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

@@ -11,7 +11,9 @@ use planfleet_core::{
     task::{self, Envelope, Mode, Submission, Task},
     tool::{Effect, ToolCatalog},
 };
+use planfleet_telemetry::names::{self, attribute};
 use serde_json::Value;
+use tracing::{Span, field::Empty, info_span};
 
 pub use planfleet_core::task::TaskFault as Fault;
 
@@ -60,6 +62,20 @@ pub type FindTemplate<'a> = &'a dyn Fn(&str) -> Result<Arc<Template>, Vec<String
 #[must_use]
 pub fn template_of(task: &Value) -> Option<&str> {
     task.get("template").and_then(Value::as_str)
+}
+
+/// The span of a submission, of OpenTelemetry's kind `kind`; whoever knows the run's id records
+/// it. A run that is submitted in it is below it.
+#[must_use]
+pub fn span(kind: &'static str) -> Span {
+    info_span!(
+        // Whatever it is part of: a batch's runs have a trace each.
+        parent: None,
+        names::SUBMIT.name,
+        otel.name = names::SUBMIT.title,
+        otel.kind = kind,
+        { attribute::RUN_ID } = Empty
+    )
 }
 
 /// Freezes a task: its plan, where it brings one, and its envelope.

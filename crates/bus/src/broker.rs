@@ -151,6 +151,8 @@ pub struct Delivery {
     pub payload: Bytes,
     /// How often it has been delivered, this time included.
     pub deliveries: u64,
+    /// When the broker stored it, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
     /// Acks and the like.
     pub settle: std::sync::Arc<dyn Settle>,
 }

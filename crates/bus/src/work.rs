@@ -5,10 +5,12 @@ use planfleet_core::{
     seeded::{self, Bug},
 };
 use planfleet_proto::{encode, subjects};
+use tracing::Instrument as _;
 
 use crate::{
     Bus, Error,
     broker::{Headers, Published},
+    trace,
 };
 
 /// The header that says who ordered work: the epoch, a slash, and the log position up to
@@ -50,7 +52,9 @@ impl Bus {
         let other = seeded::is_on(Bug::NamesDiffer).then(|| uuid::Uuid::now_v7().to_string());
         let tenant = other.as_deref().unwrap_or(tenant);
         let subject = subjects::step(pool, *priority, tenant, run, *step, *attempt);
-        self.publish(subjects::STEPS, subject, encode::step_order(order), origin.headers()).await
+        let body = encode::step_order(order);
+        let span = trace::publishing(run, order.traceparent.as_deref(), pool, body.len());
+        self.publish(subjects::STEPS, subject, body, origin.headers()).instrument(span).await
     }
 
     /// Queues planning work, likewise.
@@ -62,6 +66,8 @@ impl Bus {
         let draft = order.draft;
         let subject =
             subjects::planning(task.priority, task.tenant(), &order.run, draft.revision, draft.attempt);
-        self.publish(subjects::STEPS, subject, encode::plan_order(order), origin.headers()).await
+        let (body, submitter) = (encode::plan_order(order), order.submission.traceparent.as_deref());
+        let span = trace::publishing(&order.run, submitter, subjects::PLAN_POOL, body.len());
+        self.publish(subjects::STEPS, subject, body, origin.headers()).instrument(span).await
     }
 }

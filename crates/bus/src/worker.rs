@@ -32,6 +32,7 @@ use tokio::{
     time::{Instant, interval_at, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 pub use self::slots::Slot;
 use self::{
@@ -42,6 +43,7 @@ use crate::{
     Bus, DeadLetter, Error,
     broker::{self, Delivery, Settle},
     topology::Pool,
+    trace,
 };
 
 /// How long one pull waits for work. Short, because a stop waits for it; long
@@ -71,6 +73,8 @@ pub struct Job {
     pub payload: Bytes,
     /// How often it has been delivered, this time included.
     pub deliveries: u64,
+    /// When it was queued, by the broker's clock, in milliseconds since the Unix epoch.
+    pub queued_ms: u64,
     /// Cancelled when nobody wants the result any more.
     pub cancelled: CancellationToken,
     /// What the job works in. A handler whose work is done and has only to be recorded
@@ -210,7 +214,9 @@ impl Worker {
                         slots: slots.clone(),
                         stop: stop.clone(),
                     };
-                    jobs.spawn(self.clone().process(place, delivery, handler.clone()));
+                    let span = self.span(&delivery);
+                    let work = self.clone().process(place, delivery, handler.clone());
+                    jobs.spawn(work.instrument(span));
                 }
                 // More than were asked for.
                 Ok((delivery, None)) => give_back(&delivery.subject, &*delivery.settle).await,
@@ -243,20 +249,26 @@ impl Worker {
         Ok(pulled.map(move |delivery| delivery.map(|delivery| (delivery, permits.split(1)))).boxed())
     }
 
+    fn span(&self, delivery: &Delivery) -> Span {
+        let Delivery { subject, headers, payload, deliveries, .. } = delivery;
+        trace::processing(subject, headers, &self.pool.name, payload.len(), *deliveries)
+    }
+
     async fn process<H, F>(self, place: Place, delivery: Delivery, handler: H)
     where
         H: Fn(Job) -> F + Send + 'static,
         F: Future<Output = Settled> + Send + 'static,
     {
         let Place { number, in_flight, room, slots, stop } = place;
-        let Delivery { subject, headers, payload, deliveries, settle } = delivery;
+        let Delivery { subject, headers, payload, deliveries, at_ms, settle } = delivery;
         if seeded::is_on(Bug::AckBeforeWork) {
             let _ = settle.ack().await;
         }
         let work = async {
             match slots.slot(&stop).await {
                 Some(slot) => {
-                    self.body_and_job(&subject, &headers, payload.clone(), deliveries, slot, handler).await
+                    let told = (deliveries, at_ms);
+                    self.body_and_job(&subject, &headers, payload.clone(), told, slot, handler).await
                 }
                 None => Settled::GiveBack,
             }
@@ -281,7 +293,7 @@ impl Worker {
         subject: &str,
         headers: &broker::Headers,
         payload: Bytes,
-        deliveries: u64,
+        (deliveries, queued_ms): (u64, u64),
         slot: Slot,
         handler: H,
     ) -> Settled
@@ -298,7 +310,14 @@ impl Worker {
             Err(error) => return Settled::Unreadable(error.to_string()),
         };
         let cancelled = self.cancels.token(subject);
-        let job = Job { subject: subject.to_owned(), payload, deliveries, cancelled, slot: slot.clone() };
+        let job = Job {
+            subject: subject.to_owned(),
+            payload,
+            deliveries,
+            queued_ms,
+            cancelled,
+            slot: slot.clone(),
+        };
         // One bad job must not leave its delivery behind, unsettled until the ack wait.
         let done = AssertUnwindSafe(async move { handler(job).await }).catch_unwind().await;
         slot.free();

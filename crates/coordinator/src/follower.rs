@@ -9,12 +9,12 @@ mod begin;
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{StreamExt as _, stream::BoxStream};
-use planfleet_bus::{DeadLetter, Error, JournalEntry, Lease};
+use planfleet_bus::{DeadLetter, Error, JournalEntry, Lease, trace};
 use planfleet_core::{
     command::Command,
     document::RunDocument,
     id::{RunId, ShardId},
-    record::Record,
+    record::{Fact, Record},
     run::{Ignored, Why},
     shard::Shard,
 };
@@ -108,10 +108,16 @@ impl Follower {
     fn fold_record(&mut self, seq: u64, record: Record, commands: &mut Vec<Command>) {
         let run = record.run.clone();
         let first_seq = self.shard.first_seq(&run).unwrap_or(seq);
+        let begins = matches!(record.fact, Fact::TaskSubmitted(_));
         let (active, known) = (self.shard.len(), commands.len());
         match self.shard.apply(seq, record, commands) {
             Ok(()) if self.is_counted(seq) => {}
-            Ok(()) => self.instruments.record(Ok(())),
+            Ok(()) => {
+                self.instruments.record(Ok(()));
+                if begins {
+                    self.instruments.run_submitted();
+                }
+            }
             Err(ignored) => self.note_ignored(seq, &run, ignored),
         }
         self.instruments.active_runs(difference(active, self.shard.len()));
@@ -121,7 +127,7 @@ impl Follower {
             if let Command::FinishRun(document) = command {
                 let document = Arc::clone(document);
                 if !self.is_counted(seq) {
-                    self.instruments.run_ended(document.state.as_str());
+                    self.instruments.run_ended(&document);
                 }
                 let ended = Finishing { first_seq, last_seq: seq, document, cancelled };
                 self.finishing.insert(run.clone(), ended);
@@ -198,9 +204,12 @@ impl Follower {
         });
     }
 
-    /// A run's document is kept now.
+    /// A run's document is kept now: its span can be exported. After a takeover that may be
+    /// done again.
     pub(crate) fn kept(&mut self, run: &RunId) {
-        self.finishing.remove(run);
+        if let Some(ended) = self.finishing.remove(run) {
+            trace::run_ended(&ended.document);
+        }
     }
 
     /// A run that has ended and whose document is on its way.

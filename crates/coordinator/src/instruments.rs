@@ -1,10 +1,18 @@
 //! Every metric of this crate.
 
+use std::time::Duration;
+
 use opentelemetry::{
-    KeyValue, global,
-    metrics::{Counter, UpDownCounter},
+    KeyValue,
+    metrics::{Counter, Histogram, UpDownCounter},
 };
-use planfleet_core::run::Why;
+use planfleet_core::{
+    command::{PlanOrder, Situation},
+    document::{RunDocument, RunState},
+    reason::Cause,
+    run::Why,
+};
+use planfleet_telemetry::names::{self, attribute as a, metric};
 
 /// The instruments.
 #[derive(Debug)]
@@ -13,7 +21,10 @@ pub struct Instruments {
     commands: Counter<u64>,
     takeovers: Counter<u64>,
     active_runs: UpDownCounter<i64>,
+    runs_submitted: Counter<u64>,
     runs_ended: Counter<u64>,
+    run_duration: Histogram<f64>,
+    replans: Counter<u64>,
     dead_letters: Counter<u64>,
     snapshots: Counter<u64>,
 }
@@ -35,33 +46,17 @@ impl Instruments {
     /// Creates them with the process's meter.
     #[must_use]
     pub fn new() -> Self {
-        let meter = global::meter("planfleet");
         Self {
-            records: meter
-                .u64_counter("planfleet.records")
-                .with_description("Log records folded, by outcome: applied, or why they changed nothing")
-                .build(),
-            commands: meter
-                .u64_counter("planfleet.commands")
-                .with_description("Commands carried out, by kind")
-                .build(),
-            takeovers: meter.u64_counter("planfleet.takeovers").with_description("Shards taken over").build(),
-            active_runs: meter
-                .i64_up_down_counter("planfleet.active_runs")
-                .with_description("Runs in the memory of this process, as their owner or as a standby")
-                .build(),
-            runs_ended: meter
-                .u64_counter("planfleet.runs_ended")
-                .with_description("Runs ended, by state")
-                .build(),
-            dead_letters: meter
-                .u64_counter("planfleet.dead_letters")
-                .with_description("Messages set aside because nobody could read them")
-                .build(),
-            snapshots: meter
-                .u64_counter("planfleet.snapshots")
-                .with_description("Snapshots of shards, by what became of them")
-                .build(),
+            records: metric::RECORDS.counter(),
+            commands: metric::COMMANDS.counter(),
+            takeovers: metric::TAKEOVERS.counter(),
+            active_runs: metric::ACTIVE_RUNS.up_down_counter(),
+            runs_submitted: metric::RUNS_SUBMITTED.counter(),
+            runs_ended: metric::RUNS_ENDED.counter(),
+            run_duration: metric::WORKFLOW_DURATION.histogram(),
+            replans: metric::REPLANS.counter(),
+            dead_letters: metric::DEAD_LETTERS.counter(),
+            snapshots: metric::SNAPSHOTS.counter(),
         }
     }
 
@@ -89,8 +84,26 @@ impl Instruments {
         self.active_runs.add(change, &[]);
     }
 
-    pub(crate) fn run_ended(&self, state: &'static str) {
+    pub(crate) fn run_submitted(&self) {
+        self.runs_submitted.add(1, &[]);
+    }
+
+    pub(crate) fn run_ended(&self, document: &RunDocument) {
+        let state = document.state.as_str();
         self.runs_ended.add(1, &[KeyValue::new("state", state)]);
+        let took = Duration::from_millis(document.timings.total_ms).as_secs_f64();
+        let workflow = KeyValue::new(a::WORKFLOW, names::WORKFLOW);
+        match document.state {
+            RunState::Succeeded => self.run_duration.record(took, &[workflow]),
+            _ => self.run_duration.record(took, &[workflow, KeyValue::new(a::ERROR_TYPE, state)]),
+        }
+    }
+
+    /// A plan is asked for; only the first order of a revision counts.
+    pub(crate) fn plan_ordered(&self, order: &PlanOrder) {
+        if let (Some(situation), 1) = (&order.situation, order.draft.attempt) {
+            self.replans.add(1, &[KeyValue::new("reason", reason(situation))]);
+        }
     }
 
     pub(crate) fn snapshot(&self, event: SnapshotEvent) {
@@ -111,5 +124,14 @@ impl Instruments {
 impl Default for Instruments {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Why a planner is asked again, in one word: of a failure its class.
+fn reason(situation: &Situation) -> &'static str {
+    let failed = situation.steps.iter().find_map(|standing| standing.failure.as_ref());
+    match (&situation.cause, failed) {
+        (Cause::Failed { .. }, Some(failure)) => failure.class.as_str(),
+        (cause, _) => cause.as_str(),
     }
 }

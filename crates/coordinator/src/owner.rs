@@ -290,6 +290,9 @@ impl Owner {
     fn emit(&mut self, commands: Vec<Command>) {
         for command in commands {
             self.instruments.command(emitter::name(&command));
+            if let Command::DispatchPlan(order) = &command {
+                self.instruments.plan_ordered(order);
+            }
             match command {
                 Command::ArmTimer { run, at_ms, timer } => self.arm(run, at_ms, timer),
                 command => {

@@ -58,6 +58,19 @@ pub enum Account {
     Triage,
 }
 
+impl Account {
+    /// The account's name in JSON and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Planner => "planner",
+            Self::Executor => "executor",
+            Self::Judge => "judge",
+            Self::Triage => "triage",
+        }
+    }
+}
+
 /// What was used of one model on one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {

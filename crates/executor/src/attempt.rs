@@ -19,6 +19,7 @@ use planfleet_core::{
 };
 use planfleet_llm::{ChatRequest, ChatResponse, ModelHandle, Purse, Tally};
 use planfleet_proto::decode;
+use planfleet_telemetry::names::{self, attribute as a};
 use serde_json::Value;
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span, field::Empty, info_span};
@@ -47,7 +48,7 @@ impl Spent {
         model: &ModelHandle,
         request: ChatRequest,
     ) -> Result<ChatResponse, Failure> {
-        let tally = Arc::new(model.tally().paid_from(self.purse.clone()));
+        let tally = Arc::new(model.tally().on_account(account).paid_from(self.purse.clone()));
         self.in_flight = Some((account, model.name().to_owned(), Arc::clone(&tally)));
         let called = model.call_tallied(request, &tally).await;
         self.in_flight = None;
@@ -97,32 +98,31 @@ pub(crate) async fn carry_out(shared: &Shared, job: Job) -> Settled {
         Err(error) => return Settled::Unreadable(error.to_string()),
     };
     let span = span(&order);
-    trace::set_parent(&span, order.traceparent.as_deref());
+    trace::join_run(&span, &order.run, order.traceparent.as_deref());
     attempt(shared, &order, &job).instrument(span).await
 }
 
 fn span(order: &StepOrder) -> Span {
     info_span!(
-        "step",
+        names::STEP.name,
         otel.name = format!("invoke_agent step {}", order.step),
-        gen_ai.operation.name = "invoke_agent",
-        gen_ai.agent.name = "executor",
-        gen_ai.conversation.id = %order.run,
-        gen_ai.request.model = Empty,
-        run_id = %order.run,
-        step = %order.step,
-        attempt = order.attempt,
-        error.type = Empty,
+        otel.status_code = Empty,
+        { a::OPERATION } = "invoke_agent",
+        { a::AGENT } = "executor",
+        { a::CONVERSATION } = order.run.as_str(),
+        { a::REQUEST_MODEL } = Empty,
+        { a::RUN_ID } = order.run.as_str(),
+        { a::STEP } = %order.step,
+        { a::ATTEMPT } = order.attempt,
+        { a::ERROR_TYPE } = Empty,
     )
 }
 
 async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
     let (started, now_ms) = (Instant::now(), (shared.config.now_ms)());
-    if job.deliveries > 1 {
-        shared.instruments.redelivery(&shared.config.pool.name);
-        if seeded::is_on(Bug::RedeliveryDropped) {
-            return Settled::Done;
-        }
+    shared.instruments.delivery(job.deliveries, now_ms.saturating_sub(job.queued_ms));
+    if job.deliveries > 1 && seeded::is_on(Bug::RedeliveryDropped) {
+        return Settled::Done;
     }
     let mut spent = Spent { purse: (shared.purses)(order), ..Spent::default() };
     let (outcome, started_ms) = match admit(shared, order, job.deliveries, now_ms) {
@@ -147,7 +147,7 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
         ended_ms: (shared.config.now_ms)(),
     };
     let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "succeeded");
-    shared.instruments.attempt(&shared.config.pool.name, name, started.elapsed());
+    shared.instruments.attempt(name, started.elapsed());
     // What is left is between this process and the broker.
     job.slot.free();
     record(shared, order, outcome, report).await
@@ -198,7 +198,7 @@ fn fact(outcome: Result<Value, Failure>, attempt: AttemptReport) -> Fact {
             Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output: Json::from_value(&output) }))
         }
         Err(failure) => {
-            Span::current().record("error.type", failure.class.as_str());
+            Span::current().record(a::ERROR_TYPE, failure.class.as_str()).record("otel.status_code", "ERROR");
             // The message may quote the model's words, which are in the record and not in logs.
             tracing::info!(class = %failure.class, "step failed");
             Fact::StepFailed(Box::new(StepFailed { attempt, failure }))
@@ -246,7 +246,7 @@ async fn announce(shared: &Shared, order: &StepOrder) {
         .then(|| model_step::model(shared, order).map(|model| model.name().to_owned()))
         .flatten();
     if let Some(model) = &model {
-        Span::current().record("gen_ai.request.model", model);
+        Span::current().record(a::REQUEST_MODEL, model);
     }
     let news = || News { event: STEP_STARTED.to_owned(), step: Some(order.step), model };
     if let Err(error) = shared.bus.tell(&order.run, news).await {

@@ -3,53 +3,49 @@
 use std::time::Duration;
 
 use opentelemetry::{
-    KeyValue, global,
+    KeyValue,
     metrics::{Counter, Histogram},
 };
+use planfleet_telemetry::names::metric;
 
-/// The instruments.
+/// The instruments of one pool's executor. Its name is made an attribute once: a measurement
+/// copies a pointer to it and allocates nothing.
 #[derive(Debug)]
 pub struct Instruments {
+    pool: KeyValue,
     attempts: Counter<u64>,
     duration: Histogram<f64>,
+    queue_wait: Histogram<f64>,
     redeliveries: Counter<u64>,
 }
 
 impl Instruments {
     /// Creates them with the process's meter.
     #[must_use]
-    pub fn new() -> Self {
-        let meter = global::meter("planfleet");
+    pub fn new(pool: &str) -> Self {
         Self {
-            attempts: meter
-                .u64_counter("planfleet.attempts")
-                .with_description("Attempts carried out, by pool and outcome")
-                .build(),
-            duration: meter
-                .f64_histogram("gen_ai.invoke_agent.duration")
-                .with_unit("s")
-                .with_description("Duration of one attempt of a step")
-                .build(),
-            redeliveries: meter
-                .u64_counter("planfleet.redeliveries")
-                .with_description("Steps delivered again after an executor was lost")
-                .build(),
+            pool: KeyValue::new("pool", std::sync::Arc::<str>::from(pool)),
+            attempts: metric::ATTEMPTS.counter(),
+            duration: metric::AGENT_DURATION.histogram(),
+            queue_wait: metric::QUEUE_WAIT.histogram(),
+            redeliveries: metric::REDELIVERIES.counter(),
         }
     }
 
-    pub(crate) fn attempt(&self, pool: &str, outcome: &'static str, took: Duration) {
-        let labels = [KeyValue::new("pool", pool.to_owned()), KeyValue::new("outcome", outcome)];
-        self.attempts.add(1, &labels);
-        self.duration.record(took.as_secs_f64(), &labels);
+    pub(crate) fn attempt(&self, outcome: &'static str, took: Duration) {
+        let attributes = [self.pool.clone(), KeyValue::new("outcome", outcome)];
+        self.attempts.add(1, &attributes);
+        self.duration.record(took.as_secs_f64(), &attributes);
     }
 
-    pub(crate) fn redelivery(&self, pool: &str) {
-        self.redeliveries.add(1, &[KeyValue::new("pool", pool.to_owned())]);
-    }
-}
-
-impl Default for Instruments {
-    fn default() -> Self {
-        Self::new()
+    /// A step has come that was queued so many milliseconds ago. One that comes again has not
+    /// waited but been lost.
+    pub(crate) fn delivery(&self, deliveries: u64, waited_ms: u64) {
+        let attributes = std::slice::from_ref(&self.pool);
+        if deliveries > 1 {
+            self.redeliveries.add(1, attributes);
+        } else {
+            self.queue_wait.record(Duration::from_millis(waited_ms).as_secs_f64(), attributes);
+        }
     }
 }

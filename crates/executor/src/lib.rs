@@ -78,7 +78,7 @@ impl Executor {
     /// An executor with these models and tools.
     #[must_use]
     pub fn build(bus: Bus, config: Config, models: Models, tools: Arc<Registry>, purses: FindPurse) -> Self {
-        let instruments = Instruments::new();
+        let instruments = Instruments::new(&config.pool.name);
         let shared = Arc::new(Shared { bus, config, models, tools, purses, instruments });
         Self { shared }
     }

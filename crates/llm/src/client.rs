@@ -14,6 +14,8 @@ use tracing::Instrument;
 
 use crate::chat::{ChatModel, ChatRequest, ChatResponse, TextSink};
 use crate::error::Error;
+use crate::instruments::Tries;
+use crate::price::Price;
 use crate::telemetry::{self, Target};
 use crate::transport::{Reply, Transport};
 use crate::wire::{Expected, StreamDecoder, Wire};
@@ -25,6 +27,9 @@ pub struct HttpChat {
     endpoint: Endpoint,
     base: Url,
     transport: Transport,
+    tries: Tries,
+    price: Option<Price>,
+    captures_content: bool,
 }
 
 impl HttpChat {
@@ -33,7 +38,21 @@ impl HttpChat {
         let base = endpoint.base()?;
         let headers = endpoint.headers()?;
         let transport = Transport::new(endpoint.timeouts, headers)?;
-        Ok(Self { endpoint, base, transport })
+        let address = base.host_str().unwrap_or_default();
+        let tries = Tries::new(&endpoint.dialect.provider, address, base.port_or_known_default());
+        Ok(Self { endpoint, base, transport, tries, price: None, captures_content: false })
+    }
+
+    /// Has spans say what a call cost.
+    #[must_use]
+    pub fn priced(self, price: Option<Price>) -> Self {
+        Self { price, ..self }
+    }
+
+    /// Has spans hold prompts and answers, cut to some thousand characters each.
+    #[must_use]
+    pub fn capturing_content(self, captures_content: bool) -> Self {
+        Self { captures_content, ..self }
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -128,7 +147,7 @@ impl HttpChat {
     fn settle(
         &self,
         request: &ChatRequest,
-        span: &tracing::Span,
+        (span, began): (&tracing::Span, Instant),
         mut result: Result<ChatResponse, Error>,
     ) -> Result<ChatResponse, Error> {
         let model = self.model(request);
@@ -138,7 +157,11 @@ impl HttpChat {
             Ok(_) => {}
             Err(error) => *error = self.endpoint.explain(error.clone(), model),
         }
-        telemetry::record(span, &result);
+        self.tries.ended(model, began.elapsed(), &result);
+        telemetry::record(span, &result, self.price.as_ref());
+        if self.captures_content {
+            telemetry::capture(span, request, &result);
+        }
         result
     }
 }
@@ -149,9 +172,9 @@ impl ChatModel for HttpChat {
         if self.endpoint.always_stream {
             return self.chat_stream(request, &mut |_| {}).await;
         }
-        let span = self.span(request, false);
+        let (span, began) = (self.span(request, false), Instant::now());
         let result = self.whole(request).instrument(span.clone()).await;
-        self.settle(request, &span, result)
+        self.settle(request, (&span, began), result)
     }
 
     async fn chat_stream(
@@ -159,9 +182,9 @@ impl ChatModel for HttpChat {
         request: &ChatRequest,
         sink: &mut TextSink<'_>,
     ) -> Result<ChatResponse, Error> {
-        let span = self.span(request, true);
+        let (span, began) = (self.span(request, true), Instant::now());
         let result = self.streamed(request, sink).instrument(span.clone()).await;
-        self.settle(request, &span, result)
+        self.settle(request, (&span, began), result)
     }
 }
 

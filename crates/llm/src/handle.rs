@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::chat::{self, ChatModel, ChatRequest, ChatResponse, StopReason, TextSink};
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorClass};
+use crate::instruments::Calls;
 use crate::limits::{Gate, Hint, Hints, Limits, Standing, Turn};
 use crate::price::{LongPrompts, Price, Tariff};
 use crate::purse::{Ceiling, Overcount, Paid, Payment};
@@ -39,6 +40,7 @@ pub struct ModelHandle {
     fallbacks: Arc<[ModelHandle]>,
     ways: Arc<Ways>,
     retrying: Retrying,
+    calls: Arc<Calls>,
 }
 
 /// What a handle adds to a plain [`ChatModel`].
@@ -85,6 +87,7 @@ impl ModelHandle {
         let key = if settings.key.is_empty() { &settings.name } else { &settings.key };
         let gate = Gate::new(key, settings.concurrency_max, &settings.limits);
         Self {
+            calls: Arc::new(Calls::new(gate.name())),
             name: settings.name,
             chat,
             dialect: settings.dialect,
@@ -238,13 +241,19 @@ impl ModelHandle {
             0 => usage::Usage::NONE,
             calls => usage::Usage { calls, ..self.usage(&attempted) },
         };
+        self.calls.used(tally.role(), &usage);
         let result = match attempted.result {
             Ok(response) => {
                 // Small models seldom stop by themselves: free text that ends at the limit is all there is.
                 let may_be_cut = self.dialect.small_model && request.response_format.is_none();
                 accept(response, may_be_cut)
             }
-            Err(error) => Err(failure(&error)),
+            Err(error) => {
+                if error.class == ErrorClass::Budget {
+                    self.calls.refused(tally.role());
+                }
+                Err(failure(&error))
+            }
         };
         Called { result, usage }
     }

@@ -7,7 +7,8 @@
 //! call, and it reports how many calls it made, so that money is reserved and settled for each.
 //!
 //! This crate must never know of runs, steps or the bus, never read the environment (keys are
-//! handed in as [`Secret`]), and never put prompts, answers or keys in spans, logs or errors.
+//! handed in as [`Secret`]), and never put prompts, answers or keys in logs or errors, nor, unless it
+//! is asked for, prompts and answers in spans.
 
 pub mod cassette;
 pub mod chat;
@@ -16,6 +17,7 @@ pub mod dialect;
 pub mod error;
 pub mod fence;
 pub mod handle;
+mod instruments;
 pub mod limits;
 pub mod price;
 pub mod purse;

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::chat::{ChatRequest, ChatResponse};
 use crate::error::{Error, ErrorClass};
+use crate::instruments::Door;
 use crate::rates::RateLimits;
 use circuit::Circuit;
 pub use hints::{Hint, Hints};
@@ -79,6 +80,7 @@ pub(crate) struct Gate {
     rates: Rates,
     state: Mutex<State>,
     hints: OnceLock<Arc<dyn Hints>>,
+    door: Door,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl Gate {
             rates: Rates::new(limits),
             state: Mutex::new(state),
             hints: OnceLock::new(),
+            door: Door::new(name),
         }
     }
 
@@ -115,6 +118,7 @@ impl Gate {
 
     /// Waits until a try may begin. Fails at once where a wait would be in vain or too long.
     pub(crate) async fn enter<'a>(&'a self, request: &'a ChatRequest) -> Result<Turn<'a>, Error> {
+        let began = Instant::now();
         loop {
             if let Some(until) = self.admitted()? {
                 sleep_until(until).await;
@@ -125,6 +129,7 @@ impl Gate {
             // What was learnt during the waits counts too.
             if self.admitted()?.is_none() {
                 let probe = self.admit()?;
+                self.door.waited(began.elapsed());
                 return Ok(Turn { gate: self, slot, place, probe });
             }
         }
@@ -164,9 +169,11 @@ impl Gate {
             Hint::Paused { reason, until_ms, .. } => {
                 let left = Duration::from_millis(until_ms.saturating_sub(now_ms));
                 state.pause.heed(reason, left, now);
+                self.door.paused(true);
             }
             Hint::Resumed => {
                 state.pause.end();
+                self.door.paused(false);
             }
             Hint::Asked { until_ms } => {
                 let left = Duration::from_millis(until_ms.saturating_sub(now_ms)).min(ASKED_MAX);
@@ -282,6 +289,7 @@ impl Turn<'_> {
         let resumed = probe && state.pause.end();
         drop(state);
         if resumed {
+            self.gate.door.paused(false);
             tracing::info!(model = self.gate.name, "the model answers again; its pause is over");
             self.gate.tell(Hint::Resumed);
         }
@@ -308,6 +316,7 @@ impl Turn<'_> {
             );
         }
         if begun || probe {
+            self.gate.door.paused(true);
             self.gate.tell(Hint::paused(&error.message, left));
         }
     }

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use planfleet_core::usage::Usage;
+use planfleet_core::usage::{Account, Usage};
 
 use crate::{error::Error, purse::Purse};
 
@@ -21,6 +21,7 @@ pub struct Tally {
     /// A try is under way, or one that failed may have been billed.
     may_be_billed: AtomicBool,
     is_free: bool,
+    role: &'static str,
     purse: Option<Arc<dyn Purse>>,
 }
 
@@ -32,13 +33,23 @@ impl fmt::Debug for Tally {
 
 impl Tally {
     pub(crate) fn new(is_free: bool) -> Self {
-        Self { is_free, ..Self::default() }
+        Self { is_free, role: "none", ..Self::default() }
     }
 
     /// Has each try paid from a purse; without one nobody asks.
     #[must_use]
     pub fn paid_from(self, purse: Option<Arc<dyn Purse>>) -> Self {
         Self { purse, ..self }
+    }
+
+    /// Which role's call it is, in metrics.
+    #[must_use]
+    pub fn on_account(self, account: Account) -> Self {
+        Self { role: account.as_str(), ..self }
+    }
+
+    pub(crate) const fn role(&self) -> &'static str {
+        self.role
     }
 
     pub(crate) fn purse(&self) -> Option<&dyn Purse> {

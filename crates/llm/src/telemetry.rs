@@ -1,11 +1,17 @@
-//! The span of a model call, by the GenAI conventions of OpenTelemetry semconv v1.41. No content:
-//! prompts and answers never become attributes.
+//! The span of a try of a model call, by the GenAI conventions. Prompts and answers are on it
+//! where that is asked for, and never in a log line: content goes past `tracing`.
 
+mod content;
+
+use opentelemetry::{Array, StringValue, Value};
+use planfleet_telemetry::names::{self, attribute as a};
 use tracing::Span;
 use tracing::field::Empty;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::chat::{ChatRequest, ChatResponse};
 use crate::error::Error;
+use crate::price::{self, Price};
 
 /// What a span tells of the server that is called.
 pub(crate) struct Target<'a> {
@@ -22,60 +28,83 @@ pub(crate) fn chat_span(target: &Target<'_>, request: &ChatRequest, stream: bool
         Some(_) => "json",
         None => "text",
     };
-    tracing::info_span!(
-        "chat",
+    let span = tracing::info_span!(
+        names::CHAT.name,
         otel.name = format!("chat {}", target.model),
         otel.kind = "client",
         otel.status_code = Empty,
-        gen_ai.operation.name = "chat",
-        gen_ai.provider.name = target.provider,
-        gen_ai.request.model = target.model,
-        gen_ai.request.max_tokens = request.max_output_tokens,
-        gen_ai.request.temperature = request.temperature.map(f64::from),
-        gen_ai.request.seed = request.seed,
-        gen_ai.request.stream = stream,
-        gen_ai.output.type = output_type,
-        gen_ai.response.id = Empty,
-        gen_ai.response.model = Empty,
-        gen_ai.response.finish_reasons = Empty,
-        gen_ai.response.time_to_first_chunk = Empty,
-        gen_ai.usage.input_tokens = Empty,
-        gen_ai.usage.output_tokens = Empty,
-        gen_ai.usage.cache_read.input_tokens = Empty,
-        gen_ai.usage.cache_creation.input_tokens = Empty,
-        gen_ai.usage.reasoning.output_tokens = Empty,
-        openai.api.type = target.openai_api_type,
-        server.address = target.address,
-        server.port = target.port,
-        error.type = Empty,
-    )
+        { a::OPERATION } = "chat",
+        { a::PROVIDER } = target.provider,
+        { a::REQUEST_MODEL } = target.model,
+        { a::REQUEST_MAX_TOKENS } = request.max_output_tokens,
+        { a::REQUEST_TEMPERATURE } = request.temperature.map(f64::from),
+        { a::REQUEST_SEED } = request.seed,
+        { a::REQUEST_STREAM } = stream,
+        { a::OUTPUT_TYPE } = output_type,
+        { a::RESPONSE_ID } = Empty,
+        { a::RESPONSE_MODEL } = Empty,
+        { a::FIRST_CHUNK } = Empty,
+        { a::INPUT_TOKENS } = Empty,
+        { a::OUTPUT_TOKENS } = Empty,
+        { a::CACHE_READ_TOKENS } = Empty,
+        { a::CACHE_WRITE_TOKENS } = Empty,
+        { a::REASONING_TOKENS } = Empty,
+        { a::USAGE_COST } = Empty,
+        { a::OPENAI_API } = target.openai_api_type,
+        { a::SERVER_ADDRESS } = target.address,
+        { a::SERVER_PORT } = target.port,
+        { a::ERROR_TYPE } = Empty,
+    );
+    if !request.stop.is_empty() {
+        span.set_attribute(a::REQUEST_STOP, texts(request.stop.iter().cloned()));
+    }
+    span
 }
 
-/// Closes the books of a call: figures of an answer, or the class of an error.
-pub(crate) fn record(span: &Span, result: &Result<ChatResponse, Error>) {
+/// Closes the books of a try: figures of an answer, or the class of an error.
+pub(crate) fn record(span: &Span, result: &Result<ChatResponse, Error>, price: Option<&Price>) {
     match result {
-        Ok(response) => record_response(span, response),
+        Ok(response) => record_response(span, response, price),
         Err(error) => {
-            span.record("error.type", error.class.as_str());
+            span.record(a::ERROR_TYPE, error.class.as_str());
             span.record("otel.status_code", "ERROR");
         }
     }
 }
 
-fn record_response(span: &Span, response: &ChatResponse) {
-    span.record("gen_ai.response.model", response.model.as_str());
-    span.record("gen_ai.response.finish_reasons", response.stop_reason.as_str());
+#[expect(clippy::cast_precision_loss, reason = "shown, never added up")]
+fn record_response(span: &Span, response: &ChatResponse, price: Option<&Price>) {
+    span.record(a::RESPONSE_MODEL, response.model.as_str());
+    span.set_attribute(a::FINISH_REASONS, texts([response.stop_reason.as_str().to_owned()]));
     if let Some(id) = &response.id {
-        span.record("gen_ai.response.id", id.as_str());
+        span.record(a::RESPONSE_ID, id.as_str());
     }
     if let Some(wait) = response.time_to_first_chunk {
-        span.record("gen_ai.response.time_to_first_chunk", wait.as_secs_f64());
+        span.record(a::FIRST_CHUNK, wait.as_secs_f64());
     }
     if let Some(usage) = &response.usage {
-        span.record("gen_ai.usage.input_tokens", usage.input_tokens);
-        span.record("gen_ai.usage.output_tokens", usage.output_tokens);
-        span.record("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens);
-        span.record("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens);
-        span.record("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens);
+        span.record(a::INPUT_TOKENS, usage.input_tokens);
+        span.record(a::OUTPUT_TOKENS, usage.output_tokens);
+        span.record(a::CACHE_READ_TOKENS, usage.cached_tokens);
+        span.record(a::CACHE_WRITE_TOKENS, usage.cache_write_tokens);
+        span.record(a::REASONING_TOKENS, usage.reasoning_tokens);
+        if let Some(price) = price {
+            span.record(a::USAGE_COST, price::cost(usage, price) as f64 / 1e9);
+        }
     }
+}
+
+/// Puts what was said on a span.
+pub(crate) fn capture(span: &Span, request: &ChatRequest, result: &Result<ChatResponse, Error>) {
+    if let Some(instructions) = content::instructions(&request.messages) {
+        span.set_attribute(a::SYSTEM_INSTRUCTIONS, instructions);
+    }
+    span.set_attribute(a::INPUT_MESSAGES, content::input(&request.messages));
+    if let Ok(response) = result {
+        span.set_attribute(a::OUTPUT_MESSAGES, content::output(response));
+    }
+}
+
+fn texts(texts: impl IntoIterator<Item = String>) -> Value {
+    Value::Array(Array::String(texts.into_iter().map(StringValue::from).collect()))
 }

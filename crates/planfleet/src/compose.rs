@@ -78,7 +78,7 @@ pub(crate) fn models_with(settings: &Settings, cassette: &Cassette) -> Result<Mo
         for (name, model) in models {
             let handle = match made.get(name) {
                 Some(handle) => handle.clone(),
-                None => handle(name, model, cassette)?,
+                None => handle(name, model, settings.telemetry.capture_content, cassette)?,
             };
             made.insert(name, handle.clone());
             handles.push(handle);
@@ -109,22 +109,30 @@ pub(crate) enum Cassette {
 }
 
 /// One configured model.
-fn handle(name: &str, settings: &ModelSettings, cassette: &Cassette) -> Result<ModelHandle, Failure> {
-    let model = settings.model.clone();
+fn handle(
+    name: &str,
+    settings: &ModelSettings,
+    captures_content: bool,
+    cassette: &Cassette,
+) -> Result<ModelHandle, Failure> {
+    let (model, price) = (settings.model.clone(), price(settings));
+    let provider = || -> Result<_, Failure> {
+        let (chat, dialect) = chat(name, settings)?;
+        Ok((Arc::new(chat.priced(price).capturing_content(captures_content)), dialect))
+    };
     let (chat, dialect): (Arc<dyn ChatModel>, Dialect) = match cassette {
         Cassette::None => {
-            let (chat, dialect) = chat(name, settings)?;
-            (Arc::new(chat), dialect)
+            let (chat, dialect) = provider()?;
+            (chat, dialect)
         }
         Cassette::Record(tape) => {
-            let (chat, dialect) = chat(name, settings)?;
-            (Arc::new(Recorder::new(Arc::new(chat), model, Arc::clone(tape))), dialect)
+            let (chat, dialect) = provider()?;
+            (Arc::new(Recorder::new(chat, model, Arc::clone(tape))), dialect)
         }
         Cassette::Play(recording) => {
             (Arc::new(Player::new(Arc::clone(recording), model).with_latency()), dialect(name, settings)?)
         }
     };
-    let price = price(settings);
     #[expect(clippy::cast_possible_truncation, reason = "a temperature between 0 and 2")]
     let temperature = settings.temperature.map(|temperature| temperature as f32);
     Ok(ModelHandle::new(

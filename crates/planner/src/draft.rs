@@ -16,7 +16,11 @@ use planfleet_core::{
 };
 use planfleet_llm::{Called, ChatRequest, ModelHandle, Purse, Tally};
 use planfleet_proto::decode;
-use tokio::{sync::mpsc, time::timeout};
+use planfleet_telemetry::names::{self, attribute as a};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 use crate::{
@@ -36,27 +40,30 @@ pub(crate) async fn write(shared: &Shared, job: Job) -> Settled {
         Err(error) => return Settled::Unreadable(error.to_string()),
     };
     let span = span(&order);
-    trace::set_parent(&span, order.submission.traceparent.as_deref());
+    trace::join_run(&span, &order.run, order.submission.traceparent.as_deref());
     planned(shared, &order, &job).instrument(span).await
 }
 
 fn span(order: &PlanOrder) -> Span {
     info_span!(
-        "plan",
-        otel.name = "plan planner",
-        gen_ai.operation.name = "plan",
-        gen_ai.agent.name = "planner",
-        gen_ai.conversation.id = %order.run,
-        gen_ai.request.model = Empty,
-        run_id = %order.run,
-        revision = order.draft.revision,
-        attempt = order.draft.attempt,
-        error.type = Empty,
+        names::PLAN.name,
+        otel.name = names::PLAN.title,
+        otel.status_code = Empty,
+        { a::OPERATION } = "plan",
+        { a::AGENT } = "planner",
+        { a::CONVERSATION } = order.run.as_str(),
+        { a::REQUEST_MODEL } = Empty,
+        { a::RUN_ID } = order.run.as_str(),
+        { a::REVISION } = order.draft.revision,
+        { a::ATTEMPT } = order.draft.attempt,
+        { a::ERROR_TYPE } = Empty,
     )
 }
 
 async fn planned(shared: &Shared, order: &PlanOrder, job: &Job) -> Settled {
     let kind = if order.situation.is_some() { "replan" } else { "plan" };
+    let (began, now_ms) = (Instant::now(), (shared.config.now_ms)());
+    shared.instruments.delivery(job.deliveries, now_ms.saturating_sub(job.queued_ms));
     let mut writer = Writer::new(shared, order, job.deliveries);
     let outcome = tokio::select! {
         biased;
@@ -73,7 +80,7 @@ async fn planned(shared: &Shared, order: &PlanOrder, job: &Job) -> Settled {
         Err(Failure::new(FailureClass::Timeout, format!("no plan within {limit} s")))
     });
     let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "sealed");
-    shared.instruments.plan(kind, name);
+    shared.instruments.plan(kind, name, began.elapsed());
     writer.share(&outcome).await;
     match writer.record(outcome).await {
         Ok(()) => Settled::Done,
@@ -155,7 +162,7 @@ impl<'a> Writer<'a> {
 
     /// One model's plan, with its repairs.
     async fn plan(&mut self, model: &ModelHandle) -> Result<Answer, Failure> {
-        Span::current().record("gen_ai.request.model", model.name());
+        Span::current().record(a::REQUEST_MODEL, model.name());
         model.name().clone_into(&mut self.model);
         let situation = self.order.situation.as_ref();
         let shown = self.kind.as_ref().map(|kind| kind.with_slots(&self.order.submission));
@@ -233,6 +240,7 @@ impl<'a> Writer<'a> {
         match cache.look(kind).await {
             Found::Known(answer, note) => {
                 shared.instruments.cache("hit");
+                shared.instruments.saved(&note);
                 self.note = Some(note);
                 Some(answer)
             }
@@ -293,7 +301,7 @@ impl<'a> Writer<'a> {
 
     /// A call that can be cut off.
     fn begin_call(&mut self, account: Account, model: &ModelHandle) -> Arc<Tally> {
-        let tally = Arc::new(model.tally().paid_from(self.purse.clone()));
+        let tally = Arc::new(model.tally().on_account(account).paid_from(self.purse.clone()));
         self.in_flight = Some((account, model.name().to_owned(), Arc::clone(&tally)));
         tally
     }
@@ -368,7 +376,8 @@ impl<'a> Writer<'a> {
                 Fact::PlanSealed(Box::new(self.sealed(answer)))
             }
             Err(failure) => {
-                Span::current().record("error.type", failure.class.as_str());
+                let span = Span::current();
+                span.record(a::ERROR_TYPE, failure.class.as_str()).record("otel.status_code", "ERROR");
                 // The message may quote the model's words, which are in the record and not in logs.
                 tracing::warn!(class = %failure.class, "planning failed");
                 Fact::PlanFailed { draft: self.draft, failure, usage: self.usage.clone() }

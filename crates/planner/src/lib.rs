@@ -114,7 +114,7 @@ impl Planner {
     /// A planner with these models and the tools that plans may name.
     #[must_use]
     pub fn build(bus: Bus, config: Config, models: Models, tools: ToolCatalog, purses: FindPurse) -> Self {
-        let instruments = Instruments::new();
+        let instruments = Instruments::new(&config.pool.name);
         let classes = Mutex::default();
         Self { shared: Arc::new(Shared { bus, config, models, tools, purses, instruments, classes }) }
     }

@@ -3,19 +3,17 @@
 //! [`Telemetry::init`] comes before the tokio runtime and [`Telemetry::shutdown`]
 //! after it: both block, and what the runtime logs at its end is still caught.
 //!
-//! Spans get real ids, so that `traceparent` flows through a process that exports
-//! nothing itself; they are exported only where an endpoint is configured. Those of
-//! single steps and calls have nobody behind them to hand anything to: without an
-//! endpoint they are no part of a trace, and their lines have no trace id, which would
-//! cost a fifth of what a short step costs. Which spans exist does not depend on the log's filter: with
-//! `log_filter = "warn"` traces stay whole and warnings still name their run.
+//! Spans are part of a trace where traces are exported, and nowhere else: a span that never
+//! arrives is nobody's parent, and would cost a fifth of what a short step costs. Which spans
+//! exist does not depend on the log's filter: with `log_filter = "warn"` traces stay whole and
+//! warnings still name their run.
 
 mod json;
 mod metrics;
+mod otlp;
 mod span_fields;
 #[cfg(test)]
 mod tests;
-mod traces;
 
 use std::io::{self, IsTerminal as _};
 use std::sync::mpsc;
@@ -24,10 +22,12 @@ use std::time::Duration;
 use opentelemetry::metrics::Meter;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{KeyValue, global};
+use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use planfleet_telemetry::ids::Ids;
+use planfleet_telemetry::names;
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
@@ -36,12 +36,9 @@ use tracing_subscriber::layer::{Filter, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use crate::config::{LogFormat, TelemetrySettings};
+use crate::config::{LogFormat, Signal, TelemetrySettings};
 
 pub use metrics::{Metrics, RenderError};
-
-/// Names this process's instruments and spans.
-const SCOPE: &str = "planfleet";
 
 /// Where log lines go. Never to stdout: that is for data.
 pub enum LogTarget {
@@ -66,7 +63,7 @@ pub enum TelemetryError {
     /// `telemetry.log_filter` is not one.
     #[error("telemetry.log_filter is not a filter")]
     Filter(#[source] tracing_subscriber::filter::ParseError),
-    /// The exporter of traces cannot be made.
+    /// An exporter cannot be made.
     #[error("the exporter to telemetry.otlp_endpoint {endpoint} cannot be made: {reason}")]
     Exporter {
         /// As configured.
@@ -80,8 +77,8 @@ pub enum TelemetryError {
     /// A subscriber is installed already.
     #[error("telemetry was set up twice")]
     AlreadyInstalled(#[source] tracing::subscriber::SetGlobalDefaultError),
-    /// The last spans are not out.
-    #[error("the last spans were not exported: {0}")]
+    /// The last spans or metrics are not out.
+    #[error("the last spans and metrics were not exported: {0}")]
     Flush(String),
 }
 
@@ -98,11 +95,13 @@ impl Telemetry {
         target: LogTarget,
     ) -> Result<Self, TelemetryError> {
         let resource = resource(settings, service_role);
-        let (metrics, meters) = Metrics::new(resource.clone()).map_err(TelemetryError::Metrics)?;
-        let traces = traces::provider(&settings.otlp_endpoint, resource)?;
+        let pushed = settings.endpoint(Signal::Metrics).map(otlp::metrics).transpose()?;
+        let (metrics, meters) = Metrics::new(resource.clone(), pushed).map_err(TelemetryError::Metrics)?;
+        let spans = settings.endpoint(Signal::Traces).map(otlp::spans).transpose()?;
+        planfleet_telemetry::set_exports_traces(spans.is_some());
+        let traces = traces(spans, resource);
         let subscriber = subscriber(settings, target, &traces)?;
         tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::AlreadyInstalled)?;
-        global::set_text_map_propagator(TraceContextPropagator::new());
         global::set_tracer_provider(traces.clone());
         global::set_meter_provider(meters.clone());
         Ok(Self { traces, meters, metrics })
@@ -111,7 +110,7 @@ impl Telemetry {
     /// For this process's instruments.
     pub fn meter(&self) -> Meter {
         use opentelemetry::metrics::MeterProvider as _;
-        self.meters.meter(SCOPE)
+        self.meters.meter(names::SCOPE)
     }
 
     /// The metrics as `/metrics` shows them.
@@ -123,19 +122,31 @@ impl Telemetry {
     /// runtime has ended.
     pub fn shutdown(self, timeout: Duration) -> Result<(), TelemetryError> {
         let (done, ended) = mpsc::sync_channel(1);
-        let traces = self.traces;
+        let Self { traces, meters, .. } = self;
         // On a thread of its own, as an exporter in the middle of a request
         // does not heed the SDK's timeout.
         std::thread::Builder::new()
             .name("telemetry-flush".to_owned())
             .spawn(move || {
-                let _ = done.send(traces.shutdown_with_timeout(timeout));
+                let ended = [traces.shutdown_with_timeout(timeout), meters.shutdown_with_timeout(timeout)];
+                let _ = done.send(ended.into_iter().collect::<Result<(), _>>());
             })
             .map_err(|error| TelemetryError::Flush(error.to_string()))?;
         ended
             .recv_timeout(timeout)
             .map_err(|_| TelemetryError::Flush(format!("no end after {timeout:?}")))?
             .map_err(|error| TelemetryError::Flush(error.to_string()))
+    }
+}
+
+/// With an exporter, the sampler and the queue's bounds are the SDK's, which takes them from
+/// `OTEL_TRACES_SAMPLER` and `OTEL_BSP_*`; by default it keeps all traces and at most 2048 ended
+/// spans.
+fn traces(exporter: Option<SpanExporter>, resource: Resource) -> SdkTracerProvider {
+    let builder = SdkTracerProvider::builder().with_resource(resource).with_id_generator(Ids::default());
+    match exporter {
+        Some(exporter) => builder.with_batch_exporter(exporter).build(),
+        None => builder.with_sampler(Sampler::AlwaysOff).build(),
     }
 }
 
@@ -147,7 +158,7 @@ fn resource(settings: &TelemetrySettings, service_role: &str) -> Resource {
     Resource::builder()
         .with_service_name(settings.service_name.clone())
         .with_attributes([
-            KeyValue::new("service.namespace", SCOPE),
+            KeyValue::new("service.namespace", names::SCOPE),
             KeyValue::new("service.instance.id", instance),
             KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
             KeyValue::new("planfleet.role", service_role.to_owned()),
@@ -161,11 +172,12 @@ fn subscriber(
     traces: &SdkTracerProvider,
 ) -> Result<impl Subscriber + Send + Sync + use<>, TelemetryError> {
     let spans = tracing_opentelemetry::layer()
-        .with_tracer(traces.tracer(SCOPE))
+        .with_tracer(traces.tracer(names::SCOPE))
         // Each costs several attributes on every span and answers no question
         // that operators of a fleet ask.
         .with_location(false)
         .with_threads(false)
+        .with_target(false)
         .with_tracked_inactivity(false)
         .with_filter(filter_fn(traced(settings)).with_max_level_hint(LevelFilter::INFO));
     let log = log_layer(settings, target)?;
@@ -211,19 +223,18 @@ where
         wanted || !own || *metadata.level() <= LevelFilter::WARN
     });
     let spans = filter_fn(|metadata| metadata.is_span() && *metadata.level() <= LevelFilter::INFO);
-    // Without hints from all three, every TRACE call of every library is live.
+    let logged = filter_fn(|metadata| metadata.target() != names::TRACE_ONLY);
+    // Without hints from all four, every TRACE call of every library is live.
     let events = events.and(quiet.with_max_level_hint(LevelFilter::TRACE));
-    Ok(events.or(spans.with_max_level_hint(LevelFilter::INFO)))
+    let all = events.or(spans.with_max_level_hint(LevelFilter::INFO));
+    Ok(all.and(logged.with_max_level_hint(LevelFilter::TRACE)))
 }
 
 /// Which spans and events are part of traces in this process.
 fn traced(settings: &TelemetrySettings) -> impl Fn(&Metadata<'_>) -> bool + use<> {
-    let exports = !settings.otlp_endpoint.is_empty();
-    move |metadata| is_traced(metadata) && (exports || !OF_A_STEP.contains(&metadata.name()))
+    let exports = settings.endpoint(Signal::Traces).is_some();
+    move |metadata| exports && is_traced(metadata)
 }
-
-/// Spans that end where they begin, in one executor.
-const OF_A_STEP: [&str; 3] = ["step", "execute_tool", "chat"];
 
 /// What goes into traces. Not the exporter's own HTTP client and the SDK: their
 /// spans would be exported by requests that make spans.

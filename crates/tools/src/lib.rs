@@ -20,6 +20,7 @@ mod schema;
 mod secrets;
 pub mod settings;
 pub mod store;
+mod telemetry;
 pub mod tool;
 
 pub use registry::{RegisterError, Registry};

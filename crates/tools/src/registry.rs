@@ -6,18 +6,22 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::FutureExt as _;
 use jsonschema::Validator;
 use planfleet_core::failure::{Failure, FailureClass, trim_chars};
 use planfleet_core::tool::{Effect, ToolCatalog, ToolSpec};
+use planfleet_telemetry::KeyValue;
+use planfleet_telemetry::names::attribute as a;
 use serde_json::{Map, Value, json};
-use tracing::{Instrument as _, Span, field};
+use tracing::{Instrument as _, Span};
 
 use crate::egress::Gateway;
 use crate::secrets::Secrets;
 use crate::settings::{Settings, SettingsError};
 use crate::store::Store;
+use crate::telemetry::{self, Calls};
 use crate::tool::{CallContext, Tool, ToolError};
 use crate::{builtin, mcp, remote, schema};
 
@@ -32,10 +36,14 @@ pub struct Registry {
     tools: BTreeMap<String, Registered>,
     output_bytes_max: usize,
     secrets: Secrets,
+    captures_content: bool,
+    calls: Calls,
 }
 
 struct Registered {
     tool: Arc<dyn Tool>,
+    /// Its name as an attribute.
+    name: KeyValue,
     arguments: Validator,
     output: Validator,
 }
@@ -94,6 +102,7 @@ impl Registry {
         let gateway = Arc::new(Gateway::new(settings)?);
         let mut registry = Self::empty(settings.output_bytes_max);
         registry.secrets = settings.secrets();
+        registry.captures_content = settings.capture_content;
         for tool in builtin::all(settings, roots, &gateway, store) {
             registry.register(tool)?;
         }
@@ -104,7 +113,13 @@ impl Registry {
     }
 
     pub(crate) fn empty(output_bytes_max: usize) -> Self {
-        Self { tools: BTreeMap::new(), output_bytes_max, secrets: Secrets::default() }
+        Self {
+            tools: BTreeMap::new(),
+            output_bytes_max,
+            secrets: Secrets::default(),
+            captures_content: false,
+            calls: Calls::new(),
+        }
     }
 
     /// Adds a tool and compiles its schemas.
@@ -123,7 +138,8 @@ impl Registry {
         }
         let arguments = compile(spec, "argument", &spec.arguments)?;
         let output = compile(spec, "output", &spec.output)?;
-        self.tools.insert(name, Registered { tool, arguments, output });
+        let attribute = KeyValue::new(a::TOOL, Arc::<str>::from(name.as_str()));
+        self.tools.insert(name, Registered { tool, name: attribute, arguments, output });
         Ok(())
     }
 
@@ -159,14 +175,19 @@ impl Registry {
     /// past the tool's time, `tool_error` for an unknown tool, for arguments or an
     /// output that break the schemas or the size caps, else what the tool itself says.
     pub async fn call(&self, name: &str, args: Value, ctx: &CallContext) -> Result<Value, Failure> {
-        let span = tracing::info_span!(
-            "execute_tool",
-            otel.name = format!("execute_tool {name}"),
-            gen_ai.operation.name = "execute_tool",
-            gen_ai.tool.name = name,
-            "error.type" = field::Empty,
-        );
+        let span = telemetry::span(name);
+        if self.captures_content {
+            telemetry::capture(&span, a::TOOL_ARGUMENTS, &args);
+        }
+        let began = Instant::now();
         let result = self.call_checked(name, args, ctx).instrument(span.clone()).await;
+        let error = result.as_ref().err().map(|error| error.class);
+        if let Some(known) = self.tools.get(name) {
+            self.calls.ended(&known.name, began.elapsed(), error);
+        }
+        if let (true, Ok(output)) = (self.captures_content, &result) {
+            telemetry::capture(&span, a::TOOL_RESULT, output);
+        }
         result.map_err(|error| failed(&span, error))
     }
 
@@ -291,7 +312,7 @@ async fn run(
 }
 
 fn failed(span: &Span, error: ToolError) -> Failure {
-    span.record("error.type", error.class.as_str());
+    span.record(a::ERROR_TYPE, error.class.as_str()).record("otel.status_code", "ERROR");
     error.into()
 }
 

@@ -39,6 +39,8 @@ pub struct Settings {
     pub http: BTreeMap<String, HttpToolSettings>,
     /// MCP servers by name.
     pub mcp: BTreeMap<String, McpSettings>,
+    /// Whether spans hold the arguments and outputs of calls.
+    pub capture_content: bool,
 }
 
 impl Default for Settings {
@@ -54,6 +56,7 @@ impl Default for Settings {
             credentials: BTreeMap::new(),
             http: BTreeMap::new(),
             mcp: BTreeMap::new(),
+            capture_content: false,
         }
     }
 }

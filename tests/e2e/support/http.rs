@@ -30,6 +30,13 @@ pub(crate) fn post(port: u16, path: &str, key: &str, body: &str, patience: Durat
     exchange(port, &format!("{head}{headers}{body}"), patience)
 }
 
+/// Posts a JSON body with headers of the caller's own, and waits for as long as it takes.
+pub(crate) fn post_with(port: u16, path: &str, own: &[(&str, &str)], body: &str) -> io::Result<Answer> {
+    let own: String = own.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!("POST {path} HTTP/1.0\r\ncontent-type: application/json\r\n{own}");
+    exchange(port, &format!("{head}{}{body}", headers(body.len())), super::PATIENCE)
+}
+
 fn headers(length: usize) -> String {
     format!("host: 127.0.0.1\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n")
 }

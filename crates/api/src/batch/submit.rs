@@ -28,12 +28,14 @@ use planfleet_bus::{
     client::{Key, NewKey},
 };
 use planfleet_core::{document::RunState, failure::trim_chars, id::RunId, task::Submission};
+use planfleet_telemetry::names::attribute;
 use serde_json::{Value, json};
 use tokio::{
     io::AsyncBufRead,
     time::{Interval, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::{
     BatchError,
@@ -231,10 +233,12 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
             task["mode"] = json!(mode);
         }
         let key = Key::of_batch(&self.order.id, &custom_id, &task);
-        match self.freeze(task).await? {
+        // Each task has a trace of its own: one of a million runs would be of no use to anybody.
+        let span = submission::span("producer");
+        match self.freeze(task).instrument(span.clone()).await? {
             Ok(submission) => {
                 let (client, new_key) = (self.desk.client.clone(), self.new_key);
-                self.submits.push(Box::pin(async move {
+                let submit = async move {
                     let submitted = loop {
                         match client.submit_in_batch(submission.clone(), &key, new_key).await {
                             // The window is wider than the room that there is.
@@ -242,8 +246,12 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
                             submitted => break submitted,
                         }
                     };
+                    if let Ok((run, _)) = &submitted {
+                        Span::current().record(attribute::RUN_ID, run.as_str());
+                    }
                     (number, custom_id, submitted)
-                }));
+                };
+                self.submits.push(Box::pin(submit.instrument(span)));
             }
             Err(faults) => self.reject(number, Some(custom_id), &faults),
         }

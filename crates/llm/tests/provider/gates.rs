@@ -10,8 +10,8 @@ use futures::future::join_all;
 use planfleet_core::failure::FailureClass;
 use planfleet_llm::handle::HandleSettings;
 use planfleet_llm::{
-    ChatModel, ChatRequest, ChatResponse, Error, ErrorClass, Hint, Hints, Limits, ModelHandle, RateLimits,
-    StopReason, TextSink, Usage, Window,
+    ChatModel, ChatRequest, ChatResponse, Error, ErrorClass, Hint, Hints, Limits, ModelHandle, Price,
+    RateLimits, StopReason, TextSink, Usage, Window,
 };
 use tokio::time::{Instant, advance, sleep};
 
@@ -21,19 +21,23 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Answers as its script says, and well once that is over.
 #[derive(Default)]
-struct Scripted {
+pub(crate) struct Scripted {
     script: Mutex<VecDeque<Result<ChatResponse, Error>>>,
     takes: Duration,
     asked: Mutex<usize>,
 }
 
 impl Scripted {
-    fn failing(errors: impl IntoIterator<Item = Error>) -> Arc<Self> {
+    pub(crate) fn taking(takes: Duration) -> Arc<Self> {
+        Arc::new(Self { takes, ..Self::default() })
+    }
+
+    pub(crate) fn failing(errors: impl IntoIterator<Item = Error>) -> Arc<Self> {
         let script = Mutex::new(errors.into_iter().map(Err).collect());
         Arc::new(Self { script, ..Self::default() })
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         *self.asked.lock().unwrap()
     }
 
@@ -41,7 +45,18 @@ impl Scripted {
         self.limited(name, 64, Limits::default())
     }
 
-    fn limited(self: &Arc<Self>, name: &str, concurrency_max: usize, limits: Limits) -> ModelHandle {
+    pub(crate) fn priced(self: &Arc<Self>, name: &str, concurrency_max: usize, price: Price) -> ModelHandle {
+        let (name, price) = (name.to_owned(), Some(price));
+        let settings = HandleSettings { name, price, concurrency_max, ..HandleSettings::default() };
+        ModelHandle::new(Arc::clone(self) as Arc<dyn ChatModel>, settings)
+    }
+
+    pub(crate) fn limited(
+        self: &Arc<Self>,
+        name: &str,
+        concurrency_max: usize,
+        limits: Limits,
+    ) -> ModelHandle {
         let name = name.to_owned();
         let settings = HandleSettings { name, concurrency_max, limits, ..HandleSettings::default() };
         ModelHandle::new(Arc::clone(self) as Arc<dyn ChatModel>, settings)

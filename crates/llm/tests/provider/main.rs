@@ -5,6 +5,7 @@
 mod answers;
 mod anthropic;
 mod cassettes;
+mod counted;
 mod faults;
 mod forms;
 mod gates;

@@ -2,6 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use planfleet_api::submission;
 use planfleet_bus::{Client, client::Key};
 use planfleet_core::{
     id::RunId,
@@ -9,6 +10,7 @@ use planfleet_core::{
     task::{Budget, Submission},
 };
 use planfleet_runtime::config::{ModelSettings, Settings};
+use planfleet_telemetry::names::attribute;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::Instrument as _;
@@ -45,20 +47,10 @@ pub(super) async fn run(cli: &Cli, args: &RunArgs, mut settings: Settings) -> Re
     let place = if args.local { Place::Local } else { Place::Fleet };
     // Wrong tasks and wrong models are said before anything is started.
     let template = templates::of_task(cli, &source, &settings, place).await?;
-    let span = root_span();
+    let span = submission::span("client");
     let submission = span.in_scope(|| submit::freeze(source, &settings, &catalog, &template))?;
     compose::models(&settings)?;
     run_on_fleet(cli, args, &mut settings, Order { submission, key }).instrument(span).await
-}
-
-/// The root span of a run.
-pub(super) fn root_span() -> tracing::Span {
-    tracing::info_span!(
-        "run",
-        otel.name = "invoke_workflow planfleet",
-        gen_ai.operation.name = "invoke_workflow",
-        run_id = tracing::field::Empty
-    )
 }
 
 async fn run_on_fleet(
@@ -127,7 +119,7 @@ pub(super) async fn see_through(
     wait: &WaitArgs,
     broker: Option<&str>,
 ) -> Result<ExitCode, Failure> {
-    tracing::Span::current().record("run_id", run.as_str());
+    tracing::Span::current().record(attribute::RUN_ID, run.as_str());
     if wait.detach {
         return detached(cli, run).map(|()| ExitCode::SUCCESS);
     }

@@ -4,6 +4,7 @@ mod bulk;
 
 use std::{process::ExitCode, time::Duration};
 
+use planfleet_api::submission;
 use planfleet_bus::{
     Client, Error as BusError,
     client::{Found, Listed, TRIMMED},
@@ -142,7 +143,7 @@ async fn retry(cli: &Cli, client: &Client, id: &RunId, wait: &WaitArgs) -> Resul
         let run = client.rerun(id, wait.idempotency_key.as_deref()).await?;
         run::see_through(cli, client, &run, wait, None).await
     };
-    again.instrument(run::root_span()).await
+    again.instrument(submission::span("client")).await
 }
 
 #[cfg(test)]

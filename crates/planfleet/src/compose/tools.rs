@@ -41,6 +41,7 @@ fn own(settings: &Settings) -> Result<planfleet_tools::Settings, Failure> {
         credentials: credentials(settings)?,
         http: tools.http.iter().map(|(name, own)| (name.clone(), http(own))).collect(),
         mcp: mcp_servers(settings)?,
+        capture_content: settings.telemetry.capture_content,
         ..planfleet_tools::Settings::default()
     })
 }

@@ -186,6 +186,10 @@ pub struct TelemetrySettings {
     pub log_filter: String,
     /// Base URL of an OTLP/HTTP collector; empty exports nothing.
     pub otlp_endpoint: String,
+    /// What is exported there.
+    pub otlp_signals: Vec<Signal>,
+    /// Whether spans hold prompts, answers, and what tools are given and give.
+    pub capture_content: bool,
     /// `service.name` of traces and metrics.
     pub service_name: String,
     /// `NO_COLOR` was set; not a key of the file.
@@ -199,9 +203,30 @@ impl Default for TelemetrySettings {
             log_format: LogFormat::Auto,
             log_filter: "info".to_owned(),
             otlp_endpoint: String::new(),
+            otlp_signals: vec![Signal::Traces, Signal::Metrics],
+            capture_content: false,
             service_name: "planfleet".to_owned(),
             no_color: false,
         }
+    }
+}
+
+/// A kind of telemetry that can be exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// What `/metrics` shows.
+    Metrics,
+}
+
+impl TelemetrySettings {
+    /// Where a signal is exported to, if it is.
+    #[must_use]
+    pub fn endpoint(&self, signal: Signal) -> Option<&str> {
+        let wanted = !self.otlp_endpoint.is_empty() && self.otlp_signals.contains(&signal);
+        wanted.then_some(self.otlp_endpoint.as_str())
     }
 }
 

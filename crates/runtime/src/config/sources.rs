@@ -23,11 +23,12 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Variables that other tools established. They lose against a file, which is
 /// written for planfleet, while they were set for all programs alike.
-const WELL_KNOWN: [(&str, &str); 5] = [
+const WELL_KNOWN: [(&str, &str); 6] = [
     ("NATS_URL", "nats.url"),
     ("NATS_CREDS", "nats.creds"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
     ("OTEL_SERVICE_NAME", "telemetry.service_name"),
+    ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "telemetry.capture_content"),
     ("RUST_LOG", "telemetry.log_filter"),
 ];
 

@@ -133,6 +133,7 @@ fn layers_win_in_order() {
     let story = story(file)
         .env("NATS_URL", "nats://ambient")
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+        .env("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
         .env("PLANFLEET__NATS__SHARDS", "16")
         .env("PLANFLEET__NATS__NAME", "007")
         .env("PLANFLEET__NATS__CREDS", "env")
@@ -144,6 +145,7 @@ fn layers_win_in_order() {
     assert_eq!(settings.nats.replicas, 1);
     assert_eq!(settings.nats.url, "nats://file");
     assert_eq!(settings.telemetry.otlp_endpoint, "http://collector:4318");
+    assert!(settings.telemetry.capture_content);
     assert_eq!(settings.nats.shards, 16);
     assert_eq!(settings.nats.name, "007");
     assert_eq!(settings.nats.creds, "flag");

@@ -17,7 +17,7 @@ async fn request(address: std::net::SocketAddr, path: &str) -> String {
 #[tokio::test]
 async fn readyz_flips_and_livez_does_not() {
     let health = Health::new();
-    let (metrics, provider) = Metrics::new(opentelemetry_sdk::Resource::builder_empty().build())
+    let (metrics, provider) = Metrics::new(opentelemetry_sdk::Resource::builder_empty().build(), None)
         .expect("a fresh registry takes the exporter");
     let listener = listen("127.0.0.1:0", "health.listen").await.unwrap();
     let address = listener.local_addr().unwrap();

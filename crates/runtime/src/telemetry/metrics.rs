@@ -1,6 +1,7 @@
 //! Metrics for Prometheus to scrape. Instruments are OpenTelemetry's; each
 //! crate defines its own in one file, this is where they are read.
 
+use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -21,16 +22,24 @@ impl Metrics {
     /// Of what [`Metrics::render`] makes.
     pub const CONTENT_TYPE: &'static str = prometheus::TEXT_FORMAT;
 
-    /// An empty registry, and the provider of meters whose instruments it shows.
-    pub(crate) fn new(resource: Resource) -> Result<(Self, SdkMeterProvider), OTelSdkError> {
+    /// An empty registry, and the provider of meters whose instruments it shows. What is
+    /// `pushed` as well is counted twice, which costs as much again.
+    pub(crate) fn new(
+        resource: Resource,
+        pushed: Option<MetricExporter>,
+    ) -> Result<(Self, SdkMeterProvider), OTelSdkError> {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
             // The scope's name on each sample multiplies labels for nothing.
             .scope_info_enabled(false)
             .build()?;
-        let provider = SdkMeterProvider::builder().with_reader(exporter).with_resource(resource).build();
-        Ok((Self { registry }, provider))
+        let mut provider = SdkMeterProvider::builder().with_reader(exporter).with_resource(resource);
+        if let Some(pushed) = pushed {
+            // Every minute, or what `OTEL_METRIC_EXPORT_INTERVAL` says.
+            provider = provider.with_periodic_exporter(pushed);
+        }
+        Ok((Self { registry }, provider.build()))
     }
 
     /// The text exposition format, version 0.0.4.

@@ -23,18 +23,19 @@ impl io::Write for Lines {
     }
 }
 
-/// Runs `work` under a subscriber of its own; gives the lines it logged.
+/// Runs `work` under a subscriber of its own, of a process that exports traces to nobody who
+/// listens; gives the lines it logged.
 fn logged(filter: &str, format: LogFormat, work: impl FnOnce()) -> String {
     let lines = Lines::default();
     let settings = TelemetrySettings {
         log_filter: filter.to_owned(),
         log_format: format,
+        otlp_endpoint: "http://127.0.0.1:9".to_owned(),
         ..TelemetrySettings::default()
     };
     let writer = lines.clone();
     let target = LogTarget::Writer(BoxMakeWriter::new(move || writer.clone()));
-    let resource = resource(&settings, "test");
-    let provider: SdkTracerProvider = traces::provider("", resource).unwrap();
+    let provider = SdkTracerProvider::builder().build();
     let subscriber = subscriber(&settings, target, &provider).unwrap();
     tracing::subscriber::with_default(subscriber, work);
     String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
@@ -67,29 +68,34 @@ fn a_json_line_names_run_step_and_trace() {
 }
 
 #[test]
-fn spans_of_one_run_share_a_sampled_trace_without_an_exporter() {
-    logged("off", LogFormat::Json, || {
-        let run = tracing::info_span!("run");
-        let draft = tracing::info_span!(parent: &run, "draft");
-        let (run, draft) = (run.context(), draft.context());
-        let (run, draft) = (run.span().span_context().clone(), draft.span().span_context().clone());
-        assert!(run.is_valid() && run.is_sampled());
-        assert_eq!(run.trace_id(), draft.trace_id());
-    });
-}
-
-#[test]
-fn a_step_is_part_of_a_trace_where_somebody_exports_it() {
-    for (otlp_endpoint, traced) in [("", false), ("http://127.0.0.1:9", true)] {
-        let settings =
-            TelemetrySettings { otlp_endpoint: otlp_endpoint.to_owned(), ..TelemetrySettings::default() };
+fn spans_are_part_of_a_trace_where_somebody_exports_it() {
+    let to = |otlp_endpoint: &str| TelemetrySettings {
+        otlp_endpoint: otlp_endpoint.to_owned(),
+        ..TelemetrySettings::default()
+    };
+    let metrics_alone = TelemetrySettings { otlp_signals: vec![Signal::Metrics], ..to("http://127.0.0.1:9") };
+    for (settings, traced) in [(to(""), false), (to("http://127.0.0.1:9"), true), (metrics_alone, false)] {
         let provider = SdkTracerProvider::builder().build();
         let made = subscriber(&settings, LogTarget::Stderr, &provider).unwrap();
         tracing::subscriber::with_default(made, || {
             let step = tracing::info_span!("step");
-            assert_eq!(step.context().span().span_context().is_valid(), traced, "{otlp_endpoint:?}");
+            assert_eq!(step.context().span().span_context().is_valid(), traced, "{settings:?}");
         });
     }
+}
+
+#[test]
+fn no_line_shows_a_span_that_is_for_traces_alone() {
+    let text = logged("info", LogFormat::Json, || {
+        let run = tracing::info_span!("run", run_id = "r1").entered();
+        let span = tracing::info_span!(target: names::TRACE_ONLY, "process", secret = "s3cret");
+        assert!(span.context().span().span_context().is_valid());
+        span.in_scope(|| tracing::info!("hello"));
+        drop(run);
+    });
+    let line: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&line["run_id"], &line["message"]), (&"r1".into(), &"hello".into()));
+    assert!(!text.contains("s3cret"), "{text}");
 }
 
 #[test]

@@ -140,6 +140,7 @@ impl Pull {
             headers: entry.headers,
             payload: entry.payload,
             deliveries,
+            at_ms: entry.at_ms,
             settle: Arc::new(Receipt {
                 broker: self.broker.clone(),
                 stream: self.stream.clone(),

@@ -119,12 +119,13 @@ impl Pull {
 
     fn delivery(&self, message: Message) -> Result<Delivery, Error> {
         let settled_at = message.reply.ok_or_else(no_place)?;
-        let Place { deliveries, .. } = Place::read(&settled_at).ok_or_else(no_place)?;
+        let Place { deliveries, stored_ns, .. } = Place::read(&settled_at).ok_or_else(no_place)?;
         Ok(Delivery {
             subject: message.subject.into_string(),
             headers: from_wire(message.headers),
             payload: message.payload,
             deliveries,
+            at_ms: stored_ns / 1_000_000,
             settle: Arc::new(Receipt { link: self.link.clone(), settled_at, give_up: self.give_up }),
         })
     }

@@ -11,9 +11,10 @@ use std::{
 };
 
 use opentelemetry::{
-    KeyValue, global,
+    KeyValue,
     metrics::{Counter, Gauge},
 };
+use planfleet_telemetry::names::metric;
 use tokio::{sync::watch, time::Instant};
 
 use crate::broker::trouble::{Kind, Trouble};
@@ -55,20 +56,13 @@ struct Unanswered {
 
 impl Watch {
     pub(super) fn new(connection: &'static str) -> Self {
-        let meter = global::meter("planfleet");
         Self {
             connection,
             broken: watch::Sender::new(()),
             attempts: AtomicU64::new(0),
             state: Mutex::default(),
-            up: meter
-                .u64_gauge("planfleet.broker.connected")
-                .with_description("1 while a connection to the broker is up, 0 while it is lost")
-                .build(),
-            reconnects: meter
-                .u64_counter("planfleet.broker.reconnects")
-                .with_description("Connections to the broker that were lost and made again")
-                .build(),
+            up: metric::BROKER_CONNECTED.gauge(),
+            reconnects: metric::BROKER_RECONNECTS.counter(),
         }
     }
 

@@ -1,51 +1,48 @@
-//! The provider of traces, with an exporter where an endpoint is configured.
+//! Exporters over OTLP/HTTP.
 
 use std::thread;
 use std::time::Duration;
 
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig as _};
 
 use super::TelemetryError;
 
-/// The path that OTLP over HTTP gives to traces.
+/// The paths that OTLP over HTTP gives to signals.
 const TRACES_PATH: &str = "/v1/traces";
+const METRICS_PATH: &str = "/v1/metrics";
 /// The specification's default for one export.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// With an endpoint, the sampler and the queue's bounds are the SDK's, which
-/// takes them from `OTEL_TRACES_SAMPLER` and `OTEL_BSP_*`; by default it keeps
-/// all traces and at most 2048 ended spans.
-pub(super) fn provider(endpoint: &str, resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
-    let builder = SdkTracerProvider::builder().with_resource(resource);
-    if endpoint.is_empty() {
-        // Always on, so that a `traceparent` that starts here counts as sampled
-        // in the processes that do export.
-        let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
-        return Ok(builder.with_sampler(sampler).build());
-    }
-    let exporter = exporter(endpoint)
-        .map_err(|reason| TelemetryError::Exporter { endpoint: endpoint.to_owned(), reason })?;
-    Ok(builder.with_batch_exporter(exporter).build())
+/// An exporter of spans to the collector at `endpoint`.
+pub(super) fn spans(endpoint: &str) -> Result<SpanExporter, TelemetryError> {
+    exporter(endpoint, TRACES_PATH, |url| {
+        SpanExporter::builder().with_http().with_endpoint(url).with_timeout(EXPORT_TIMEOUT).build()
+    })
+}
+
+/// An exporter of metrics, likewise.
+pub(super) fn metrics(endpoint: &str) -> Result<MetricExporter, TelemetryError> {
+    exporter(endpoint, METRICS_PATH, |url| {
+        MetricExporter::builder().with_http().with_endpoint(url).with_timeout(EXPORT_TIMEOUT).build()
+    })
 }
 
 /// Made on a thread of its own: the blocking HTTP client owns a small runtime,
 /// and making that inside of another runtime panics.
-fn exporter(endpoint: &str) -> Result<SpanExporter, String> {
-    let url = traces_url(endpoint);
+fn exporter<E: Send + 'static>(
+    endpoint: &str,
+    path: &str,
+    build: impl FnOnce(String) -> Result<E, ExporterBuildError> + Send + 'static,
+) -> Result<E, TelemetryError> {
+    let url = url(endpoint, path);
     install_crypto();
-    thread::Builder::new()
+    let made = thread::Builder::new()
         .name("telemetry-exporter".to_owned())
         .spawn(move || build(url))
-        .map_err(|error| error.to_string())?
-        .join()
-        .map_err(|_| "the HTTP client panicked".to_owned())?
         .map_err(|error| error.to_string())
-}
-
-fn build(url: String) -> Result<SpanExporter, ExporterBuildError> {
-    SpanExporter::builder().with_http().with_endpoint(url).with_timeout(EXPORT_TIMEOUT).build()
+        .and_then(|making| making.join().map_err(|_| "the HTTP client panicked".to_owned()))
+        .and_then(|made| made.map_err(|error| error.to_string()));
+    made.map_err(|reason| TelemetryError::Exporter { endpoint: endpoint.to_owned(), reason })
 }
 
 /// The HTTP client is built without a crypto provider of its own and panics if
@@ -55,13 +52,11 @@ fn install_crypto() {
 }
 
 /// `OTEL_EXPORTER_OTLP_ENDPOINT` is a base URL; the exporter takes what it is
-/// given in code as the whole one.
-fn traces_url(endpoint: &str) -> String {
+/// given in code as the whole one. One that is a signal's own is as good.
+fn url(endpoint: &str, path: &str) -> String {
     let base = endpoint.trim_end_matches('/');
-    match base.ends_with(TRACES_PATH) {
-        true => base.to_owned(),
-        false => format!("{base}{TRACES_PATH}"),
-    }
+    let base = [TRACES_PATH, METRICS_PATH].iter().find_map(|path| base.strip_suffix(path)).unwrap_or(base);
+    format!("{base}{path}")
 }
 
 #[cfg(test)]
@@ -71,9 +66,10 @@ mod tests {
     #[test]
     fn the_path_is_added_once() {
         let full = "http://localhost:4318/v1/traces";
-        assert_eq!(traces_url("http://localhost:4318"), full);
-        assert_eq!(traces_url("http://localhost:4318/"), full);
-        assert_eq!(traces_url(full), full);
+        for endpoint in ["http://localhost:4318", "http://localhost:4318/", full] {
+            assert_eq!(url(endpoint, TRACES_PATH), full);
+            assert_eq!(url(endpoint, METRICS_PATH), "http://localhost:4318/v1/metrics");
+        }
     }
 
     /// Takes one request and gives its first line.
@@ -101,9 +97,10 @@ mod tests {
     #[tokio::test]
     async fn an_exporter_made_inside_of_a_runtime_delivers_at_shutdown() {
         use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+        use opentelemetry_sdk::Resource;
         let (endpoint, taken) = collector();
         let resource = Resource::builder_empty().build();
-        let provider = provider(&endpoint, resource).unwrap();
+        let provider = super::super::traces(Some(spans(&endpoint).unwrap()), resource);
         drop(provider.tracer("test").start("span"));
         let shutdown = move || provider.shutdown_with_timeout(Duration::from_secs(5));
         let ended = tokio::task::spawn_blocking(shutdown).await.unwrap();

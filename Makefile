@@ -76,6 +76,7 @@ fix: ## Mend what can be mended: format, lints, generated code
 	cargo fmt --all
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml
 	PLANFLEET_BLESS=1 cargo test -q -p planfleet-proto --test generated
+	PLANFLEET_BLESS=1 cargo test -q -p planfleet-api --test http contract
 
 clean: ## Remove what was built and installed into this folder
 	cargo clean

@@ -6,13 +6,14 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header, uri::Authority},
+    http::{HeaderMap, HeaderValue, StatusCode, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
-use crate::{problem::Problem, service::Service};
+use crate::{access::Caller, problem::Problem, service::Service};
 
 /// Refuses requests that a web page from elsewhere has made.
 pub(crate) async fn local(request: Request, next: Next) -> Result<Response, Problem> {
@@ -29,6 +30,32 @@ pub(crate) async fn local(request: Request, next: Next) -> Result<Response, Prob
     }
     Ok(next.run(request).await)
 }
+
+/// Says who asks, before anything of the request is read.
+pub(crate) async fn known(
+    State(_service): State<Arc<Service>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    request.extensions_mut().insert(Caller::local());
+    next.run(request).await
+}
+
+/// The header by which a request is found again in logs.
+const REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
+
+/// Gives each answer the name that its request came with, or a new one.
+pub(crate) async fn named(request: Request, next: Next) -> Response {
+    let given = request.headers().get(REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_MAX).cloned();
+    let id = given.or_else(|| HeaderValue::from_str(&uuid::Uuid::now_v7().simple().to_string()).ok());
+    let span = tracing::debug_span!("request", request_id = id.as_ref().and_then(|id| id.to_str().ok()));
+    let mut response = next.run(request).instrument(span).await;
+    response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
+    response
+}
+
+/// Characters of a name that somebody else gives a request.
+const REQUEST_ID_MAX: usize = 128;
 
 /// Takes no more requests than there is room for, and gives none of them for ever.
 pub(crate) async fn bounded(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {

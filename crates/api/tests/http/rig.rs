@@ -76,6 +76,7 @@ impl Rig {
                     let answer = match asked["ask"].as_str() {
                         Some("run") if run["run_id"] == asked["run"] => run.clone(),
                         Some("run") => Value::Null,
+                        Some("active") => serde_json::json!({"runs": [], "active": 0}),
                         _ => Value::Array(Vec::new()),
                     };
                     let reply = question.reply.unwrap();

@@ -266,6 +266,8 @@ pub struct HealthSettings {
 pub struct ApiSettings {
     /// `host:port` of the role `api`; empty takes its own default.
     pub listen: String,
+    /// The file of the list of ended runs; empty is in `data.dir`.
+    pub index_file: String,
 }
 
 /// `[prices]`.

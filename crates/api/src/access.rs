@@ -5,6 +5,10 @@
 //! see [`crate::gate`] for what keeps web pages out. Whose a run, batch or plan is, is
 //! looked at in [`Caller::owns`] and nowhere else, and what is somebody else's is not there.
 
+mod door;
+mod jwt;
+pub mod keys;
+
 use axum::{
     extract::{FromRequestParts, Request, State},
     http::request::Parts,
@@ -14,6 +18,11 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub(crate) use self::door::Door;
+pub use self::{
+    door::{AccessConfig, Demand},
+    jwt::Oidc,
+};
 use crate::problem::Problem;
 
 /// What somebody may do. Each role may what those before it may.

@@ -1,6 +1,7 @@
-//! Who is let in. The API knows no users, so what keeps web pages from driving
-//! it through a visitor's browser is here: a page's requests carry its own
-//! origin, or, where it has its name resolve to this machine, its own host.
+//! What comes before a request is looked at: its name, room for it, who makes it, and that
+//! no web page does that it is not for. Where nobody is asked who they are, what keeps web
+//! pages from driving the API through a visitor's browser is here: a page's requests carry
+//! its own origin, or, where it has its name resolve to this machine, its own host.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -13,13 +14,18 @@ use axum::{
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use crate::{access::Caller, problem::Problem, service::Service};
+use crate::{problem::Problem, service::Service};
 
 /// Refuses requests that a web page from elsewhere has made.
-pub(crate) async fn local(request: Request, next: Next) -> Result<Response, Problem> {
+pub(crate) async fn local(
+    State(service): State<Arc<Service>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let headers = request.headers();
     let host = text(headers, header::HOST);
-    if !host.is_none_or(names_this_machine) {
+    // Credentials are sent by no page that does not have them.
+    if !service.door.is_required() && !host.is_none_or(names_this_machine) {
         let detail = "the Host header names another machine; call the API as localhost or 127.0.0.1";
         return Err(Problem::new(StatusCode::FORBIDDEN, "host_refused", detail));
     }
@@ -33,12 +39,13 @@ pub(crate) async fn local(request: Request, next: Next) -> Result<Response, Prob
 
 /// Says who asks, before anything of the request is read.
 pub(crate) async fn known(
-    State(_service): State<Arc<Service>>,
+    State(service): State<Arc<Service>>,
     mut request: Request,
     next: Next,
-) -> Response {
-    request.extensions_mut().insert(Caller::local());
-    next.run(request).await
+) -> Result<Response, Problem> {
+    let caller = service.answer(service.door.caller(request.headers())).await?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
 }
 
 /// The header by which a request is found again in logs.

@@ -1,6 +1,8 @@
 //! Every answer that is no success, as RFC 9457 problem details. Codes are
 //! stable: clients match on them.
 
+use std::time::Duration;
+
 use axum::{
     extract::rejection::{BytesRejection, PathRejection, QueryRejection},
     http::{HeaderValue, StatusCode, header},
@@ -29,13 +31,16 @@ pub(crate) struct Problem {
     faults: Vec<Fault>,
     /// When to come again, in seconds.
     retry_after_s: Option<u64>,
+    /// How many requests may be made in a minute, where too many were.
+    per_minute: Option<u32>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl ToString) -> Self {
         // What is unavailable will be there again soon.
         let retry_after_s = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_S);
-        Self { status, code, detail: detail.to_string(), faults: Vec::new(), retry_after_s }
+        let detail = detail.to_string();
+        Self { status, code, detail, faults: Vec::new(), retry_after_s, per_minute: None }
     }
 
     pub(crate) fn query(detail: impl ToString) -> Self {
@@ -84,6 +89,22 @@ impl Problem {
     pub(crate) fn unauthenticated() -> Self {
         let detail = "send `Authorization: Bearer <key or token>`; `planfleet admin keys create` makes keys";
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+    }
+
+    /// Credentials that are wrong, and in what.
+    pub(crate) fn unauthenticated_as(why: &dyn std::error::Error) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", why)
+    }
+
+    /// More requests than one set of credentials may make.
+    pub(crate) fn too_many(per_minute: u32, wait: Duration) -> Self {
+        let detail = format!("more than {per_minute} requests in a minute: see api.requests_per_minute");
+        Self {
+            retry_after_s: Some(wait.as_secs().saturating_add(1)),
+            per_minute: Some(per_minute),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
+        }
+    }
     }
 
     /// Somebody who may not do this.
@@ -146,6 +167,17 @@ impl IntoResponse for Problem {
         }
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let (Some(per_minute), Some(wait_s)) = (self.per_minute, self.retry_after_s) {
+            let fields = [
+                ("ratelimit-policy", format!("\"credentials\";q={per_minute};w=60")),
+                ("ratelimit", format!("\"credentials\";r=0;t={wait_s}")),
+            ];
+            for (name, value) in fields {
+                // Digits and fixed words are a header.
+                let value = HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("0"));
+                response.headers_mut().insert(name, value);
+            }
         }
         response
     }

@@ -107,6 +107,7 @@ pub(crate) fn described() -> OpenApi {
 pub(crate) fn router(service: Arc<Service>) -> Router {
     table()
         .0
+        .route_layer(middleware::from_fn_with_state(service.clone(), gate::known))
         .route("/openapi.json", get(described_json))
         .fallback(async || {
             Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /openapi.json")
@@ -120,8 +121,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         })
         .layer(DefaultBodyLimit::max(service.config.task_bytes_max))
         .layer(middleware::from_fn_with_state(service.clone(), gate::bounded))
-        .layer(middleware::from_fn_with_state(service.clone(), gate::known))
-        .layer(middleware::from_fn(gate::local))
+        .layer(middleware::from_fn_with_state(service.clone(), gate::local))
         .layer(middleware::from_fn(gate::named))
         .with_state(service)
 }

@@ -22,7 +22,7 @@ use tracing::Span;
 
 use crate::{
     Config, FleetView,
-    access::Caller,
+    access::{Caller, Door},
     events::Feeds,
     index::Index,
     listing::Listing,
@@ -53,6 +53,7 @@ pub(crate) struct Service {
     pub(crate) templates: Library,
     pub(crate) scope: Scope,
     pub(crate) fleet: FleetView,
+    pub(crate) door: Door,
     pub(crate) feeds: Feeds,
     pub(crate) listing: Listing,
     /// Streams of events that may be open at once.
@@ -66,7 +67,7 @@ impl Service {
         config: Config,
         scope: Scope,
         fleet: FleetView,
-        index: Index,
+        (index, door): (Index, Door),
         stop: CancellationToken,
     ) -> Arc<Self> {
         let client = Client::new(bus.clone());
@@ -74,7 +75,20 @@ impl Service {
         let feeds = Feeds::new(bus.clone(), stop.clone());
         let listing = Listing::new(client.clone(), index);
         let watchers = Arc::new(Semaphore::new(config.watchers_max));
-        Arc::new(Self { listing, watchers, room, config, bus, client, templates, scope, fleet, feeds, stop })
+        Arc::new(Self {
+            door,
+            listing,
+            watchers,
+            room,
+            config,
+            bus,
+            client,
+            templates,
+            scope,
+            fleet,
+            feeds,
+            stop,
+        })
     }
 
     /// Longest life of a request.

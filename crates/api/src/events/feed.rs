@@ -297,3 +297,42 @@ async fn next(news: &mut BoxStream<'static, News>) -> News {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::broadcast::error::RecvError;
+
+    use super::*;
+
+    fn event(seq: u64) -> RunEvent {
+        told::bare(Some(seq), 1, "StepSucceeded")
+    }
+
+    #[tokio::test]
+    async fn a_slow_watcher_is_let_go_and_nobody_waits_for_it() {
+        let feed = Feed::new("00-a".parse().unwrap());
+        let mut slow = feed.watch(0).next;
+        let mut quick = feed.watch(0).next;
+        for seq in 1..=3 * BEHIND_MAX as u64 {
+            feed.say(event(seq));
+            assert_eq!(quick.recv().await.unwrap().event.seq, Some(seq));
+        }
+        assert!(matches!(slow.recv().await, Err(RecvError::Lagged(_))));
+        let back = feed.watch(7);
+        assert_eq!(back.past.first().unwrap().event.seq, Some(8));
+        assert_eq!(back.past.len(), 3 * BEHIND_MAX - 7);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_long_run_is_bounded_and_says_so() {
+        let feed = Feed::new("00-a".parse().unwrap());
+        for seq in 1..=PAST_MAX as u64 + 5 {
+            feed.say(event(seq));
+        }
+        feed.say(told::bare(None, 1, RUN_FINISHED));
+        feed.whole.send_replace(true);
+        let (events, incomplete) = feed.history(Duration::ZERO).await;
+        assert_eq!((events.len(), incomplete), (PAST_MAX, true));
+        assert!(feed.watch(0).ended);
+    }
+}

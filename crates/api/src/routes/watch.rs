@@ -94,16 +94,20 @@ fn told(
     let past = stream::iter(watcher.past).map(|said| event(&said));
     let begin = stream::once(async { Event::default().retry(RETRY).comment("planfleet") });
     let next = (!watcher.ended).then_some((watcher.next, feed, seat));
-    let next = stream::unfold(next, |state| async move {
+    let next = stream::unfold(next, move |state| async move {
         let (mut next, feed, seat) = state?;
-        match next.recv().await {
-            Ok(said) => {
-                let over = said.event.kind == RUN_FINISHED;
-                Some((event(&said), (!over).then_some((next, feed, seat))))
-            }
-            Err(RecvError::Lagged(_) | RecvError::Closed) => {
-                let resume = Event::default().event("resume").data("come back with Last-Event-ID");
-                Some((resume, None))
+        loop {
+            match next.recv().await {
+                // A feed that has just been opened tells all that is in the log.
+                Ok(said) if said.event.seq.is_some_and(|seq| seq <= after) => {}
+                Ok(said) => {
+                    let over = said.event.kind == RUN_FINISHED;
+                    return Some((event(&said), (!over).then_some((next, feed, seat))));
+                }
+                Err(RecvError::Lagged(_) | RecvError::Closed) => {
+                    let resume = Event::default().event("resume").data("come back with Last-Event-ID");
+                    return Some((resume, None));
+                }
             }
         }
     });

@@ -3,13 +3,18 @@
 mod contract;
 mod rig;
 mod steering;
+mod tenants;
+mod tokens;
+mod watching;
 
 use std::time::{Duration, Instant};
 
-use planfleet_api::template::{Library, Template};
+use planfleet_api::{
+    access::{AccessConfig, Demand},
+    template::{Library, Template},
+};
 use planfleet_core::{id::RunId, record::Fact};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use self::rig::{Rig, answer};
 
@@ -252,14 +257,16 @@ async fn web_pages_from_elsewhere_are_refused() {
 }
 
 #[tokio::test]
-async fn only_this_machine_may_reach_it() {
-    let error = planfleet_api::listen("0.0.0.0:0").await.unwrap_err().to_string();
-    assert!(error.contains("set it to a loopback address such as 127.0.0.1:8460"), "{error}");
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn nobody_else_reaches_an_api_that_asks_nobody() {
+    let access = AccessConfig { demand: Demand::None, ..AccessConfig::default() };
+    let error = planfleet_api::listen("0.0.0.0:0", &access).await.unwrap_err().to_string();
+    assert!(error.contains("planfleet admin keys create") && error.contains("127.0.0.1:8460"), "{error}");
+    let taken = planfleet_api::listen("127.0.0.1:0", &access).await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let error = planfleet_api::listen(&address).await.unwrap_err().to_string();
+    let error = planfleet_api::listen(&address, &access).await.unwrap_err().to_string();
     assert_eq!(
         error,
         format!("cannot listen on {address}: address in use; set api.listen or PLANFLEET__API__LISTEN")
     );
+    planfleet_api::listen("0.0.0.0:0", &AccessConfig::default()).await.unwrap();
 }

@@ -3,10 +3,16 @@
 use std::{path::Path, sync::Arc};
 
 use futures::FutureExt as _;
-use planfleet_api::{Api, FleetView, IndexFile, PreviewUsage};
+use planfleet_api::{
+    Api, FleetView, IndexFile, PreviewUsage,
+    access::{AccessConfig, Demand, Oidc},
+};
 use planfleet_bus::Bus;
 use planfleet_core::{document::usd, tool::ToolCatalog};
-use planfleet_runtime::{config::Settings, tasks::Tasks};
+use planfleet_runtime::{
+    config::{ApiAuth, Settings},
+    tasks::Tasks,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +26,28 @@ pub(crate) fn address(settings: &Settings) -> &str {
 
 /// Takes the API's port, before anything is started.
 pub(crate) async fn listener(settings: &Settings) -> Result<TcpListener, Failure> {
-    planfleet_api::listen(address(settings)).await.map_err(Failure::usage)
+    planfleet_api::listen(address(settings), &access(settings)).await.map_err(Failure::usage)
+}
+
+/// How callers show who they are.
+fn access(settings: &Settings) -> AccessConfig {
+    let oidc = &settings.api.oidc;
+    AccessConfig {
+        demand: match settings.api.auth {
+            ApiAuth::Auto => Demand::Auto,
+            ApiAuth::Required => Demand::Required,
+            ApiAuth::None => Demand::None,
+        },
+        oidc: (!oidc.issuer.is_empty()).then(|| Oidc {
+            issuer: oidc.issuer.clone(),
+            audience: oidc.audience.clone(),
+            jwks_url: oidc.jwks_url.clone(),
+            tenant_claim: oidc.tenant_claim.clone(),
+            role_claim: oidc.role_claim.clone(),
+            leeway_s: oidc.leeway_s,
+        }),
+        requests_per_minute: settings.api.requests_per_minute,
+    }
 }
 
 /// The file of the local state that is the index unless another is named.
@@ -44,6 +71,7 @@ pub(crate) fn start(
 ) {
     let config = planfleet_api::Config {
         task_bytes_max: usize::try_from(settings.limits.task_bytes).unwrap_or(usize::MAX),
+        access: access(settings),
         index: index(settings),
         ..planfleet_api::Config::default()
     };

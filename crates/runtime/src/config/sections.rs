@@ -260,16 +260,6 @@ pub struct HealthSettings {
     pub listen: String,
 }
 
-/// `[api]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ApiSettings {
-    /// `host:port` of the role `api`; empty takes its own default.
-    pub listen: String,
-    /// The file of the list of ended runs; empty is in `data.dir`.
-    pub index_file: String,
-}
-
 /// `[prices]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -72,7 +72,6 @@ pub(crate) struct Revision {
 
 /// A step or an item of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Step {
     /// `3`, or `"3[0]"` for an item.
     pub(crate) id: Value,

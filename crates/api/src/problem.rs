@@ -105,7 +105,6 @@ impl Problem {
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
         }
     }
-    }
 
     /// Somebody who may not do this.
     pub(crate) fn forbidden(is: Role, needed: Role) -> Self {

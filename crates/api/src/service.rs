@@ -106,10 +106,10 @@ impl Service {
         if let Some(fields) = task.as_object_mut() {
             let asked = fields.get("tenant").filter(|tenant| !tenant.is_null());
             // What is no text is the task's fault, which freezing it says.
-            if asked.is_none_or(Value::is_string) {
-                if let Some(tenant) = caller.tenant_for(asked.and_then(Value::as_str))? {
-                    fields.insert("tenant".to_owned(), tenant.into());
-                }
+            if asked.is_none_or(Value::is_string)
+                && let Some(tenant) = caller.tenant_for(asked.and_then(Value::as_str))?
+            {
+                fields.insert("tenant".to_owned(), tenant.into());
             }
         }
         self.freeze(task.clone(), span).await

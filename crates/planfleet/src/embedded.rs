@@ -77,7 +77,7 @@ impl Embedded {
         let fleet = fleet(settings, bus.clone(), &options.cassette).await?;
         fleet.start(&Role::ALL, settings, &tasks, &stop);
         let (url, catalog) = (server.url().to_owned(), fleet.tools.catalog());
-        let models = fleet.models.clone();
+        let models = fleet.models;
         Ok(Self { bus, url, notes, models, catalog, tasks, stop, server, model, folder })
     }
 

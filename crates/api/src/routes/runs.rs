@@ -311,15 +311,11 @@ pub(super) async fn step(
 ) -> Outcome {
     let (run, document) = service.document(&caller, &id).await?;
     let steps = document["steps"].as_array().cloned().unwrap_or_default();
-    let named = |entry: &&Value| match &entry["id"] {
-        Value::String(item) => *item == step,
-        number => number.to_string() == step,
-    };
     let unknown = || Problem::unknown("step", "step_unknown", &step);
-    let found = steps.iter().find(named).ok_or_else(unknown)?;
+    let found = steps.iter().find(|entry| name(entry) == step).ok_or_else(unknown)?;
     // An item is planned as its step.
     let planned_as = step.split('[').next().unwrap_or_default();
-    let planned = steps.iter().find(|entry| entry["id"].to_string() == planned_as).unwrap_or(found);
+    let planned = steps.iter().find(|entry| name(entry) == planned_as).unwrap_or(found);
     let resolved = resolved(&document, &steps, planned);
     let feed = service.feeds.of(&run, &document)?;
     let (attempts, trace_id) = feed.attempts(ATTEMPTS_WAIT).await;
@@ -332,6 +328,14 @@ pub(super) async fn step(
         trace_id,
     };
     Ok(Json(detail).into_response())
+}
+
+/// A step as its document names it: a number, or a text for an item.
+fn name(entry: &Value) -> String {
+    match &entry["id"] {
+        Value::String(item) => item.clone(),
+        number => number.to_string(),
+    }
 }
 
 /// The inputs of a step with their values, as far as these are known.

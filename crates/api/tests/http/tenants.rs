@@ -1,5 +1,7 @@
 //! Who may do what, tried on every route that `openapi.json` knows.
 
+#![expect(clippy::unwrap_used, reason = "a test whose scenery does not stand has failed")]
+
 use planfleet_api::access::{
     AccessConfig, Demand, Role,
     keys::{Keys, NewKey},

@@ -1,5 +1,7 @@
 //! What happens to a run, told to whoever watches.
 
+#![expect(clippy::unwrap_used, reason = "a test whose scenery does not stand has failed")]
+
 use futures::StreamExt as _;
 use planfleet_core::{
     id::StepId,

@@ -37,8 +37,8 @@ chaos-bugs: setup ## Put bugs into the fleet and see the campaign catch each: BU
 		cargo test --locked -p planfleet --features seeded-bugs --test chaos -- \
 		--exact --nocapture seeded::every_seeded_bug_is_caught
 
-bench: setup ## Measure everything, or BENCH=diamond-10, idle.. (RUNS= REPEAT=5 SYNC=always REPLICAS=3), fold, recovery: tables in target/bench
-ifneq ($(filter-out fold recovery,$(or $(BENCH),all)),)
+bench: setup ## Measure everything, or BENCH=diamond-10, idle.. (RUNS= REPEAT=5 SYNC=always REPLICAS=3), fold, recovery, index: tables in target/bench
+ifneq ($(filter-out fold recovery index,$(or $(BENCH),all)),)
 	cargo build --locked --release -p planfleet
 	target/release/planfleet bench $(BENCH) $(if $(RUNS),--runs $(RUNS)) $(if $(REPEAT),--repeat $(REPEAT)) \
 		$(if $(SYNC),--sync $(SYNC)) $(if $(REPLICAS),--replicas $(REPLICAS))
@@ -48,6 +48,10 @@ ifneq ($(filter fold,$(or $(BENCH),fold)),)
 endif
 ifneq ($(filter recovery,$(or $(BENCH),recovery)),)
 	cargo bench --locked -p planfleet --bench recovery
+endif
+ifneq ($(filter index,$(or $(BENCH),index)),)
+	PLANFLEET_INDEX_RUNS=$(or $(RUNS),1000000) cargo test --locked --release -p planfleet-api --lib -- \
+		--exact --nocapture index::tests::a_long_list_is_found_in
 endif
 
 .PHONY: bench-peers
@@ -76,6 +80,7 @@ fix: ## Mend what can be mended: format, lints, generated code
 	cargo fmt --all
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml
 	PLANFLEET_BLESS=1 cargo test -q -p planfleet-proto --test generated
+	PLANFLEET_BLESS=1 cargo test -q -p planfleet-api --test http contract
 
 clean: ## Remove what was built and installed into this folder
 	cargo clean

@@ -18,8 +18,9 @@ use futures::{
     stream::{self, BoxStream},
 };
 use planfleet_bus::broker::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
-    LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Depth, Description, Error, Headers, KvChange,
+    KvEntry, LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState,
+    memory::MemoryBroker,
 };
 use planfleet_proto::subjects;
 use tokio::time::sleep;
@@ -339,8 +340,8 @@ impl Broker for Connection {
         self.call("object_leftovers", self.broker.object_leftovers(bucket, before_ms, remove)).await
     }
 
-    async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {
-        self.broker.backlog(stream, consumer).await
+    async fn depth(&self, stream: &str, consumer: &str) -> Result<Depth, Error> {
+        self.broker.depth(stream, consumer).await
     }
 
     async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), Error> {

@@ -1,24 +1,31 @@
-//! Who is let in. The API knows no users, so what keeps web pages from driving
-//! it through a visitor's browser is here: a page's requests carry its own
-//! origin, or, where it has its name resolve to this machine, its own host.
+//! What comes before a request is looked at: its name, room for it, who makes it, and that
+//! no web page does that it is not for. Where nobody is asked who they are, what keeps web
+//! pages from driving the API through a visitor's browser is here: a page's requests carry
+//! its own origin, or, where it has its name resolve to this machine, its own host.
 
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header, uri::Authority},
+    http::{HeaderMap, HeaderValue, StatusCode, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use crate::{problem::Problem, service::Service};
 
 /// Refuses requests that a web page from elsewhere has made.
-pub(crate) async fn local(request: Request, next: Next) -> Result<Response, Problem> {
+pub(crate) async fn local(
+    State(service): State<Arc<Service>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let headers = request.headers();
     let host = text(headers, header::HOST);
-    if !host.is_none_or(names_this_machine) {
+    // Credentials are sent by no page that does not have them.
+    if !service.door.is_required() && !host.is_none_or(names_this_machine) {
         let detail = "the Host header names another machine; call the API as localhost or 127.0.0.1";
         return Err(Problem::new(StatusCode::FORBIDDEN, "host_refused", detail));
     }
@@ -29,6 +36,33 @@ pub(crate) async fn local(request: Request, next: Next) -> Result<Response, Prob
     }
     Ok(next.run(request).await)
 }
+
+/// Says who asks, before anything of the request is read.
+pub(crate) async fn known(
+    State(service): State<Arc<Service>>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let caller = service.answer(service.door.caller(request.headers())).await?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+/// The header by which a request is found again in logs.
+const REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
+
+/// Gives each answer the name that its request came with, or a new one.
+pub(crate) async fn named(request: Request, next: Next) -> Response {
+    let given = request.headers().get(REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_MAX).cloned();
+    let id = given.or_else(|| HeaderValue::from_str(&uuid::Uuid::now_v7().simple().to_string()).ok());
+    let span = tracing::debug_span!("request", request_id = id.as_ref().and_then(|id| id.to_str().ok()));
+    let mut response = next.run(request).instrument(span).await;
+    response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
+    response
+}
+
+/// Characters of a name that somebody else gives a request.
+const REQUEST_ID_MAX: usize = 128;
 
 /// Takes no more requests than there is room for, and gives none of them for ever.
 pub(crate) async fn bounded(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {

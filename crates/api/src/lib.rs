@@ -2,32 +2,52 @@
 //!
 //! It checks and freezes tasks ([`submission`]), appends them, and answers from
 //! what the fleet says of its runs; it decides nothing about them and keeps
-//! nothing. It opens no file, so no request can name one, and it asks nobody who
-//! they are, so it serves this machine only. Routes are in `routes` and `steer`,
-//! every error's status and code in `problem`.
+//! nothing but an index that is made again from the broker. No request can name a file.
+//! Who asks and what they may is in [`access`], all routes with the role that each needs
+//! in `routes`, every error's status and code in `problem`.
 
+pub mod access;
 pub mod approval;
 pub mod batch;
 pub mod bulk;
+pub mod dead_letters;
+pub mod plan_cache;
 pub mod reason;
 pub mod submission;
 pub mod template;
 
+mod events;
 mod gate;
+mod index;
+mod listing;
+mod openapi;
 mod problem;
 mod routes;
 mod service;
 mod steer;
+mod view;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::serve::ListenerExt as _;
+use futures::future::{self, BoxFuture};
 use planfleet_bus::Bus;
+use planfleet_core::{failure::Failure, plan::Plan, task::Submission};
 use planfleet_runtime::health::{self, ListenError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::{service::Service, submission::Scope};
+use self::{
+    access::{AccessConfig, Door},
+    index::Index,
+    service::Service,
+    submission::Scope,
+};
+pub use self::{
+    index::{IndexFile, OpenError},
+    openapi::document as openapi,
+    view::PreviewUsage,
+};
 
 /// Where it listens unless something else is configured.
 pub const LISTEN: &str = "127.0.0.1:8460";
@@ -38,12 +58,19 @@ pub enum Error {
     /// The port cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// Others could reach it.
+    /// Others could reach it, and nobody would be asked who they are.
     #[error(
-        "api.listen: {0} can be reached from other machines, and the API asks nobody who they are; \
-         set it to a loopback address such as {LISTEN}"
+        "api.listen: {0} can be reached from other machines, and api.auth = \"none\" asks nobody who they are; \
+         set api.auth to \"required\" and make keys with `planfleet admin keys create`, or api.listen to a \
+         loopback address such as {LISTEN}"
     )]
     Exposed(SocketAddr),
+    /// The index of runs cannot be opened.
+    #[error(transparent)]
+    Index(#[from] OpenError),
+    /// There is no client to ask the issuer of tokens with.
+    #[error("api.oidc: {0}")]
+    Issuer(#[from] reqwest::Error),
     /// It stopped by itself.
     #[error("cannot serve the API")]
     Serve(#[from] io::Error),
@@ -57,6 +84,12 @@ pub struct Config {
     /// Requests in work at once. Most of them wait for a run and cost little;
     /// more than this is a client that has lost count.
     pub requests_max: usize,
+    /// Streams of events open at once: each is a connection and a queue.
+    pub watchers_max: usize,
+    /// How callers show who they are.
+    pub access: AccessConfig,
+    /// Where the list of ended runs is kept.
+    pub index: IndexFile,
     /// How long one question to the fleet may take, its own retries included.
     pub answer_timeout: Duration,
     /// Answers that are not out this long after a stop belong to clients that
@@ -69,9 +102,43 @@ impl Default for Config {
         Self {
             task_bytes_max: 1 << 20,
             requests_max: 1024,
+            watchers_max: 2_000,
+            access: AccessConfig::default(),
+            index: IndexFile::Temporary,
             answer_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(2),
         }
+    }
+}
+
+/// Gives the models of the settings as objects, with what the fleet knows of each.
+pub type ListModels = Arc<dyn Fn() -> BoxFuture<'static, Vec<serde_json::Value>> + Send + Sync>;
+
+/// Asks the planner's model for a plan, and runs nothing.
+pub type PreviewPlan =
+    Arc<dyn Fn(Submission) -> BoxFuture<'static, Result<(Plan, PreviewUsage), Failure>> + Send + Sync>;
+
+/// What the API shows of the fleet and others know: it depends on no other service.
+#[derive(Clone)]
+pub struct FleetView {
+    /// Pools with the slots of one process of each.
+    pub pools: Vec<(String, usize)>,
+    /// The models.
+    pub models: ListModels,
+    /// Planning without running; `None` where no planner's model is configured.
+    pub preview: Option<PreviewPlan>,
+}
+
+impl Default for FleetView {
+    /// A fleet without pools and models.
+    fn default() -> Self {
+        Self { pools: Vec::new(), models: Arc::new(|| Box::pin(async { Vec::new() })), preview: None }
+    }
+}
+
+impl fmt::Debug for FleetView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FleetView").field("pools", &self.pools).finish_non_exhaustive()
     }
 }
 
@@ -80,13 +147,20 @@ pub struct Api {
     bus: Bus,
     config: Config,
     scope: Scope,
+    fleet: FleetView,
 }
 
 impl Api {
     /// An API on that bus; `scope` is what the tasks it takes may draw on.
     #[must_use]
     pub fn build(bus: Bus, config: Config, scope: Scope) -> Self {
-        Self { bus, config, scope }
+        Self { bus, config, scope, fleet: FleetView::default() }
+    }
+
+    /// The same with what it shows of the fleet.
+    #[must_use]
+    pub fn with_fleet(self, fleet: FleetView) -> Self {
+        Self { fleet, ..self }
     }
 
     /// Serves until `stop`; requests that wait for a run are then answered at once.
@@ -94,9 +168,13 @@ impl Api {
     /// # Errors
     /// When the listener can be reached from elsewhere, or fails.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> Result<(), Error> {
-        check_local(&listener)?;
+        check_exposed(&listener, &self.config.access)?;
         let drain = self.config.drain;
-        let service = Service::new(self.bus, self.config, self.scope, stop.clone());
+        let door = Door::new(self.bus.clone(), self.config.access.clone(), listener.local_addr()?.ip())?;
+        let index = Index::open(&self.config.index)?;
+        let filling = index::fill(index.clone(), self.bus.clone(), stop.clone());
+        let service =
+            Service::new(self.bus, self.config, self.scope, self.fleet, (index, door), stop.clone());
         // An answer of several pieces would wait 40 ms for the client to acknowledge the first.
         let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
         let served = axum::serve(listener, routes::router(service))
@@ -108,6 +186,7 @@ impl Api {
         tokio::select! {
             ended = async { served.await } => Ok(ended?),
             () = drained => Ok(()),
+            () = async { filling.await; future::pending().await } => Ok(()),
         }
     }
 }
@@ -116,13 +195,14 @@ impl Api {
 ///
 /// # Errors
 /// In one line that says what to set.
-pub async fn listen(address: &str) -> Result<TcpListener, Error> {
+pub async fn listen(address: &str, access: &AccessConfig) -> Result<TcpListener, Error> {
     let listener = health::listen(address, "api.listen").await?;
-    check_local(&listener)?;
+    check_exposed(&listener, access)?;
     Ok(listener)
 }
 
-fn check_local(listener: &TcpListener) -> Result<(), Error> {
+fn check_exposed(listener: &TcpListener, access: &AccessConfig) -> Result<(), Error> {
     let address = listener.local_addr()?;
-    if address.ip().to_canonical().is_loopback() { Ok(()) } else { Err(Error::Exposed(address)) }
+    let is_near = address.ip().to_canonical().is_loopback();
+    if is_near || access.is_required(address.ip()) { Ok(()) } else { Err(Error::Exposed(address)) }
 }

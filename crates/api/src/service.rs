@@ -4,9 +4,14 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use planfleet_bus::{
     Bus, Client,
+    batches::Batch,
     client::{Found, Key},
 };
-use planfleet_core::{id::RunId, record::ApprovalDecided, task::Submission};
+use planfleet_core::{
+    id::{RunId, check_name},
+    record::ApprovalDecided,
+    task::Submission,
+};
 use serde_json::Value;
 use tokio::{
     sync::Semaphore,
@@ -16,7 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use crate::{
-    Config,
+    Config, FleetView,
+    access::{Caller, Door},
+    events::Feeds,
+    index::Index,
+    listing::Listing,
     problem::Problem,
     submission::{self, Scope},
     template::{self, Library, Template, library::LibraryError},
@@ -39,23 +48,71 @@ const UNKNOWN_PAUSES: [Duration; 3] =
 pub(crate) struct Service {
     pub(crate) room: Semaphore,
     pub(crate) config: Config,
-    bus: Bus,
-    client: Client,
-    templates: Library,
-    scope: Scope,
-    stop: CancellationToken,
+    pub(crate) bus: Bus,
+    pub(crate) client: Client,
+    pub(crate) templates: Library,
+    pub(crate) scope: Scope,
+    pub(crate) fleet: FleetView,
+    pub(crate) door: Door,
+    pub(crate) feeds: Feeds,
+    pub(crate) listing: Listing,
+    /// Streams of events that may be open at once.
+    pub(crate) watchers: Arc<Semaphore>,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Service {
-    pub(crate) fn new(bus: Bus, config: Config, scope: Scope, stop: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(
+        bus: Bus,
+        config: Config,
+        scope: Scope,
+        fleet: FleetView,
+        (index, door): (Index, Door),
+        stop: CancellationToken,
+    ) -> Arc<Self> {
         let client = Client::new(bus.clone());
         let (room, templates) = (Semaphore::new(config.requests_max), Library::on(bus.clone()));
-        Arc::new(Self { room, config, bus, client, templates, scope, stop })
+        let feeds = Feeds::new(bus.clone(), stop.clone());
+        let listing = Listing::new(client.clone(), index);
+        let watchers = Arc::new(Semaphore::new(config.watchers_max));
+        Arc::new(Self {
+            door,
+            listing,
+            watchers,
+            room,
+            config,
+            bus,
+            client,
+            templates,
+            scope,
+            fleet,
+            feeds,
+            stop,
+        })
     }
 
     /// Longest life of a request.
     pub(crate) const fn request_max(&self) -> Duration {
         Duration::from_secs(WAIT_S_MAX).saturating_add(REQUEST_MARGIN)
+    }
+
+    /// The same of a task whose tenant the caller's credentials say.
+    pub(crate) async fn freeze_for(
+        &self,
+        caller: &Caller,
+        task: &mut Value,
+        span: &Span,
+    ) -> Result<Submission, Problem> {
+        if let Some(fields) = task.as_object_mut() {
+            let asked = fields.get("tenant").filter(|tenant| !tenant.is_null());
+            // What is no text is the task's fault, which freezing it says.
+            if asked.is_none_or(Value::is_string)
+                && let Some(tenant) = caller.tenant_for(asked.and_then(Value::as_str))?
+            {
+                fields.insert("tenant".to_owned(), tenant.into());
+            }
+        }
+        self.freeze(task.clone(), span).await
     }
 
     /// Checks a task. Templates are found by name: files are the command line's.
@@ -99,16 +156,6 @@ impl Service {
         self.answer(self.client.rerun(run, key)).await
     }
 
-    /// Active runs and then the newest ended ones, `limit` in all, without their steps.
-    pub(crate) async fn list(&self, limit: usize) -> Result<Vec<Value>, Problem> {
-        let mut runs = self.answer(self.client.list(limit)).await?;
-        runs.truncate(limit);
-        for steps in runs.iter_mut().filter_map(|run| run.get_mut("steps")) {
-            *steps = Value::Array(Vec::new());
-        }
-        Ok(runs)
-    }
-
     /// A run by the id in a path. A shard that is not there has no runs.
     pub(crate) fn run_id(&self, text: &str) -> Result<RunId, Problem> {
         let id = text.parse::<RunId>().ok().filter(|run| run.shard() < self.bus.shards());
@@ -125,6 +172,39 @@ impl Service {
         self.answer(self.client.find(run)).await
     }
 
+    /// A run by the id in a path, as far as it is the caller's.
+    ///
+    /// # Errors
+    /// When there is none, or it is another tenant's, which is the same answer.
+    pub(crate) async fn of(&self, caller: &Caller, id: &str) -> Result<(RunId, Found), Problem> {
+        let run = self.run_id(id)?;
+        let found = self.find(&run).await?;
+        match &found {
+            Found::Active(document) | Found::Ended(document)
+                if caller.owns(document["tenant"].as_str().unwrap_or_default()) =>
+            {
+                Ok((run, found))
+            }
+            _ => Err(Problem::unknown_run(id)),
+        }
+    }
+
+    /// The same as a document.
+    pub(crate) async fn document(&self, caller: &Caller, id: &str) -> Result<(RunId, Value), Problem> {
+        match self.of(caller, id).await? {
+            (run, Found::Active(document) | Found::Ended(document)) => Ok((run, document)),
+            (_, Found::Unknown) => Err(Problem::unknown_run(id)),
+        }
+    }
+
+    /// A batch by the id in a path, likewise.
+    pub(crate) async fn batch(&self, caller: &Caller, id: &str) -> Result<Batch, Problem> {
+        let unknown = || Problem::unknown("batch", "batch_unknown", id);
+        check_name("batch id", id).map_err(|_| unknown())?;
+        let batch = self.answer(self.bus.batch(id)).await?;
+        batch.filter(|batch| caller.owns(&batch.tenant)).ok_or_else(unknown)
+    }
+
     /// The document of a run that ends within that time and before this process does.
     pub(crate) async fn wait(&self, run: &RunId, within: Duration) -> Result<Option<Value>, Problem> {
         if within.is_zero() {
@@ -137,7 +217,7 @@ impl Service {
         }
     }
 
-    async fn answer<T, E: Into<Problem>>(
+    pub(crate) async fn answer<T, E: Into<Problem>>(
         &self,
         asked: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Problem> {

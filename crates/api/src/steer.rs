@@ -17,13 +17,16 @@ use planfleet_core::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::{
+    access::Caller,
     approval,
     problem::Problem,
     reason::{self, Empty},
     routes::{Outcome, Shared, parse},
     service::Service,
+    view::{Accepted, Decided},
 };
 
 /// The reason of a request that gives none.
@@ -31,66 +34,122 @@ const REASON: &str = "asked for over HTTP";
 
 type Body = Result<Bytes, BytesRejection>;
 
-/// Asks for a run to end.
-pub(crate) async fn cancel(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
-    let run = service.run_id(&id)?;
+/// Ask for a run to end
+///
+/// 202: what was asked for is in the run's log.
+#[utoipa::path(
+    post, path = "/v1/runs/{id}/cancel", tag = "runs", params(("id" = String, Path)),
+    request_body = Option<Asked>, responses((status = 202, body = Accepted))
+)]
+pub(crate) async fn cancel(
+    State(service): Shared,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Body,
+) -> Outcome {
     let reason = asked_reason(&body?, "cancel_invalid")?;
-    takes_records(&service, &run).await?;
+    let run = takes_records(&service, &caller, &id).await?;
     service.cancel(&run, &reason).await?;
     Ok(accepted(&run))
 }
 
-/// Asks for a run to start nothing new.
-pub(crate) async fn pause(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
-    let run = service.run_id(&id)?;
+/// Ask for a run to start nothing new
+#[utoipa::path(
+    post, path = "/v1/runs/{id}/pause", tag = "runs", params(("id" = String, Path)),
+    request_body = Option<Asked>, responses((status = 202, body = Accepted))
+)]
+pub(crate) async fn pause(
+    State(service): Shared,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Body,
+) -> Outcome {
     let reason = asked_reason(&body?, "pause_invalid")?;
-    takes_records(&service, &run).await?;
+    let run = takes_records(&service, &caller, &id).await?;
     service.pause(&run, &reason).await?;
     Ok(accepted(&run))
 }
 
-/// Asks for a paused run to go on.
-pub(crate) async fn resume(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
-    let run = service.run_id(&id)?;
+/// Ask for a paused run to go on
+#[utoipa::path(
+    post, path = "/v1/runs/{id}/resume", tag = "runs", params(("id" = String, Path)),
+    request_body = Option<Nothing>, responses((status = 202, body = Accepted))
+)]
+pub(crate) async fn resume(
+    State(service): Shared,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Body,
+) -> Outcome {
     nothing(&body?, "resume_invalid")?;
-    takes_records(&service, &run).await?;
+    let run = takes_records(&service, &caller, &id).await?;
     service.resume(&run).await?;
     Ok(accepted(&run))
 }
 
-/// Says yes to what waits for approval.
-pub(crate) async fn approve(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
+/// Say yes to what waits for approval
+///
+/// Without a gate, to everything that waits.
+#[utoipa::path(
+    post, path = "/v1/runs/{id}/approve", tag = "runs", params(("id" = String, Path)),
+    request_body = Option<WrittenDecision>, responses((status = 202, body = Decided))
+)]
+pub(crate) async fn approve(
+    State(service): Shared,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Body,
+) -> Outcome {
     let decision = Decision::read(&body?, Empty::Means(""))?;
-    decide(&service, &id, true, decision).await
+    decide(&service, &caller, &id, true, decision).await
 }
 
-/// Says no to what waits for approval, and why.
-pub(crate) async fn reject(State(service): Shared, Path(id): Path<String>, body: Body) -> Outcome {
+/// Say no to what waits for approval, and why
+#[utoipa::path(
+    post, path = "/v1/runs/{id}/reject", tag = "runs", params(("id" = String, Path)),
+    request_body = WrittenDecision, responses((status = 202, body = Decided))
+)]
+pub(crate) async fn reject(
+    State(service): Shared,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Body,
+) -> Outcome {
     let decision = Decision::read(&body?, Empty::Refused)?;
-    decide(&service, &id, false, decision).await
+    decide(&service, &caller, &id, false, decision).await
 }
 
-async fn decide(service: &Arc<Service>, id: &str, approved: bool, decision: Decision) -> Outcome {
-    let run = service.run_id(id)?;
-    let document = going_on(&run, service.find(&run).await?)?;
+async fn decide(
+    service: &Arc<Service>,
+    caller: &Caller,
+    id: &str,
+    approved: bool,
+    decision: Decision,
+) -> Outcome {
+    let (run, found) = service.of(caller, id).await?;
+    let document = going_on(&run, found)?;
     let gates = approval::gates(&document, &decision.gates)
         .map_err(|error| Problem::new(StatusCode::CONFLICT, "not_awaiting_approval", error))?;
     let decided = ApprovalDecided { gates: gates.clone(), approved, reason: decision.reason.clone() };
     service.decide(&run, decided).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"run_id": run, "decided": gates}))).into_response())
+    let decided = gates.iter().map(|gate| json!(gate)).collect();
+    let decided = Decided { run_id: run.to_string(), decided };
+    Ok((StatusCode::ACCEPTED, Json(decided)).into_response())
 }
 
 /// 202: what was asked for is in the run's log.
 fn accepted(run: &RunId) -> Response {
-    (StatusCode::ACCEPTED, Json(json!({"run_id": run}))).into_response()
+    (StatusCode::ACCEPTED, Json(Accepted { run_id: run.to_string() })).into_response()
 }
 
-/// Whether a run is there to be asked. Where nobody can say just now, the log
-/// takes it all the same, for the next owner to read.
-async fn takes_records(service: &Service, run: &RunId) -> Result<(), Problem> {
-    match service.find(run).await {
-        Ok(found) => going_on(run, found).map(|_| ()),
-        Err(_) => Ok(()),
+/// A run that is there to be asked. Where nobody can say just now, the log takes it all the
+/// same, for the next owner to read, from whoever need not ask whose run it is.
+async fn takes_records(service: &Service, caller: &Caller, id: &str) -> Result<RunId, Problem> {
+    let run = service.run_id(id)?;
+    match service.of(caller, id).await {
+        Ok((_, found)) => going_on(&run, found).map(|_| run),
+        Err(problem) if caller.is_of_fleet() && problem.is_passing() => Ok(run),
+        Err(problem) => Err(problem),
     }
 }
 
@@ -106,22 +165,26 @@ fn going_on(run: &RunId, found: Found) -> Result<Value, Problem> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// Why something is asked for.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+pub(crate) struct Asked {
+    /// In a line; at most 1,000 characters.
+    #[schema(max_length = 1_000)]
     reason: Option<String>,
 }
 
 /// The reason that a body gives, or that of a request that gives none.
-fn asked_reason(body: &[u8], code: &'static str) -> Result<String, Problem> {
+pub(crate) fn asked_reason(body: &[u8], code: &'static str) -> Result<String, Problem> {
     let asked: Option<Asked> = read(body, code, "{\"reason\": \"not needed\"}")?;
     let written = asked.and_then(|asked| asked.reason).unwrap_or_default();
     reason::read(&written, Empty::Means(REASON)).map_err(|error| invalid(code, error))
 }
 
-#[derive(Debug, Deserialize)]
+/// There is nothing to say.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+pub(crate) struct Nothing {}
 
 /// The body of a request that has nothing to say.
 pub(crate) fn nothing(body: &[u8], code: &'static str) -> Result<(), Problem> {
@@ -135,12 +198,18 @@ const DECISION: &str = "approval_invalid";
 const DECISIONS: &str =
     "{\"gate\": \"plan\", \"revision\": 2} or {\"gate\": \"step\", \"step\": 3}, each with a \"reason\"";
 
-#[derive(Debug, Default, Deserialize)]
+/// What a person decides about: a revision of the plan, a step, or all that waits.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct WrittenDecision {
+pub(crate) struct WrittenDecision {
+    /// `plan` or `step`.
     gate: Option<String>,
+    /// The number of the plan's revision.
     revision: Option<u32>,
+    /// The step.
     step: Option<u32>,
+    /// In a line; at most 1,000 characters. A rejection needs one.
+    #[schema(max_length = 1_000)]
     reason: Option<String>,
 }
 

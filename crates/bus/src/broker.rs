@@ -129,6 +129,15 @@ pub struct StreamState {
     pub replicas: usize,
 }
 
+/// What a consumer has before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that nobody has been handed.
+    pub waiting: u64,
+    /// Messages that somebody works on.
+    pub in_flight: u64,
+}
+
 /// Settles one delivery with the broker.
 #[async_trait]
 pub trait Settle: Send + Sync {
@@ -287,8 +296,13 @@ pub trait Broker: Send + Sync {
         max: usize,
         expires: Duration,
     ) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error>;
+    /// How many messages of a consumer wait, and how many are in flight.
+    async fn depth(&self, stream: &str, consumer: &str) -> Result<Depth, Error>;
     /// How many messages of a consumer wait or are in flight.
-    async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error>;
+    async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {
+        let Depth { waiting, in_flight } = self.depth(stream, consumer).await?;
+        Ok(waiting + in_flight)
+    }
 
     /// Reads a log in order from `from_seq` on (or from its first message, where
     /// older ones are gone), without end. Recovers by itself from reconnects

@@ -96,6 +96,17 @@ pub struct Listed {
     pub shards_left_out: u64,
 }
 
+/// The active runs, and what of them is missing.
+#[derive(Debug, Default)]
+pub struct Activity {
+    /// The summary of each, as [`planfleet_core::document::Summary`] is written.
+    pub runs: Vec<Value>,
+    /// Runs beyond those that were asked for.
+    pub left_out: u64,
+    /// Shards that have not answered.
+    pub shards_left_out: u64,
+}
+
 /// A user of the fleet.
 #[derive(Clone)]
 pub struct Client {
@@ -295,6 +306,43 @@ impl Client {
     /// When the broker cannot be reached.
     pub async fn list(&self, limit: usize) -> Result<Vec<Value>, Error> {
         Ok(self.list_counted(limit).await?.runs)
+    }
+
+    /// The summaries of up to `most` active runs of each shard.
+    pub async fn activity(&self, most: usize) -> Activity {
+        let asked = (0..self.bus.shards()).map(|shard| self.active_in(shard, most));
+        let mut all = Activity::default();
+        for answer in join_all(asked).await {
+            match answer {
+                Ok((runs, active)) => {
+                    all.left_out += active.saturating_sub(runs.len() as u64);
+                    all.runs.extend(runs);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a shard's runs are left out");
+                    all.shards_left_out += 1;
+                }
+            }
+        }
+        all
+    }
+
+    /// The summaries of up to `most` active runs of a shard, and how many there are.
+    async fn active_in(&self, shard: ShardId, most: usize) -> Result<(Vec<Value>, u64), Error> {
+        let (mut runs, mut after) = (Vec::new(), None);
+        loop {
+            let limit = most - runs.len();
+            let answer = self.ask(shard, &Question::Active { after, limit }).await?;
+            let answer = answer.unwrap_or_default();
+            let page = answer["runs"].as_array().cloned().unwrap_or_default();
+            let active = answer["active"].as_u64().unwrap_or_default();
+            after = page.last().and_then(|run| run["run_id"].as_str()?.parse().ok());
+            runs.extend(page);
+            // Runs come and go between two pages: an empty one is the end for sure.
+            if after.is_none() || runs.len() >= most || runs.len() as u64 >= active {
+                return Ok((runs, active));
+            }
+        }
     }
 
     /// The same, with how much of it is missing.

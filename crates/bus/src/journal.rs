@@ -144,7 +144,7 @@ impl Bus {
     }
 
     /// Reads what an entry says, wherever its body is.
-    pub(crate) async fn open(&self, entry: LogEntry) -> JournalEntry {
+    pub async fn open(&self, entry: LogEntry) -> JournalEntry {
         let LogEntry { seq, at_ms, subject, headers, payload } = entry;
         let content = loop {
             match self.read_entry(&subject, &headers, payload.clone(), at_ms).await {

@@ -176,6 +176,7 @@ impl Topology {
             bucket(subjects::MEMBERS, Some(MEMBER_AGE)),
             bucket(subjects::CANCELS, Some(CANCEL_AGE)),
             bucket(subjects::KEYS, Some(KEY_AGE)),
+            bucket(subjects::API_KEYS, None),
             bucket(subjects::BUDGETS, Some(LOG_AGE)),
             bucket(subjects::PLANS, Some(PLAN_AGE)),
             bucket(subjects::BATCHES, Some(BATCH_AGE)),

@@ -2,6 +2,7 @@
 
 mod batch;
 mod bench;
+mod keys;
 mod models;
 mod modelsim;
 mod queue;
@@ -17,6 +18,7 @@ use planfleet_runtime::config::LoadRequest;
 pub(crate) use self::{
     batch::{BatchCommand, SubmitArgs},
     bench::{BenchArgs, BenchFloorArgs, FloorRole, SyncMode},
+    keys::{CreateKeyArgs, KeyRole, KeysCommand},
     models::{ModelsCommand, PricesCommand},
     modelsim::ModelsimArgs,
     queue::{DlqCommand, LetterArgs, OriginArgs, QueueCommand},
@@ -385,6 +387,9 @@ pub(crate) enum AdminCommand {
     /// it now. Whatever an active run, queued work, a document of an ended run, a dead
     /// letter or a snapshot refers to stays.
     Gc(GcArgs),
+    /// Keys to the HTTP API.
+    #[command(subcommand)]
+    Keys(KeysCommand),
 }
 
 #[derive(Debug, Args)]

@@ -1,13 +1,11 @@
 //! The composition root: settings in, running roles out.
 
+pub(crate) mod api;
 pub(crate) mod tools;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use planfleet_api::{
-    Api,
-    submission::{Limits, Scope},
-};
+use planfleet_api::submission::{Limits, Scope};
 use planfleet_bus::{
     Bus, Manage, Pool, Topology,
     broker::{
@@ -37,7 +35,6 @@ use planfleet_runtime::{
     tasks::Tasks,
 };
 use planfleet_tools::Registry;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{broker, cli::Role, exit::Failure, hints, purse::Purses};
@@ -320,34 +317,6 @@ pub(crate) fn scope(settings: &Settings, tools: ToolCatalog) -> Scope {
     }
 }
 
-/// Where the settings want the API to listen.
-pub(crate) fn api_address(settings: &Settings) -> &str {
-    if settings.api.listen.is_empty() { planfleet_api::LISTEN } else { &settings.api.listen }
-}
-
-/// Takes the API's port, before anything is started.
-pub(crate) async fn api_listener(settings: &Settings) -> Result<TcpListener, Failure> {
-    planfleet_api::listen(api_address(settings)).await.map_err(Failure::usage)
-}
-
-/// Starts the API on a port that has been taken.
-pub(crate) fn start_api(
-    bus: Bus,
-    listener: TcpListener,
-    settings: &Settings,
-    catalog: ToolCatalog,
-    tasks: &Tasks,
-    stop: &CancellationToken,
-) {
-    let config = planfleet_api::Config {
-        task_bytes_max: usize::try_from(settings.limits.task_bytes).unwrap_or(usize::MAX),
-        ..planfleet_api::Config::default()
-    };
-    let api = Api::build(bus, config, scope(settings, catalog));
-    let stop = stop.clone();
-    tasks.spawn("api", async move { api.run(listener, stop).await });
-}
-
 /// What the roles of one process are made from.
 pub(crate) struct Fleet {
     pub(crate) bus: Bus,
@@ -370,7 +339,7 @@ impl Fleet {
                 Role::Coordinator => self.start_coordinator(settings, tasks, stop),
                 Role::Planner => self.start_planner(settings, tasks, stop),
                 Role::Executor => self.start_executors(settings, tasks, stop),
-                // Its port is taken before anything starts: see `start_api`.
+                // Its port is taken before anything starts: see `api::start`.
                 Role::Api => {}
             }
         }

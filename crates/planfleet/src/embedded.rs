@@ -20,7 +20,7 @@ pub(crate) use self::model::LocalModel;
 use self::{lock::Folder, nats::NatsServer};
 use crate::{
     cli::Role,
-    compose::{self, Cassette, Fleet, tools::BusStore},
+    compose::{self, Cassette, Fleet, Models, tools::BusStore},
     exit::Failure,
 };
 
@@ -35,6 +35,7 @@ pub(crate) struct Embedded {
     pub(crate) bus: Bus,
     pub(crate) url: String,
     pub(crate) notes: Vec<String>,
+    models: Models,
     pub(crate) catalog: ToolCatalog,
     tasks: Tasks,
     stop: CancellationToken,
@@ -76,13 +77,14 @@ impl Embedded {
         let fleet = fleet(settings, bus.clone(), &options.cassette).await?;
         fleet.start(&Role::ALL, settings, &tasks, &stop);
         let (url, catalog) = (server.url().to_owned(), fleet.tools.catalog());
-        Ok(Self { bus, url, notes, catalog, tasks, stop, server, model, folder })
+        let models = fleet.models;
+        Ok(Self { bus, url, notes, models, catalog, tasks, stop, server, model, folder })
     }
 
     /// Serves the API on a port that has been taken.
     pub(crate) fn serve_api(&self, listener: TcpListener, settings: &Settings) {
-        let (bus, catalog) = (self.bus.clone(), self.catalog.clone());
-        compose::start_api(bus, listener, settings, catalog, &self.tasks, &self.stop);
+        let shown = (&self.models, self.catalog.clone());
+        compose::api::start(self.bus.clone(), listener, settings, shown, &self.tasks, &self.stop);
     }
 
     /// Hands over, drains, and stops the children.

@@ -8,6 +8,7 @@ mod compose;
 mod embedded;
 mod exit;
 mod hints;
+mod model_list;
 mod output;
 mod prices;
 mod purse;

@@ -21,6 +21,8 @@ pub const MEMBERS: &str = "pf_members";
 pub const CANCELS: &str = "pf_cancel";
 /// What idempotency keys stand for, by the run that each names.
 pub const KEYS: &str = "pf_keys";
+/// What is kept of API keys, by the SHA-256 of each in hexadecimal.
+pub const API_KEYS: &str = "pf_api_keys";
 /// Plans that are used again, by what they are for.
 pub const PLANS: &str = "pf_plans";
 /// What runs, batches and tenants have spent of their budgets, and what is set aside.

@@ -9,6 +9,7 @@
 //! `config/default.toml` is the reference: it is embedded, it is the lowest
 //! layer, and a test keeps it equal to the `Default`s of the structs.
 
+mod api;
 mod check;
 mod fault;
 mod implied;
@@ -28,15 +29,15 @@ mod url;
 
 use std::path::{Path, PathBuf};
 
+pub use api::{ApiAuth, ApiSettings, OidcSettings};
 pub use fault::{ConfigError, Fault};
 pub use models::{LongPrice, ModelSettings, Price, PriceError, Structured, UsdPerMillion, Wire};
 pub use outside::{CredentialSettings, HttpToolSettings, McpSettings, ToolEffect};
 pub use roles::{ModelNames, RoleSettings};
 pub use secrets::{SecretError, SecretSource, secret};
 pub use sections::{
-    ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage,
-    NatsSettings, PlannerSettings, PoolSettings, PriceSettings, Signal, TelemetrySettings, TenantSettings,
-    ToolSettings,
+    CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage, NatsSettings,
+    PlannerSettings, PoolSettings, PriceSettings, Signal, TelemetrySettings, TenantSettings, ToolSettings,
 };
 pub use settings::{MissingRole, Role, Settings};
 pub use sources::{Env, ProcessEnv};

@@ -1,8 +1,11 @@
 //! What has come of a batch: the documents of its ended runs, and what went wrong.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{
+    StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
 use planfleet_bus::{Client, Error, batches::Batch};
 use planfleet_core::id::RunId;
 use serde_json::{Value, json};
@@ -12,42 +15,67 @@ use super::{BatchError, status::tally};
 /// Documents that are looked up at once.
 const LOOKUPS_MAX: usize = 32;
 
-/// Hands out the documents of all runs of a batch that have ended, as JSON text, in the
-/// order of their ends; of a task that was tried again, the last try that has ended.
+/// Hands out the documents of all runs of a batch that have ended, as [`documents`] gives them.
 ///
 /// # Errors
-/// When there is no such batch, the broker cannot be reached, or a document cannot be read.
+/// Those of [`documents`].
 pub async fn results(
     client: &Client,
     id: &str,
     on: &mut (dyn FnMut(&str) + Send),
 ) -> Result<u64, BatchError> {
-    let bus = client.bus();
+    let mut all = documents(client, id).await?;
+    let mut count = 0;
+    while let Some(document) = all.try_next().await? {
+        on(&document);
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The documents of all runs of a batch that have ended, as JSON text, in the order of
+/// their ends; of a task that was tried again, the last try that has ended. Each is read
+/// when it is asked for.
+///
+/// # Errors
+/// When there is no such batch, the broker cannot be reached, or a document cannot be read.
+pub async fn documents(
+    client: &Client,
+    id: &str,
+) -> Result<BoxStream<'static, Result<String, BatchError>>, BatchError> {
+    let bus = client.bus().clone();
     let batch = kept(client, id).await?;
     let ended = bus.batch_ends(&batch).await?;
     let again = |mut again: BTreeSet<RunId>, end: planfleet_bus::batches::End| async move {
         again.extend(end.rerun_of);
         Ok(again)
     };
-    let again = ended.try_fold(BTreeSet::new(), again).await?;
+    let again = Arc::new(ended.try_fold(BTreeSet::new(), again).await?);
     let last = bus.last_end_of_batch(&batch).await?;
-    let mut count = 0;
     if last == 0 {
-        return Ok(count);
+        return Ok(stream::empty().boxed());
     }
-    let mut ends = bus.follow_batch(&batch).await?;
-    while let Some(end) = ends.next().await {
-        let (end, entry) = end?;
-        let seq = entry.seq;
-        if !again.contains(&end.run) {
-            on(&bus.document_text(entry).await?);
-            count += 1;
+    let ends = bus.follow_batch(&batch).await?;
+    let documents = stream::try_unfold((ends, false), move |(mut ends, done)| {
+        let (bus, again) = (bus.clone(), again.clone());
+        async move {
+            if done {
+                return Ok(None);
+            }
+            while let Some(end) = ends.next().await {
+                let (end, entry) = end?;
+                let done = entry.seq >= last;
+                if !again.contains(&end.run) {
+                    return Ok(Some((bus.document_text(entry).await?, (ends, done))));
+                }
+                if done {
+                    break;
+                }
+            }
+            Ok(None)
         }
-        if seq >= last {
-            break;
-        }
-    }
-    Ok(count)
+    });
+    Ok(documents.boxed())
 }
 
 /// What went wrong with a batch: lines that were refused, then runs that did not succeed

@@ -54,7 +54,8 @@ pub(super) async fn cancel_active(
     loop {
         let active = client.active_in_batch(id, RUNS_MAX).await;
         let new: Vec<RunId> = active.runs.into_iter().filter(|run| !asked.contains(run)).collect();
-        let cancelled = stream::iter(&new).map(|run| client.cancel(run, reason)).buffer_unordered(ORDERS_MAX);
+        let orders = new.clone().into_iter().map(|run| async move { client.cancel(&run, reason).await });
+        let cancelled = stream::iter(orders).buffer_unordered(ORDERS_MAX);
         cancelled.try_collect::<()>().await?;
         let none_new = new.is_empty();
         asked.extend(new);

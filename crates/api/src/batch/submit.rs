@@ -258,7 +258,7 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
         Ok(())
     }
 
-    async fn freeze(&self, task: Value) -> Result<Result<Submission, Vec<String>>, BatchError> {
+    async fn freeze(&mut self, task: Value) -> Result<Result<Submission, Vec<String>>, BatchError> {
         let found = match submission::template_of(&task) {
             Some(name) => (self.desk.templates)(name.to_owned()).await?,
             None => Err(Vec::new()),

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use planfleet_api::{Api, Config, submission::Scope};
+use planfleet_api::{Api, Config, access::AccessConfig, submission::Scope};
 use planfleet_bus::{
     Bus, Manage, Topology,
     broker::{Headers, memory::MemoryBroker},
@@ -52,11 +52,23 @@ impl Rig {
 
     /// An API on a broker that has nothing.
     pub(crate) async fn without_streams() -> Self {
+        Self::with(AccessConfig::default()).await
+    }
+
+    /// The same that asks who calls.
+    pub(crate) async fn asking(access: AccessConfig) -> Self {
+        let rig = Self::with(access).await;
+        let topology = Topology { shards: SHARDS, replicas: 1, pools: Vec::new(), manage: Manage::Create };
+        rig.bus.bootstrap(&topology).await.unwrap();
+        rig
+    }
+
+    async fn with(access: AccessConfig) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let bus = Bus::new(Arc::new(MemoryBroker::new()), SHARDS);
-        let listener = planfleet_api::listen("127.0.0.1:0").await.unwrap();
+        let listener = planfleet_api::listen("127.0.0.1:0", &access).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let config = Config { task_bytes_max: 2_000, ..Config::default() };
+        let config = Config { task_bytes_max: 2_000, access, ..Config::default() };
         let api = Api::build(bus.clone(), config, Scope::default());
         let (tasks, stop) = (Tasks::new("test"), CancellationToken::new());
         let serving = stop.clone();
@@ -76,6 +88,7 @@ impl Rig {
                     let answer = match asked["ask"].as_str() {
                         Some("run") if run["run_id"] == asked["run"] => run.clone(),
                         Some("run") => Value::Null,
+                        Some("active") => serde_json::json!({"runs": [], "active": 0}),
                         _ => Value::Array(Vec::new()),
                     };
                     let reply = question.reply.unwrap();
@@ -98,8 +111,18 @@ impl Rig {
         self.http.post(format!("{}{path}", self.url))
     }
 
+    /// A request of any method, with credentials.
+    pub(crate) fn request(&self, method: &str, path: &str, key: &str) -> RequestBuilder {
+        let method = method.to_uppercase().parse().unwrap();
+        self.http.request(method, format!("{}{path}", self.url)).bearer_auth(key)
+    }
+
     pub(crate) async fn submit(&self, task: impl Into<reqwest::Body>) -> Answer {
         answer(self.post("/v1/runs").body(task)).await
+    }
+
+    pub(crate) fn plain(&self, path: &str) -> RequestBuilder {
+        self.http.get(format!("{}{path}", self.url))
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -131,7 +154,8 @@ pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
     let (location, retry_after) = (header("location"), header("retry-after"));
     let (status, kind) = (response.status(), header("content-type").unwrap_or_default());
-    let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    // Lines and events are no JSON document.
+    let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default();
     Answer { status, location, retry_after, kind, body }
 }
 

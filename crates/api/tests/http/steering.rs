@@ -19,6 +19,7 @@ async fn post(rig: &Rig, path: &str, body: &Value) -> Answer {
 fn waiting() -> Value {
     json!({
         "run_id": "01-a",
+        "tenant": "t",
         "state": "awaiting_approval",
         "approvals": [{"gate": "plan", "revision": 2}, {"gate": "step", "step": 3}],
         "revisions": [{"revision": 1}],

@@ -31,8 +31,9 @@ use tokio::{sync::Notify, time::Instant};
 pub(super) use self::subject::matches;
 use self::{bucket::Bucket, live::Live, objects::Objects, stream::Stream};
 use super::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
-    LiveMessage, LogEntry, OBJECT_BYTES_MAX, ObjectInfo, Outgoing, Published, StreamSpec, StreamState,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Depth, Description, Error, Headers, KvChange,
+    KvEntry, LiveMessage, LogEntry, OBJECT_BYTES_MAX, ObjectInfo, Outgoing, Published, StreamSpec,
+    StreamState,
 };
 
 /// The server's default `max_payload`, so that what fits here fits there.
@@ -230,8 +231,8 @@ impl Broker for MemoryBroker {
         Ok(reader::pull(self.inner.clone(), stream, consumer, max, expires))
     }
 
-    async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {
-        self.inner.look(stream, |stream| stream.backlog(consumer))?
+    async fn depth(&self, stream: &str, consumer: &str) -> Result<Depth, Error> {
+        self.inner.look(stream, |stream| stream.depth(consumer))?
     }
 
     async fn read_log(

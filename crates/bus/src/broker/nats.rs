@@ -34,8 +34,9 @@ use futures::stream::BoxStream;
 
 use self::{connection::Link, lanes::Lanes, objects::Objects};
 use super::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
-    LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState, trouble::Trouble,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Depth, Description, Error, Headers, KvChange,
+    KvEntry, LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState,
+    trouble::Trouble,
 };
 
 /// How to reach a NATS server.
@@ -141,8 +142,8 @@ impl Broker for NatsBroker {
         pull::pull(&self.consuming, stream, consumer, max, expires, self.publish_give_up).await
     }
 
-    async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {
-        streams::backlog(&self.sending, stream, consumer).await
+    async fn depth(&self, stream: &str, consumer: &str) -> Result<Depth, Error> {
+        streams::depth(&self.sending, stream, consumer).await
     }
 
     async fn read_log(

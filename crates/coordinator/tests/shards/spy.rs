@@ -17,8 +17,9 @@ use futures::{
     stream::{self, BoxStream},
 };
 use planfleet_bus::broker::{
-    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Description, Error, Headers, KvChange, KvEntry,
-    LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState, memory::MemoryBroker,
+    Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Depth, Description, Error, Headers, KvChange,
+    KvEntry, LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState,
+    memory::MemoryBroker,
 };
 
 use tokio::sync::watch;
@@ -177,8 +178,8 @@ impl Broker for Spy {
     ) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error> {
         self.broker.pull(stream, consumer, max, expires).await
     }
-    async fn backlog(&self, stream: &str, consumer: &str) -> Result<u64, Error> {
-        self.broker.backlog(stream, consumer).await
+    async fn depth(&self, stream: &str, consumer: &str) -> Result<Depth, Error> {
+        self.broker.depth(stream, consumer).await
     }
     async fn read_log(
         &self,

@@ -1,6 +1,7 @@
 //! `admin`: look after the installation.
 
 mod gc;
+mod keys;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ pub(super) async fn admin(
     match command {
         AdminCommand::Doctor => doctor(cli, settings).await,
         AdminCommand::Gc(args) => gc::gc(cli, args, settings).await,
+        AdminCommand::Keys(command) => keys::keys(cli, command, settings).await,
     }
 }
 

@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeMap, process::ExitCode};
 
+use planfleet_api::plan_cache;
 use planfleet_bus::{Bus, plans::Kept};
-use planfleet_core::{
-    cache::{Cost, Entry, Way},
-    document::{rfc3339, usd},
-};
+use planfleet_core::{cache::Entry, document::usd};
 use planfleet_runtime::config::Settings;
 use serde_json::{Value, json};
 
@@ -28,7 +26,9 @@ pub(super) async fn cache(
     let bus = connect(settings).await?;
     match command {
         CacheCommand::List { class } => list(cli, &bus, class.as_deref()).await?,
-        CacheCommand::Show { key } => output::value(cli.output, &whole(key, &kept(&bus, key).await?.entry))?,
+        CacheCommand::Show { key } => {
+            output::value(cli.output, &plan_cache::detail(key, &kept(&bus, key).await?.entry))?;
+        }
         CacheCommand::Stats => stats(cli, &bus).await?,
         CacheCommand::Rm { keys, all } => remove(&bus, keys, *all).await?,
         CacheCommand::Pin { key, off } => {
@@ -55,7 +55,7 @@ async fn list(cli: &Cli, bus: &Bus, class: Option<&str>) -> Result<(), Failure> 
         bus.cached_plans().await?.into_iter().map(|(key, kept)| (key, kept.entry)).collect();
     all.retain(|(_, entry)| class.is_none_or(|class| entry.class == class));
     all.sort_by_key(|(key, entry)| (std::cmp::Reverse(entry.used.total()), key.clone()));
-    let shown: Vec<Value> = all.iter().map(|(key, entry)| summary(key, entry)).collect();
+    let shown: Vec<Value> = all.iter().map(|(key, entry)| listed(key, entry)).collect();
     let row = |one: &Value| {
         let ms = one["saved_ms"].as_u64().unwrap_or_default();
         let fields = ["key", "slots", "way", "used", "failed", "saved_tokens", "saved_usd"];
@@ -70,54 +70,11 @@ fn seconds(ms: u64) -> String {
     humantime::format_duration(std::time::Duration::from_secs(ms.div_ceil(1_000))).to_string()
 }
 
-/// What its uses that succeeded have saved: after the others there was more to plan, not less.
-fn saved_by(entry: &Entry) -> Cost {
-    let (cost, uses) = (&entry.cost, entry.used.succeeded);
-    let nano_usd = if uses == 0 { Some(0) } else { cost.nano_usd.map(|nano| nano.saturating_mul(uses)) };
-    Cost { tokens: cost.tokens.saturating_mul(uses), nano_usd, ms: cost.ms.saturating_mul(uses) }
-}
-
-/// What an entry is, without its plan.
-fn summary(key: &str, entry: &Entry) -> Value {
-    let saved = saved_by(entry);
-    json!({
-        "key": key,
-        "tenant": entry.tenant,
-        "class": entry.class,
-        "slots": entry.slots.join(", "),
-        "way": way(entry),
-        "proven": entry.is_proven(),
-        "pinned": entry.pinned,
-        "model": entry.model,
-        "made_at": rfc3339(entry.made_ms),
-        "used": entry.used.total(),
-        "failed": entry.used.failed,
-        "fresh": entry.fresh,
-        "saved_tokens": saved.tokens,
-        "saved_usd": usd(saved.nano_usd),
-        "saved_ms": saved.ms,
-    })
-}
-
-fn way(entry: &Entry) -> String {
-    let pinned = if entry.pinned { ", pinned" } else { "" };
-    let demoted = if entry.is_good() { "" } else { ", demoted" };
-    match &entry.way {
-        Way::Writing { .. } => "is being planned".to_owned(),
-        Way::Plan(plan) => format!("a plan of {} steps{pinned}{demoted}", plan.steps.len()),
-        Way::Direct => format!("one step, no plan{pinned}{demoted}"),
-        Way::Each { reason } => format!("a plan for each: {reason}"),
-    }
-}
-
-fn whole(key: &str, entry: &Entry) -> Value {
-    let mut whole = summary(key, entry);
-    whole["goal"] = json!(entry.goal);
-    whole["slots"] = json!(entry.slots);
-    if let Way::Plan(plan) = &entry.way {
-        whole["plan"] = json!(plan);
-    }
-    whole
+/// What a list shows of an entry.
+fn listed(key: &str, entry: &Entry) -> Value {
+    let mut listed = json!(plan_cache::summary(key, entry));
+    listed["slots"] = json!(entry.slots.join(", "));
+    listed
 }
 
 /// Sums over the kinds of a class.
@@ -136,7 +93,7 @@ struct Saved {
 async fn stats(cli: &Cli, bus: &Bus) -> Result<(), Failure> {
     let mut classes = BTreeMap::<String, Saved>::new();
     for Kept { entry, .. } in bus.cached_plans().await?.into_values() {
-        let saved = saved_by(&entry);
+        let saved = plan_cache::saved_by(&entry);
         let class = classes
             .entry(entry.class.clone())
             .or_insert_with(|| Saved { nano_usd: Some(0), ..Saved::default() });
@@ -179,37 +136,4 @@ async fn remove(bus: &Bus, keys: &[String], all: bool) -> Result<(), Failure> {
     }
     output::note(&format!("{} forgotten", keys.len()));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use planfleet_core::cache::Outcomes;
-
-    use super::*;
-
-    fn entry(succeeded: u64, failed: u64, nano_usd: Option<u64>) -> Entry {
-        Entry {
-            tenant: "default".to_owned(),
-            class: "movies".to_owned(),
-            slots: Vec::new(),
-            goal: "Find a movie".to_owned(),
-            extracted: false,
-            way: Way::Direct,
-            model: "big".to_owned(),
-            cost: Cost { tokens: 900, nano_usd, ms: 2_000 },
-            made_ms: 1,
-            pinned: false,
-            used: Outcomes { succeeded, failed },
-            fresh: Outcomes::default(),
-        }
-    }
-
-    #[test]
-    fn only_uses_that_succeeded_have_saved() {
-        let saved = saved_by(&entry(2, 3, Some(5)));
-        assert_eq!(saved, Cost { tokens: 1_800, nano_usd: Some(10), ms: 4_000 });
-        assert_eq!(saved_by(&entry(1, 0, None)).nano_usd, None);
-        assert_eq!(saved_by(&entry(0, 3, None)).nano_usd, Some(0));
-        assert_eq!(summary("k", &entry(2, 3, Some(5)))["used"], 5);
-    }
 }

@@ -69,7 +69,7 @@ pub(super) async fn dev(
 /// The API's port. One that was asked for is insisted on; the usual one may be
 /// taken by another `planfleet dev`.
 async fn api_listener(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
-    match compose::api_listener(settings).await {
+    match compose::api::listener(settings).await {
         Ok(listener) => Ok(Some(listener)),
         Err(_) if settings.api.listen.is_empty() => Ok(None),
         Err(failure) => Err(failure),
@@ -83,7 +83,7 @@ fn serve_api(
     settings: &Settings,
 ) -> Result<String, Failure> {
     let Some(listener) = listener else {
-        let taken = compose::api_address(settings);
+        let taken = compose::api::address(settings);
         return Ok(format!("no API: {taken} is taken; set api.listen to another address to have it"));
     };
     let address = listener.local_addr().map_err(Failure::unexpected)?;

@@ -8,12 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use planfleet_core::document::rfc3339;
-use planfleet_llm::{ChatModel as _, ChatRequest, Hint, Message, RateLimits, Standing, Window};
-use planfleet_runtime::{
-    clock,
-    config::{ModelSettings, Role, Settings, shown_url},
-};
+use planfleet_llm::{ChatModel as _, ChatRequest, Message};
+use planfleet_runtime::config::{ModelSettings, Settings};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -24,6 +20,7 @@ use crate::{
     compose,
     exit::{Code, Failure},
     hints::{self, Known},
+    model_list,
     output::{self, cell},
 };
 
@@ -52,8 +49,8 @@ pub(super) async fn models(
 async fn list(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
     let known = known(settings).await;
     let entry = |(name, model): (&String, &ModelSettings)| {
-        let mut entry = configured(name, model, settings);
-        entry["fleet"] = known.as_ref().map_or(Value::Null, |known| fleet(known.get(name)));
+        let mut entry = model_list::configured(name, model, settings);
+        entry["fleet"] = known.as_ref().map_or(Value::Null, |known| model_list::fleet(known.get(name)));
         entry
     };
     let rows: Vec<Value> = settings.models.iter().map(entry).collect();
@@ -75,63 +72,6 @@ async fn list(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
 async fn known(settings: &Settings) -> Option<BTreeMap<String, Known>> {
     let asked = async { hints::known(&connect(settings).await.ok()?).await.ok() };
     timeout(FLEET_TIMEOUT, asked).await.ok().flatten()
-}
-
-fn configured(name: &str, model: &ModelSettings, settings: &Settings) -> Value {
-    let has = |role: &Role| {
-        settings.role(*role).is_ok_and(|models| models.iter().any(|(of_role, _)| *of_role == name))
-    };
-    let roles: Vec<&str> = Role::ALL.iter().filter(|role| has(role)).map(|role| role.key()).collect();
-    json!({
-        "name": name,
-        "model": model.model,
-        "base_url": shown_url(&model.base_url),
-        "dialect": model.dialect,
-        "roles": roles,
-        "limits": {
-            "max_concurrency": model.max_concurrency,
-            "requests_per_minute": model.requests_per_minute,
-            "tokens_per_minute": model.tokens_per_minute,
-            "tenant_requests_per_minute": model.tenant_requests_per_minute,
-            "tenant_tokens_per_minute": model.tenant_tokens_per_minute,
-        },
-    })
-}
-
-/// What the fleet says of one model: whether it is paused, what its provider says of its limits,
-/// and how many calls its processes make.
-fn fleet(known: Option<&Known>) -> Value {
-    let now_ms = clock::unix_ms();
-    let none = Known::default();
-    let known = known.unwrap_or(&none);
-    let sum = |of: fn(&Standing) -> usize| known.processes.values().map(of).sum::<usize>();
-    let mut fleet = json!({
-        "paused": null,
-        "asked_until": null,
-        "provider_limits": null,
-        "processes": known.processes.len(),
-        "concurrency": sum(|standing| standing.concurrency),
-        "in_flight": sum(|standing| standing.in_flight),
-    });
-    for hint in &known.hints {
-        match hint {
-            Hint::Paused { reason, since_ms, until_ms } => {
-                let (since, until) = (rfc3339(*since_ms), rfc3339(*until_ms));
-                fleet["paused"] = json!({"reason": reason, "since": since, "tried_again": until});
-            }
-            Hint::Asked { until_ms } if *until_ms > now_ms => {
-                fleet["asked_until"] = json!(rfc3339(*until_ms));
-            }
-            Hint::Rates { told } => fleet["provider_limits"] = limits(told),
-            Hint::Asked { .. } | Hint::Resumed => {}
-        }
-    }
-    fleet
-}
-
-fn limits(told: &RateLimits) -> Value {
-    let window = |window: Option<Window>| window.and_then(|window| window.limit);
-    json!({"requests": window(told.requests), "tokens": window(told.tokens)})
 }
 
 fn state_text(fleet: &Value) -> String {

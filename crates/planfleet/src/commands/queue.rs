@@ -5,11 +5,12 @@ mod letter;
 use std::process::ExitCode;
 
 use futures::TryStreamExt as _;
+use planfleet_api::dead_letters;
 use planfleet_bus::{
-    Bus, Error as BusError,
-    dead_letters::{Kept, Replay, Which},
+    Bus,
+    dead_letters::{Kept, Which},
 };
-use planfleet_core::id::{RunId, check_name};
+use planfleet_core::id::check_name;
 use planfleet_runtime::config::Settings;
 use serde_json::{Value, json};
 
@@ -52,7 +53,7 @@ pub(super) async fn queue(
 
 async fn list(cli: &Cli, bus: &Bus, limit: usize, of: &OriginArgs) -> Result<ExitCode, Failure> {
     let letters = bus.newest_dead_letters(&which(of)?, limit).await?;
-    let letters: Vec<Value> = letters.iter().map(letter::summary).collect();
+    let letters: Vec<Value> = letters.iter().map(|kept| json!(dead_letters::summary(kept))).collect();
     output::list(cli.output, &letter::HEAD, &letters, letter::row)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -70,13 +71,7 @@ fn which(of: &OriginArgs) -> Result<Which, Failure> {
 
 async fn show(cli: &Cli, bus: &Bus, seq: u64) -> Result<ExitCode, Failure> {
     let kept = bus.dead_letter(seq).await?.ok_or_else(|| unknown(&[seq]))?;
-    let body = match bus.dead_body(&kept.letter).await {
-        Ok(body) => Ok(body),
-        // What the letter says without its body is worth reading.
-        Err(error @ BusError::Blob { .. }) => Err(error.to_string()),
-        Err(error) => return Err(error.into()),
-    };
-    letter::print(cli, &kept, body)?;
+    letter::print(cli, &dead_letters::detail(bus, &kept).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -149,47 +144,15 @@ impl Job {
     async fn carry_out(self, bus: &Bus, kept: &Kept) -> Result<Value, Failure> {
         let run = kept.letter.about().run;
         let (outcome, detail) = match self {
-            Self::Replay => replay(bus, kept, run.as_ref()).await?,
+            Self::Replay => match dead_letters::replay(bus, kept).await? {
+                Ok(consequence) => ("replayed", consequence),
+                Err(refused) => ("kept", refused),
+            },
             // Somebody else has dropped it in between, which is as good.
             Self::Drop => bus.drop_dead_letter(kept.seq).await.map(|_| ("dropped", String::new()))?,
         };
         Ok(json!({"seq": kept.seq, "outcome": outcome, "run_id": run, "detail": detail}))
     }
-}
-
-async fn replay(bus: &Bus, kept: &Kept, run: Option<&RunId>) -> Result<(&'static str, String), Failure> {
-    let refused = match bus.replay(kept).await {
-        Ok(Replay::Sent) => return Ok(("replayed", consequence(bus, kept, run).await)),
-        Ok(Replay::NameTaken) => {
-            "the queue holds work of this name already; replay it when that is done, or drop it".to_owned()
-        }
-        Ok(Replay::RunEnded) => "its run has ended, and its submit would run it again: drop it".to_owned(),
-        Ok(Replay::NoOrigin) => {
-            "the letter itself cannot be read: where it came from is not known".to_owned()
-        }
-        Err(error) if error.is_permanent() => error.to_string(),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(("kept", refused))
-}
-
-/// What the message can still bring about.
-async fn consequence(bus: &Bus, kept: &Kept, run: Option<&RunId>) -> String {
-    let ended = match run {
-        Some(run) => bus.has_ended(run).await.unwrap_or(false),
-        None => false,
-    };
-    let text = match (kept.letter.is_work(), run, ended) {
-        (true, Some(_), true) => "its run has ended: the work is done again, and its result is ignored",
-        // Whoever set it aside has reported the attempt as lost.
-        (true, Some(_), false) => {
-            "its run counts this attempt as lost: the work is done again, and its result is ignored"
-        }
-        (true, None, _) => "a worker takes it; whose work it is cannot be told",
-        (false, _, true) => "its run has ended: the record is ignored",
-        (false, _, false) => "the shard's owner reads it next",
-    };
-    format!("sent to {}; {text}", kept.letter.subject)
 }
 
 impl Done {

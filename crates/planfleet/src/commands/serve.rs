@@ -36,7 +36,7 @@ pub(super) async fn serve(
     metrics: Metrics,
 ) -> Result<ExitCode, Failure> {
     let api = match args.roles.contains(&Role::Api) {
-        true => Some(compose::api_listener(&settings).await?),
+        true => Some(compose::api::listener(&settings).await?),
         false => None,
     };
     let executor_pools = executor_pools(args, &mut settings)?;
@@ -63,7 +63,8 @@ pub(super) async fn serve(
     let mut serving = names(&args.roles);
     if let Some(listener) = api {
         serving.push_str(&format!(" (http://{})", listener.local_addr().map_err(Failure::unexpected)?));
-        compose::start_api(bus.clone(), listener, &settings, fleet.tools.catalog(), &tasks, &stop);
+        let shown = (&fleet.models, fleet.tools.catalog());
+        compose::api::start(bus.clone(), listener, &settings, shown, &tasks, &stop);
     }
     if !cli.quiet {
         output::note(&format!("serving {serving}; Ctrl-C drains and stops"));

@@ -50,6 +50,7 @@ pub(super) fn check(settings: &Settings, faults: &mut Vec<Fault>) {
     checks.coordinator();
     checks.telemetry();
     checks.listeners();
+    checks.api();
     let found = checks.found;
     let fresh = |fault: &Fault| !faults.iter().any(|known| known.key == fault.key);
     let fresh: Vec<Fault> = found.into_iter().filter(fresh).collect();
@@ -252,6 +253,28 @@ impl Checks<'_> {
                 self.add(key, listen_fault(listen));
             }
         }
+    }
+
+    fn api(&mut self) {
+        let oidc = &self.settings.api.oidc;
+        if oidc.issuer.is_empty() {
+            return;
+        }
+        let reachable = |url: &str| {
+            let secure = url.starts_with("https://") || url.starts_with("http://127.0.0.1");
+            (!secure)
+                .then(|| format!("{url:?} is no https:// URL: whoever answers there decides who is let in"))
+        };
+        let missing =
+            oidc.audience.is_empty().then(|| "is missing: tokens for others would be taken".to_owned());
+        let jwks = (!oidc.jwks_url.is_empty()).then(|| reachable(&oidc.jwks_url)).flatten();
+        let issuer = oidc.jwks_url.is_empty().then(|| reachable(&oidc.issuer)).flatten();
+        let leeway_s = oidc.leeway_s;
+        self.add("api.oidc.audience", missing);
+        self.add("api.oidc.jwks_url", jwks);
+        self.add("api.oidc.issuer", issuer);
+        // Five minutes: a clock that is further off is to be set.
+        self.range("api.oidc.leeway_s", leeway_s, 0, 300);
     }
 
     fn range(&mut self, key: &str, value: u64, low: u64, high: u64) {

@@ -285,14 +285,6 @@ pub struct HealthSettings {
     pub listen: String,
 }
 
-/// `[api]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ApiSettings {
-    /// `host:port` of the role `api`; empty takes its own default.
-    pub listen: String,
-}
-
 /// `[prices]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

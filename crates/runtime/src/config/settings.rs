@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::api::ApiSettings;
 use super::models::ModelSettings;
 use super::outside::{CredentialSettings, McpSettings};
 use super::roles::RoleSettings;
 use super::sections::{
-    ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, NatsSettings,
-    PlannerSettings, PoolSettings, PriceSettings, TelemetrySettings, TenantSettings, ToolSettings,
+    CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, NatsSettings, PlannerSettings,
+    PoolSettings, PriceSettings, TelemetrySettings, TenantSettings, ToolSettings,
 };
 
 /// Everything that can be configured, checked.

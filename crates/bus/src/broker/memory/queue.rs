@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
-use crate::broker::ConsumerSpec;
+use crate::broker::{ConsumerSpec, Depth};
 
 pub(super) struct Queue {
     pub(super) spec: ConsumerSpec,
@@ -63,8 +63,8 @@ impl Queue {
         self.in_flight.values().min().copied()
     }
 
-    pub(super) fn backlog(&self) -> u64 {
-        (self.ready.len() + self.in_flight.len()) as u64
+    pub(super) fn depth(&self) -> Depth {
+        Depth { waiting: self.ready.len() as u64, in_flight: self.in_flight.len() as u64 }
     }
 
     fn expire(&mut self, now: Instant) {

@@ -9,7 +9,7 @@ use super::{
     subject::{matches, overlap},
 };
 use crate::broker::{
-    ConsumerSpec, Error, LogEntry, Outgoing, Published, StreamKind, StreamSpec, StreamState,
+    ConsumerSpec, Depth, Error, LogEntry, Outgoing, Published, StreamKind, StreamSpec, StreamState,
 };
 
 pub(super) struct Stream {
@@ -132,9 +132,9 @@ impl Stream {
         self.queues.get_mut(name).ok_or_else(missing)
     }
 
-    pub(super) fn backlog(&self, name: &str) -> Result<u64, Error> {
+    pub(super) fn depth(&self, name: &str) -> Result<Depth, Error> {
         let missing = || missing_consumer(&self.spec.name, name);
-        Ok(self.queues.get(name).ok_or_else(missing)?.backlog())
+        Ok(self.queues.get(name).ok_or_else(missing)?.depth())
     }
 
     /// Hands out the next message of a consumer, with its delivery count.

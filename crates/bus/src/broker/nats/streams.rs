@@ -18,7 +18,7 @@ use super::{
     connection::Link,
     fetch,
 };
-use crate::broker::{ConsumerSpec, Error, LogEntry, StreamKind, StreamSpec, StreamState};
+use crate::broker::{ConsumerSpec, Depth, Error, LogEntry, StreamKind, StreamSpec, StreamState};
 
 /// Pulls that may wait at one consumer: every idle worker of a pool holds one, and
 /// the server's default of 512 would turn away the rest of a large fleet.
@@ -96,9 +96,9 @@ pub(super) async fn ensure_consumer(link: &Link, spec: &ConsumerSpec) -> Result<
 }
 
 /// How many messages of a consumer wait or are in flight.
-pub(super) async fn backlog(link: &Link, stream: &str, consumer: &str) -> Result<u64, Error> {
+pub(super) async fn depth(link: &Link, stream: &str, consumer: &str) -> Result<Depth, Error> {
     let info = consumer_info(link, stream, consumer).await?;
-    Ok(info.num_pending + info.num_ack_pending as u64)
+    Ok(Depth { waiting: info.num_pending, in_flight: info.num_ack_pending as u64 })
 }
 
 /// What the server knows of a consumer.

@@ -1,15 +1,9 @@
 //! One dead letter as data and for people.
 
-use std::{fmt::Write as _, time::Duration};
+use std::fmt::Write as _;
 
-use planfleet_bus::dead_letters::{About, DeadLetter, Kept};
-use planfleet_core::{
-    document::StepKey,
-    record::{AttemptReport, Fact},
-    task::Brief,
-};
-use planfleet_proto::decode::{self, Entry};
-use serde_json::{Map, Value, json};
+use planfleet_api::dead_letters::DeadLetterDetail;
+use serde_json::{Value, json};
 
 use crate::{
     cli::{Cli, Format},
@@ -23,33 +17,6 @@ const DUMPED_BYTES_MAX: usize = 2048;
 const DUMPED_BYTES_A_LINE: usize = 16;
 
 pub(super) const HEAD: [&str; 8] = ["seq", "set aside", "from", "subject", "run", "step", "why", "bytes"];
-
-/// A letter without its payload, which may be anybody's secret.
-pub(super) fn summary(kept: &Kept) -> Value {
-    let letter = &kept.letter;
-    let About { run, step, planning, attempt } = letter.about();
-    json!({
-        "seq": kept.seq,
-        "set_aside_at": time(kept.at_ms),
-        "stream": filled(&letter.stream),
-        "stream_seq": (letter.seq > 0).then_some(letter.seq),
-        "subject": filled(&letter.subject),
-        "reason": letter.reason,
-        "run_id": run,
-        "step": step.map(StepKey),
-        "planning": planning,
-        "attempt": attempt,
-        "bytes": letter.payload.len(),
-    })
-}
-
-fn time(at_ms: u64) -> String {
-    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_millis(at_ms)).to_string()
-}
-
-fn filled(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
-}
 
 pub(super) fn row(letter: &Value) -> Vec<String> {
     let shown = |name: &str| cell(&letter[name]);
@@ -80,26 +47,17 @@ fn step(letter: &Value) -> String {
 }
 
 /// Prints a letter whole: its body, or why that is gone.
-pub(super) fn print(cli: &Cli, kept: &Kept, body: Result<impl AsRef<[u8]>, String>) -> Result<(), Failure> {
-    let mut shown = summary(kept);
-    let body = body.as_ref().map(AsRef::as_ref);
-    let decoded = body.map_err(String::clone).and_then(|body| decoded(&kept.letter, body, kept.at_ms));
+pub(super) fn print(cli: &Cli, letter: &DeadLetterDetail) -> Result<(), Failure> {
     if cli.output == Format::Table {
-        output::data(&text(&shown, body.unwrap_or_default(), &decoded));
+        let body = letter.payload_hex.as_deref().and_then(|text| hex::decode(text).ok());
+        output::data(&text(letter, &body.unwrap_or_default()));
         return Ok(());
     }
-    let (decoded, fault) = match decoded {
-        Ok(decoded) => (Some(decoded), None),
-        Err(fault) => (None, Some(fault)),
-    };
-    shown["headers"] = json!(kept.letter.headers);
-    shown["payload_hex"] = json!(body.ok().map(hex));
-    shown["decoded"] = json!(decoded);
-    shown["not_decoded"] = json!(fault);
-    output::value(cli.output, &shown)
+    output::value(cli.output, letter)
 }
 
-fn text(letter: &Value, body: &[u8], decoded: &Result<Value, String>) -> String {
+fn text(whole: &DeadLetterDetail, body: &[u8]) -> String {
+    let letter = &json!(whole.letter);
     let mut text = String::new();
     let cells = HEAD.into_iter().zip(row(letter)).filter(|(name, _)| *name != "why");
     for (name, cell) in cells {
@@ -108,10 +66,10 @@ fn text(letter: &Value, body: &[u8], decoded: &Result<Value, String>) -> String 
     }
     let _ = writeln!(text, "{:<10} {}\n", "why", letter["reason"].as_str().unwrap_or_default());
     text.push_str(&dump(body));
-    match decoded {
-        Ok(value) => text.push_str(&serde_json::to_string_pretty(value).unwrap_or_default()),
-        Err(fault) => {
-            let _ = write!(text, "It does not decode: {fault}");
+    match &whole.decoded {
+        Some(value) => text.push_str(&serde_json::to_string_pretty(value).unwrap_or_default()),
+        None => {
+            let _ = write!(text, "It does not decode: {}", whole.not_decoded.as_deref().unwrap_or("-"));
         }
     }
     text
@@ -137,100 +95,4 @@ fn dump(body: &[u8]) -> String {
         text.push('\n');
     }
     text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-/// What this version of planfleet reads in a body, which another one may have found
-/// unreadable: or why it reads nothing.
-fn decoded(letter: &DeadLetter, body: &[u8], at_ms: u64) -> Result<Value, String> {
-    if !letter.is_work() {
-        return record(body, at_ms).map_err(|error| error.to_string());
-    }
-    match decode::step_order(body) {
-        Ok(order) => Ok(json!({
-            "what": "StepOrder",
-            "run_id": order.run,
-            "step": StepKey(order.step),
-            "attempt": order.attempt,
-            "revision": order.revision,
-            "spec": order.spec,
-            "tenant": order.tenant,
-        })),
-        Err(error) => plan_order(body).ok_or_else(|| error.to_string()),
-    }
-}
-
-fn plan_order(body: &[u8]) -> Option<Value> {
-    let order = decode::plan_order(body).ok()?;
-    Some(json!({
-        "what": "PlanOrder",
-        "run_id": order.run,
-        "planning": order.draft.revision,
-        "attempt": order.draft.attempt,
-        "task": task(&order.submission.task),
-    }))
-}
-
-fn record(body: &[u8], at_ms: u64) -> Result<Value, decode::Error> {
-    Ok(match decode::entry(body, at_ms)? {
-        Entry::EpochOpened { epoch, owner, .. } => {
-            json!({"what": "EpochOpened", "epoch": epoch, "owner": owner})
-        }
-        Entry::Run(record) => {
-            let mut shown = fact(&record.fact);
-            shown.insert("what".to_owned(), json!(record.fact.name()));
-            shown.insert("run_id".to_owned(), json!(record.run));
-            Value::Object(shown)
-        }
-    })
-}
-
-fn fact(fact: &Fact) -> Map<String, Value> {
-    let shown = match fact {
-        Fact::TaskSubmitted(submission) => json!({"task": task(&submission.task)}),
-        Fact::StepPlanned { draft, step } => json!({"revision": draft.revision, "step": step}),
-        Fact::PlanSealed(sealed) => json!({
-            "revision": sealed.draft.revision,
-            "steps": sealed.steps,
-            "reason": sealed.reason,
-            "model": sealed.model,
-        }),
-        Fact::PlanFailed { draft, failure, .. } => {
-            json!({"revision": draft.revision, "attempt": draft.attempt, "failure": failure})
-        }
-        Fact::StepSucceeded(done) => with_attempt(&done.attempt, "output", json!(done.output)),
-        Fact::StepFailed(failed) => with_attempt(&failed.attempt, "failure", json!(failed.failure)),
-        Fact::RunCancelRequested { reason } | Fact::RunPauseRequested { reason } => json!({"reason": reason}),
-        Fact::RunResumeRequested => json!({}),
-        Fact::ApprovalDecided(decided) => {
-            json!({"gates": decided.gates, "approved": decided.approved, "reason": decided.reason})
-        }
-        Fact::TimerFired(timer) => json!({"timer": format!("{timer:?}")}),
-    };
-    match shown {
-        Value::Object(shown) => shown,
-        _ => Map::new(),
-    }
-}
-
-fn task(task: &Brief) -> Value {
-    json!({
-        "goal": task.goal,
-        "inputs": task.inputs,
-        "custom_id": task.custom_id,
-        "batch_id": task.batch,
-        "tenant": task.tenant(),
-        "labels": task.labels,
-    })
-}
-
-fn with_attempt(report: &AttemptReport, name: &str, value: Value) -> Value {
-    json!({"step": StepKey(report.step), "attempt": report.attempt, "model": report.model, name: value})
 }

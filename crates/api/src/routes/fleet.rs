@@ -1,0 +1,141 @@
+//! The fleet itself: what it has, what waits, what it has cost, and who asks.
+
+use axum::{Json, extract::State, response::IntoResponse as _};
+use planfleet_proto::subjects;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use utoipa::IntoParams;
+
+use super::{
+    Outcome, Shared,
+    query::{Asked, Nothing},
+};
+use crate::{
+    access::Caller,
+    index::{By, Filter},
+    listing::time,
+    problem::Problem,
+    service::Service,
+    view::{Costs, Models, PausedModel, PoolQueue, Queues, Tool, Tools, WhoAmI, Worker, Workers},
+};
+
+/// Who asks
+#[utoipa::path(get, path = "/v1/whoami", tag = "fleet", responses((status = 200, body = WhoAmI)))]
+pub(super) async fn whoami(caller: Caller, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
+    let Caller { tenant, role, auth, name } = caller;
+    Ok(Json(WhoAmI { tenant, role, auth: auth.as_str().to_owned(), name }).into_response())
+}
+
+/// List the tools that plans may use
+#[utoipa::path(get, path = "/v1/tools", tag = "fleet", responses((status = 200, body = Tools)))]
+pub(super) async fn tools(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
+    let tools = service.scope.tools.values().map(|tool| Tool {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        arguments: tool.arguments.clone(),
+        output: tool.output.clone(),
+        effect: tool.effect.as_str().to_owned(),
+        idempotent: tool.idempotent,
+    });
+    Ok(Json(Tools { tools: tools.collect() }).into_response())
+}
+
+/// List the models of the settings, and what the fleet knows of each
+#[utoipa::path(get, path = "/v1/models", tag = "fleet", responses((status = 200, body = Models)))]
+pub(super) async fn models(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
+    Ok(Json(Models { models: known(&service).await? }).into_response())
+}
+
+async fn known(service: &Service) -> Result<Vec<Map<String, Value>>, Problem> {
+    let models = service.answer(async { Ok::<_, Problem>((service.fleet.models)().await) }).await?;
+    Ok(models.into_iter().filter_map(|model| model.as_object().cloned()).collect())
+}
+
+/// What waits for workers, and which models are paused
+#[utoipa::path(get, path = "/v1/queues", tag = "fleet", responses((status = 200, body = Queues)))]
+pub(super) async fn queues(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
+    let mut pools = Vec::new();
+    for (pool, slots) in &service.fleet.pools {
+        let consumer = subjects::pool_consumer(pool);
+        let depth = async {
+            service.bus.broker().depth(subjects::STEPS, &consumer).await.map_err(planfleet_bus::Error::from)
+        };
+        let depth = service.answer(depth).await?;
+        pools.push(PoolQueue {
+            pool: pool.clone(),
+            slots: *slots as u64,
+            waiting: depth.waiting,
+            in_flight: depth.in_flight,
+            ready_backlog: None,
+        });
+    }
+    let paused = known(&service).await?.into_iter().filter_map(|model| {
+        let paused = model.get("fleet")?.get("paused")?.as_object()?.clone();
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        Some(PausedModel {
+            model: text(model.get("name"))?,
+            reason: text(paused.get("reason")),
+            until: text(paused.get("until")),
+        })
+    });
+    let paused = paused.collect();
+    let backlog = pools.iter().map(|pool| pool.waiting + pool.in_flight).sum();
+    Ok(Json(Queues { pools, paused, backlog }).into_response())
+}
+
+/// Which coordinators there are, and the shards of each
+#[utoipa::path(get, path = "/v1/workers", tag = "fleet", responses((status = 200, body = Workers)))]
+pub(super) async fn workers(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
+    let members = service.answer(service.bus.members()).await?;
+    let mut workers: Vec<Worker> = members
+        .into_iter()
+        .map(|(name, _)| Worker { name, role: "coordinator".to_owned(), shards: Vec::new() })
+        .collect();
+    for shard in 0..service.bus.shards() {
+        let Some(held) = service.answer(service.bus.lease(shard)).await? else { continue };
+        if let Some(worker) = workers.iter_mut().find(|worker| worker.name == held.lease.owner) {
+            worker.shards.push(shard);
+        }
+    }
+    Ok(Json(Workers { workers }).into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Report {
+    /// What makes a row: `class` (unless said), `model`, `run`, `batch`, `role` or `day`.
+    by: Option<String>,
+    /// Only runs that ended on this day (UTC) or later: RFC 3339, or a duration before now.
+    since: Option<String>,
+    tenant: Option<String>,
+    class: Option<String>,
+    batch: Option<String>,
+}
+
+/// What ended runs have cost
+#[utoipa::path(get, path = "/v1/costs", tag = "fleet", params(Report), responses((status = 200, body = Costs)))]
+pub(super) async fn costs(State(service): Shared, caller: Caller, Asked(report): Asked<Report>) -> Outcome {
+    let by = match report.by.as_deref() {
+        None | Some("" | "class") => By::Class,
+        Some("model") => By::Model,
+        Some("run") => By::Run,
+        Some("batch") => By::Batch,
+        Some("role") => By::Role,
+        Some("day") => By::Day,
+        Some(other) => {
+            let detail =
+                format!("by: {:?} is none; there are class, model, run, batch, role, day", json!(other));
+            return Err(Problem::query(detail));
+        }
+    };
+    let filter = Filter {
+        tenant: caller.tenant_seen(report.tenant.as_deref())?,
+        class: report.class,
+        batch: report.batch,
+        ..Filter::default()
+    };
+    let since_ms = report.since.as_deref().map(|since| time("since", since)).transpose()?;
+    let (rows, indexing) = service.listing.costs(filter, by, since_ms).await?;
+    Ok(Json(Costs { rows, indexing }).into_response())
+}

@@ -1,0 +1,51 @@
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { defineConfig, type Plugin } from "vite";
+
+/** What the built files are made of. `crates/api/tests/dashboard.rs` compares it with the sources. */
+const SOURCES = ["index.html", "package-lock.json", "package.json", "src", "tsconfig.json", "vite.config.ts"];
+
+function files(path: string): string[] {
+  try {
+    return readdirSync(path).sort().flatMap((name) => files(join(path, name)));
+  } catch {
+    return [path];
+  }
+}
+
+/** Writes the hash of every source beside what was built from it, as sha256sum does. */
+function sources(): Plugin {
+  return {
+    name: "sources",
+    apply: "build",
+    generateBundle() {
+      const hash = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
+      const lines = SOURCES.flatMap(files).sort().map((path) => `${hash(path)}  ${path}\n`);
+      this.emitFile({ type: "asset", fileName: "SOURCES.sha256", source: lines.join("") });
+    },
+  };
+}
+
+export default defineConfig({
+  plugins: [sources()],
+  build: {
+    // What knows `light-dark()`, from spring 2024; nothing is loaded late, so nothing has to be preloaded.
+    target: ["chrome123", "firefox121", "safari17.5"],
+    modulePreload: { polyfill: false },
+    // Pictures stay files: the page's policy takes them from its own server.
+    assetsInlineLimit: 0,
+    reportCompressedSize: false,
+  },
+  server: {
+    // `PLANFLEET_API=http://127.0.0.1:8460 npm run dev` shows a running fleet. The API refuses pages
+    // of other origins, which this one is: the Origin header stays here.
+    proxy: {
+      "/v1": {
+        target: process.env["PLANFLEET_API"] ?? "http://127.0.0.1:8460",
+        changeOrigin: true,
+        configure: (proxy) => proxy.on("proxyReq", (request) => request.removeHeader("origin")),
+      },
+    },
+  },
+});

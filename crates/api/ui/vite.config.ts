@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { defineConfig, type Plugin } from "vite";
 
-/** What the built files are made of. `crates/api/tests/dashboard.rs` compares it with the sources. */
+/** What the built files are made of. A test in `crates/api/src/ui.rs` compares it with the sources. */
 const SOURCES = ["index.html", "package-lock.json", "package.json", "src", "tsconfig.json", "vite.config.ts"];
 
 function files(path: string): string[] {

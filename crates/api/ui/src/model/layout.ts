@@ -3,8 +3,8 @@
 import dagre from "@dagrejs/dagre";
 import type { Drawn } from "./group";
 
-export const BOX_W = 216;
-export const BOX_H = 58;
+export const BOX_W = 232;
+export const BOX_H = 74;
 const GAP_X = 56;
 const GAP_Y = 18;
 

@@ -79,8 +79,8 @@ export function reach<Id>(from: Id, next: (id: Id) => readonly Id[]): Set<Id> {
   return seen;
 }
 
-/** The state that a number of steps has together: what needs somebody's eye first. */
+/** The state that a number of steps has together: at work as long as one is, and else what needs an eye first. */
 export function together(counted: Tally): StepState {
-  const order: StepState[] = ["failed", "running", "waiting", "cancelled", "succeeded", "dropped"];
+  const order: StepState[] = ["running", "failed", "waiting", "cancelled", "succeeded", "dropped"];
   return order.find((state) => counted[state] > 0) ?? "waiting";
 }

@@ -47,7 +47,7 @@ export function Rows<T>({ rows, height, label, row, at }: Props<T>) {
       aria-label={label}
       onScroll={(event) => (top.value = event.currentTarget.scrollTop)}
     >
-      <div class="rows-all" style={{ height: rows.length * height }}>
+      <div class="rows-all" style={{ height: `${rows.length * height}px` }}>
         <div class="rows-shown" style={{ transform: `translateY(${first * height}px)` }}>
           {rows.slice(first, last).map((one, index) => row(one, first + index))}
         </div>

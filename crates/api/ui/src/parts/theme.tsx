@@ -26,7 +26,8 @@ export function nextTheme() {
 
 export function ThemeButton() {
   return (
-    <button type="button" class="quiet" onClick={nextTheme} aria-label={`Colours: ${theme.value}. Change`}>
+    <button type="button" class="quiet" onClick={nextTheme} title="Colours: light, dark, or as the system is">
+      <span class="hidden">Colours: </span>
       {{ auto: "Auto", light: "Light", dark: "Dark" }[theme.value]} <kbd>t</kbd>
     </button>
   );

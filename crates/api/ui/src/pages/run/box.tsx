@@ -32,7 +32,7 @@ const DIRECTIONS: Record<string, Direction> = {
 export function BoxView({ place, box, nodes, chosen, dim, reachable, final, hover, pick, walk }: Props) {
   const node = nodes.get(box.ids[0]!)!;
   const many = box.size > 1;
-  const state = many ? together(box.counts) : node.step.state;
+  const state = box.ids.length > 1 ? together(box.counts) : node.step.state;
   const press = (event: KeyboardEvent) => {
     const to = DIRECTIONS[event.key];
     if (!to) return;
@@ -46,7 +46,7 @@ export function BoxView({ place, box, nodes, chosen, dim, reachable, final, hove
       type="button"
       data-key={box.key}
       class={kind.filter(Boolean).join(" ")}
-      style={{ left: place.x, top: place.y, width: BOX_W, height: BOX_H }}
+      style={{ left: `${place.x}px`, top: `${place.y}px`, width: `${BOX_W}px`, height: `${BOX_H}px` }}
       tabIndex={reachable ? 0 : -1}
       aria-pressed={chosen}
       title={name}

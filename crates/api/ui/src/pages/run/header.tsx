@@ -20,7 +20,7 @@ interface Props {
 
 export function Header({ run, refresh, choose }: Props) {
   const tokens = Object.values(run.usage).reduce((sum, one) => sum + one.input_tokens + one.output_tokens, 0);
-  const steps = run.steps.filter((step) => step.state !== "dropped");
+  const steps = run.steps.filter((step) => typeof step.id === "number" && step.state !== "dropped");
   const done = steps.filter((step) => step.state === "succeeded").length;
   return (
     <header class="run-head">

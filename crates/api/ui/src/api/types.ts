@@ -40,8 +40,9 @@ export interface Step {
   waits_for: Wait | null;
   description: string;
   tools: string[];
-  inputs: PlannedInput[];
-  success_criteria: { kind: string; arg: string }[];
+  /** Documents that an older coordinator has written have none. */
+  inputs?: PlannedInput[];
+  success_criteria?: { kind: string; arg: string }[];
   depends_on: number[];
   attempts: number;
   pool: string;
@@ -95,11 +96,8 @@ export interface Run {
   batch_id: string | null;
   tenant: string;
   class: string | null;
-  goal: string | null;
-  inputs: Record<string, unknown>;
-  template: string | null;
-  labels: Record<string, string>;
-  created_at: string;
+  goal?: string | null;
+  inputs?: Record<string, unknown>;
   rerun_of: string | null;
   state: RunState;
   answer: unknown;

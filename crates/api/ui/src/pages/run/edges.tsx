@@ -4,6 +4,9 @@ import type { Edge, Layout } from "../../model/layout";
 /** More lines than this are a grey area, and cost as much as all else. */
 const EDGES_MAX = 3_000;
 
+/** More than this are one shape: each would be an element. */
+const SINGLE_MAX = 400;
+
 interface Props {
   layout: Layout;
   seen: (edge: Edge) => boolean;
@@ -23,13 +26,14 @@ export function Edges({ layout, seen, lit, drawn, thin }: Props) {
     const on = lit?.has(edge.from) && lit.has(edge.to);
     return `edge${off(edge) ? " off" : done(edge.from) ? " done" : ""}${lit ? (on ? " lit" : " dim") : ""}`;
   };
+  const one = thin || edges.length > SINGLE_MAX;
+  const single = one ? edges.filter((edge) => lit?.has(edge.from) && lit.has(edge.to)).slice(0, SINGLE_MAX) : edges;
   return (
     <svg class={thin ? "edges thin" : "edges"} width={layout.w} height={layout.h} aria-hidden="true">
-      {thin ? (
-        <path class="edge" d={edges.map((edge) => edge.path).join("")} />
-      ) : (
-        edges.map((edge) => <path key={edge.key} class={kind(edge)} d={edge.path} />)
-      )}
+      {one && <path class={lit ? "edge dim" : "edge"} d={edges.map((edge) => edge.path).join("")} />}
+      {single.map((edge) => (
+        <path key={edge.key} class={kind(edge)} d={edge.path} />
+      ))}
     </svg>
   );
 }

@@ -20,7 +20,7 @@ interface Props {
 }
 
 /** More boxes in sight than this are drawn as a map: they could not be read, and each is some elements. */
-const READABLE_MAX = 300;
+const READABLE_MAX = 160;
 /** Below this scale nothing can be read either. */
 const READABLE_SCALE = 0.34;
 

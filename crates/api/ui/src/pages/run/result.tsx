@@ -17,6 +17,12 @@ export function ResultView({ run }: { run: Run }) {
           <Value value={run.answer} label="the answer" />
         )}
       </section>
+      {run.inputs && Object.keys(run.inputs).length > 0 && (
+        <section>
+          <h2>Inputs of the task</h2>
+          <Value value={run.inputs} label="the inputs" />
+        </section>
+      )}
       <section>
         <h2>Cost</h2>
         <Costs rows={run.models} total={run.usd} />

@@ -102,7 +102,7 @@ function Inside({ run, step, detail, choose }: InsideProps) {
           <Value value={step.error.message} label="the error" />
         </section>
       )}
-      <Inputs planned={step.inputs} resolved={detail?.resolved ?? []} choose={choose} />
+      <Inputs planned={step.inputs ?? []} resolved={detail?.resolved ?? []} choose={choose} />
       {items.length > 0 ? (
         <Items items={items} choose={choose} />
       ) : (
@@ -126,7 +126,7 @@ function Inside({ run, step, detail, choose }: InsideProps) {
           ))}
         </section>
       )}
-      {step.success_criteria.length > 0 && (
+      {step.success_criteria && step.success_criteria.length > 0 && (
         <Fold title={`Success criteria (${step.success_criteria.length})`}>
           <Value value={step.success_criteria} label="the criteria" />
         </Fold>

@@ -11,7 +11,7 @@ use planfleet_modelsim::Rule;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Outcome, Process, Rig, Roles as _, api_port, first_plan, node, plan, replan, slow, step, within,
+    Outcome, Process, Rig, Roles as _, first_plan, node, plan, replan, slow, step, within,
 };
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/ui/dashboard.mjs");
@@ -31,8 +31,10 @@ fn run(rig: &Rig, args: &[&str]) -> Outcome {
 fn chapter(rig: &Rig, name: &str) -> Value {
     let mut fleet: Process = rig.start(&["dev", "--no-local-model"]);
     fleet.says("planfleet is up");
-    let base = format!("http://127.0.0.1:{}", api_port(&fleet));
-    let seen = run(rig, &[SCRIPT, name, &base]).json();
+    fleet.says("dashboard at http://");
+    let said = fleet.err();
+    let base = said.split_once("dashboard at ").and_then(|(_, rest)| rest.split_once("/,")).unwrap().0;
+    let seen = run(rig, &[SCRIPT, name, base]).json();
     fleet.terminate();
     fleet.ended().code(0);
     seen

@@ -1,5 +1,6 @@
 /** One box of the graph: a step with its attempts inside it, or a group with its counts. */
 
+import { useMemo } from "preact/hooks";
 import type { Step } from "../../api/types";
 import { count, duration, usd } from "../../model/format";
 import type { Box, Drawn } from "../../model/group";
@@ -99,28 +100,31 @@ function figures(step: Step): string {
   return said.join(" · ");
 }
 
-/** Many boxes at once: one shape for each state, found by where it is pressed. */
-export function MapView({ layout, drawn, boxes, pick }: { layout: Layout; drawn: Drawn; boxes: Place[]; pick: (key: string) => void }) {
-  const shapes = new Map<string, string[]>();
-  for (const { key, x, y } of boxes) {
-    const state = together(drawn.boxes.get(key)!.counts);
-    const paths = shapes.get(state) ?? [];
-    paths.push(`M${Math.round(x)} ${Math.round(y)}h${BOX_W}v${BOX_H}h-${BOX_W}z`);
-    shapes.set(state, paths);
-  }
+/** All boxes at once: one shape for each state, found by where it is pressed. Moving about draws nothing anew. */
+export function MapView({ layout, drawn, pick }: { layout: Layout; drawn: Drawn; pick: (key: string) => void }) {
+  const shapes = useMemo(() => {
+    const found = new Map<string, string[]>();
+    for (const { key, x, y } of layout.places.values()) {
+      const state = together(drawn.boxes.get(key)!.counts);
+      const paths = found.get(state) ?? [];
+      paths.push(`M${Math.round(x)} ${Math.round(y)}h${BOX_W}v${BOX_H}h-${BOX_W}z`);
+      found.set(state, paths);
+    }
+    return [...found].map(([state, paths]) => ({ state, n: paths.length, path: paths.join("") }));
+  }, [layout, drawn]);
   const press = (event: MouseEvent) => {
     const svg = event.currentTarget as SVGSVGElement;
     const rect = svg.getBoundingClientRect();
     const scale = rect.width / layout.w;
     const [px, py] = [(event.clientX - rect.left) / scale, (event.clientY - rect.top) / scale];
-    const hit = boxes.find(({ x, y }) => px >= x && px <= x + BOX_W && py >= y && py <= y + BOX_H);
+    const hit = [...layout.places.values()].find(({ x, y }) => px >= x && px <= x + BOX_W && py >= y && py <= y + BOX_H);
     if (hit) pick(hit.key);
   };
-  const said = [...shapes].map(([state, paths]) => `${paths.length} ${word(state)}`).join(", ");
+  const said = shapes.map(({ state, n }) => `${count(n)} ${word(state)}`).join(", ");
   return (
     <svg class="map" width={layout.w} height={layout.h} role="img" aria-label={`Map of ${said}. Zoom in to see each.`} onClick={press}>
-      {[...shapes].map(([state, paths]) => (
-        <path key={state} class={`fill-${state}`} d={paths.join("")} />
+      {shapes.map(({ state, path }) => (
+        <path key={state} class={`fill-${state}`} d={path} />
       ))}
     </svg>
   );

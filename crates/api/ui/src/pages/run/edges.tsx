@@ -1,3 +1,4 @@
+import { useMemo } from "preact/hooks";
 import type { Drawn } from "../../model/group";
 import type { Edge, Layout } from "../../model/layout";
 
@@ -16,7 +17,8 @@ interface Props {
 }
 
 export function Edges({ layout, seen, lit, drawn, thin }: Props) {
-  const edges = layout.edges.filter(seen).slice(0, EDGES_MAX);
+  const whole = useMemo(() => layout.edges.slice(0, EDGES_MAX).map((edge) => edge.path).join(""), [layout]);
+  const edges = thin ? [] : layout.edges.filter(seen).slice(0, EDGES_MAX);
   const done = (key: string) => {
     const box = drawn.boxes.get(key);
     return box !== undefined && box.counts.succeeded === box.size;
@@ -30,7 +32,7 @@ export function Edges({ layout, seen, lit, drawn, thin }: Props) {
   const single = one ? edges.filter((edge) => lit?.has(edge.from) && lit.has(edge.to)).slice(0, SINGLE_MAX) : edges;
   return (
     <svg class={thin ? "edges thin" : "edges"} width={layout.w} height={layout.h} aria-hidden="true">
-      {one && <path class={lit ? "edge dim" : "edge"} d={edges.map((edge) => edge.path).join("")} />}
+      {one && <path class={lit ? "edge dim" : "edge"} d={thin ? whole : edges.map((edge) => edge.path).join("")} />}
       {single.map((edge) => (
         <path key={edge.key} class={kind(edge)} d={edge.path} />
       ))}

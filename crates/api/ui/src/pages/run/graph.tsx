@@ -20,7 +20,7 @@ interface Props {
 }
 
 /** More boxes in sight than this are drawn as a map: they could not be read, and each is some elements. */
-const READABLE_MAX = 160;
+const READABLE_MAX = 180;
 /** Below this scale nothing can be read either. */
 const READABLE_SCALE = 0.34;
 
@@ -92,7 +92,7 @@ export function GraphView({ run, chosen, choose }: Props) {
         <div class="world" style={view.style()}>
           <Edges layout={placed.layout} seen={seen.edge} lit={lit} drawn={drawn} thin={asMap} />
           {asMap ? (
-            <MapView layout={placed.layout} drawn={drawn} boxes={boxes} pick={pick} />
+            <MapView layout={placed.layout} drawn={drawn} pick={pick} />
           ) : (
             boxes.map((place) => (
               <BoxView

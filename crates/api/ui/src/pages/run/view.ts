@@ -8,9 +8,9 @@ import { BOX_H, BOX_W, type Edge, type Layout, type Place } from "../../model/la
 const SCALE_MIN = 0.02;
 const SCALE_MAX = 1.6;
 /** Smaller than this a first look shows the beginning instead of everything. */
-const FIRST_SCALE_MIN = 0.5;
+const FIRST_SCALE_MIN = 0.6;
 /** Beyond what is in sight, so that panning shows no gaps. */
-const MARGIN = 240;
+const MARGIN = 120;
 
 export type Direction = "before" | "after" | "up" | "down";
 

@@ -67,6 +67,7 @@ export const HOSTILE = JSON.parse(readFileSync(new URL("hostile.json", import.me
 /** One line of ten million characters. */
 export const LONG_LINE = "0123456789".repeat(1_000_000);
 
+/** A run with that in every field. */
 export function hostile() {
   const inputs = [{ name: HOSTILE, value: HOSTILE }];
   const usage = { ...NONE, calls: 2, usd: null };
@@ -74,19 +75,23 @@ export function hostile() {
     step(1, HOSTILE, { output: HOSTILE, inputs, tools: [HOSTILE] }),
     step(2, HOSTILE, { output: { [HOSTILE]: [HOSTILE] }, depends_on: [1], model: HOSTILE, tools: [], usage }),
     step(3, HOSTILE, { state: "failed", error: { class: "tool_error", message: HOSTILE }, depends_on: [2], output: null }),
-    step(4, "A line of ten million characters", { output: LONG_LINE, depends_on: [1] }),
   ];
   const more = {
     goal: HOSTILE, custom_id: HOSTILE.slice(0, 60), class: HOSTILE, reason: HOSTILE, state: "failed", answer: HOSTILE,
     end: { code: "gave_up", step: 3, class: "tool_error", message: HOSTILE },
     models: [{ ...usage, model: HOSTILE, role: "executor" }],
     revisions: [
-      { revision: 1, cause: { code: "rejected", reason: HOSTILE }, reason: HOSTILE, added: [1, 2, 3, 4], dropped: [], model: HOSTILE, usd: null },
+      { revision: 1, cause: { code: "rejected", reason: HOSTILE }, reason: HOSTILE, added: [1, 2, 3], dropped: [], model: HOSTILE, usd: null },
     ],
   };
   return run("00-hostile", steps, more);
 }
 
+export function longLine() {
+  return run("00-long", [step(1, "A line of ten million characters", { output: LONG_LINE })]);
+}
+
+/** A run in a list. */
 export function summary(run_id, goal, state, more = {}) {
   return {
     run_id, custom_id: null, goal, state, partial: state !== "succeeded", reason: null, class: null, template: null, batch_id: null,

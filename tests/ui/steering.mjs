@@ -5,8 +5,8 @@ import { check, equal, open } from "./browser.mjs";
 /** Starts a task with the form; gives its run's id. */
 async function start(page, base, { goal, more }) {
   await page.goto(`${base}/new`);
-  if (goal) await page.getByLabel("Goal").fill(goal);
-  if (more) await page.getByLabel("More").fill(JSON.stringify(more));
+  if (goal) await page.getByLabel("Goal", { exact: true }).fill(goal);
+  if (more) await page.getByLabel(/^More/).fill(JSON.stringify(more));
   await page.getByRole("button", { name: "Start the run" }).click();
   await page.waitForURL(/\/runs\/[^/?]+$/);
   // A page that is loaded again would have forgotten this.

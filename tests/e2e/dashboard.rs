@@ -10,9 +10,7 @@ use std::{
 use planfleet_modelsim::Rule;
 use serde_json::{Value, json};
 
-use crate::support::{
-    Outcome, Process, Rig, Roles as _, first_plan, node, plan, replan, slow, step, within,
-};
+use crate::support::{Outcome, Process, Rig, Roles as _, first_plan, node, plan, replan, slow, step, within};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/ui/dashboard.mjs");
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/api/ui");
@@ -107,7 +105,8 @@ fn what_is_committed_is_what_a_build_makes_and_its_own_tests_pass() {
     run(&rig, &[&tsc, "--noEmit", "--project", SOURCES]);
     run(&rig, &[&vitest, "run", "--root", SOURCES]);
     // The build reads its sources relative to where it is started.
-    let build = format!("process.chdir({SOURCES:?}); process.argv.splice(1, 0, 'vite'); await import({vite:?})");
+    let build =
+        format!("process.chdir({SOURCES:?}); process.argv.splice(1, 0, 'vite'); await import({vite:?})");
     let to = out.to_str().unwrap();
     run(&rig, &["--input-type=module", "--eval", &build, "build", "--outDir", to]);
 

@@ -25,14 +25,18 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// The names of files under `assets/` hold a hash of what is in them: there is never another.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
+/// What others have written of it, under their terms.
+const LICENCES: &str = "licences.txt";
+
 /// What belongs to no route: a file of the dashboard, its page where a browser asks for
 /// one, or nothing.
 pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
     let asked = method == Method::GET || method == Method::HEAD;
-    let asset = Some(path).filter(|path| asked && path.starts_with("assets/")).and_then(Files::get);
-    if let Some(file) = asset {
-        return answer(path, file, FOR_EVER, &headers);
+    let keep = if path.starts_with("assets/") { FOR_EVER } else { "no-cache" };
+    let named = path.starts_with("assets/") || path == LICENCES;
+    if let Some(file) = Some(path).filter(|_| asked && named).and_then(Files::get) {
+        return answer(path, file, keep, &headers);
     }
     // What the page does with an address is its own business; programs are told the truth.
     let api = path == "v1" || path.starts_with("v1/") || path.starts_with("assets/");
@@ -76,6 +80,7 @@ fn kind(name: &str) -> &'static str {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("svg") => "image/svg+xml",
+        Some("txt") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     }
 }
@@ -126,6 +131,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn licences_are_handed_on() {
+        let (status, headers, text) = get("/licences.txt", BROWSER).await;
+        assert_eq!((status, &headers[header::CACHE_CONTROL]), (StatusCode::OK, &"no-cache".parse().unwrap()));
+        assert!(text.matches("MIT License").count() >= 4 && text.contains("dagre"), "{text}");
+    }
+
+    #[tokio::test]
     async fn what_a_browser_has_already_is_not_sent_again() {
         let (_, headers, _) = get("/", BROWSER).await;
         let known = HeaderMap::from_iter([
@@ -170,7 +182,8 @@ mod tests {
     fn what_is_built_is_built_from_the_sources_as_they_are() {
         let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("ui");
         let mut sources = Vec::new();
-        for name in ["index.html", "package-lock.json", "package.json", "src", "tsconfig.json", "vite.config.ts"]
+        for name in
+            ["index.html", "package-lock.json", "package.json", "src", "tsconfig.json", "vite.config.ts"]
         {
             listed(&base, &base.join(name), &mut sources);
         }

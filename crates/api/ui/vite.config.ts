@@ -27,8 +27,22 @@ function sources(): Plugin {
   };
 }
 
+/** What is built into the page, and asks for its licence to be handed on. */
+const OTHERS = ["preact", "@preact/signals", "@preact/signals-core", "preact-iso", "@dagrejs/dagre", "@dagrejs/graphlib"];
+
+function licences(): Plugin {
+  return {
+    name: "licences",
+    apply: "build",
+    generateBundle() {
+      const texts = OTHERS.map((name) => `${name}\n\n${readFileSync(`node_modules/${name}/LICENSE`, "utf8").trim()}\n`);
+      this.emitFile({ type: "asset", fileName: "licences.txt", source: texts.join("\n---\n\n") });
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [sources()],
+  plugins: [sources(), licences()],
   build: {
     // What knows `light-dark()`, from spring 2024; nothing is loaded late, so nothing has to be preloaded.
     target: ["chrome123", "firefox121", "safari17.5"],

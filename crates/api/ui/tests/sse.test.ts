@@ -3,7 +3,7 @@ import { SseReader } from "../src/api/sse";
 
 /** The same text in pieces of every size gives the same events. */
 test("events are read however they arrive", () => {
-  const text = ': heartbeat\n\nid: 7\ndata: {"kind":\r\ndata: 1}\r\n\r\nid: 8\ndata:x\n\ndata: not whole';
+  const text = ': heartbeat\n\nid: 7\ndata: {"kind":\r\ndata: 1}\r\n\r\nid: 8\ndata:x\n\nevent: resume\ndata: come back\n\ndata: not whole';
   for (let size = 1; size <= text.length; size++) {
     const reader = new SseReader();
     const events = [];

@@ -17,6 +17,7 @@ export interface SseEvent {
 export class SseReader {
   private rest = "";
   private id = "";
+  private name = "";
   private data: string[] = [];
 
   push(chunk: string): SseEvent[] {
@@ -26,10 +27,14 @@ export class SseReader {
     const events: SseEvent[] = [];
     for (const line of lines) {
       if (line === "") {
-        if (this.data.length > 0) events.push({ id: this.id, data: this.data.join("\n") });
+        // Events with a name are about the stream, not about what it tells.
+        if (this.data.length > 0 && this.name === "") events.push({ id: this.id, data: this.data.join("\n") });
         this.data = [];
+        this.name = "";
       } else if (line.startsWith("data:")) {
         this.data.push(line.slice(5).replace(/^ /, ""));
+      } else if (line.startsWith("event:")) {
+        this.name = line.slice(6).trim();
       } else if (line.startsWith("id:")) {
         this.id = line.slice(3).trim();
       }

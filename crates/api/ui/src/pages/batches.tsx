@@ -16,7 +16,7 @@ const SHOWN_MAX = 25;
 
 export function Batches() {
   useTitle("Batches");
-  const live = useLive<{ batches: BatchListed[] }>("/v1/batches", () => FRESH_MS);
+  const live = useLive<{ batches: BatchListed[] }>("/v1/batches?limit=500", () => FRESH_MS);
   const batches = live.data.value?.batches;
   const shown = useSignal(SHOWN_MAX);
   return (

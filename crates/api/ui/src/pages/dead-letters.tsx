@@ -14,7 +14,7 @@ const FRESH_MS = 5_000;
 
 export function DeadLetters() {
   useTitle("Dead letters");
-  const live = useLive<{ dead_letters: DeadLetter[] }>("/v1/dead-letters", () => FRESH_MS);
+  const live = useLive<{ dead_letters: DeadLetter[] }>("/v1/dead-letters?limit=500", () => FRESH_MS);
   const letters = live.data.value?.dead_letters;
   const open = useSignal<number | null>(null);
   return (

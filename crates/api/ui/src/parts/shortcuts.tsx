@@ -65,6 +65,9 @@ export function Shortcuts() {
         <Key keys={["?"]} does="This list" />
       </dl>
       <form method="dialog" class="buttons">
+        <a class="button quiet" href="/licences.txt" target="_blank">
+          Licences
+        </a>
         <button type="submit" class="primary">
           Close
         </button>

@@ -13,6 +13,9 @@ import { Empty } from "../../parts/trouble";
 /** Events that are kept in the page: of larger runs the newest. */
 const KEPT_MAX = 50_000;
 
+/** The last event: the server closes the stream behind it. */
+const LAST = "RunFinished";
+
 /** The events of a run; `streaming` while the server tells them by itself. */
 export function useEvents(run: string) {
   const state = useMemo(
@@ -34,7 +37,9 @@ export function useEvents(run: string) {
     };
     follow(`/v1/runs/${encodeURIComponent(run)}/events`, stop.signal, (events) => {
       state.streaming.value = true;
-      arrived.push(...events.map((event) => JSON.parse(event.data) as RunEvent));
+      const told = events.map((event) => JSON.parse(event.data) as RunEvent);
+      arrived.push(...told);
+      if (told.some((event) => event.kind === LAST)) stop.abort();
       // A busy run says a lot at once; the page is drawn a few times a second.
       timer ||= window.setTimeout(take, 150);
     }).catch((error) => {

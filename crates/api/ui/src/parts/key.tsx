@@ -22,7 +22,7 @@ export function KeyForm() {
         <h2 id="key-title">API key</h2>
         <p>
           {wanted && hasKey() ? "The server does not take the key that was given." : "The server asks who you are."} The
-          key stays in this tab and is gone when it closes. <code>planfleet admin keys</code> makes one.
+          key stays in this tab and is gone when it closes. <code>planfleet admin keys create</code> makes one.
         </p>
         <label>
           Key

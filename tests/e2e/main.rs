@@ -20,6 +20,7 @@ mod budgets;
 mod cancelling;
 mod commands;
 mod crashes;
+mod dashboard;
 mod dead_letters;
 mod deploy;
 mod dev;

@@ -4,7 +4,7 @@
 //! what the fleet says of its runs; it decides nothing about them and keeps
 //! nothing but an index that is made again from the broker. No request can name a file.
 //! Who asks and what they may is in [`access`], all routes with the role that each needs
-//! in `routes`, every error's status and code in `problem`.
+//! in `routes`, every error's status and code in `problem`, the dashboard in `ui`.
 
 pub mod access;
 pub mod approval;
@@ -25,6 +25,7 @@ mod problem;
 mod routes;
 mod service;
 mod steer;
+mod ui;
 mod view;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};

@@ -30,7 +30,7 @@ use crate::{
     gate, openapi,
     problem::Problem,
     service::Service,
-    steer,
+    steer, ui,
 };
 
 pub(crate) type Shared = State<Arc<Service>>;
@@ -109,9 +109,6 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .0
         .route_layer(middleware::from_fn_with_state(service.clone(), gate::known))
         .route("/openapi.json", get(described_json))
-        .fallback(async || {
-            Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /openapi.json")
-        })
         .method_not_allowed_fallback(async || {
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -121,6 +118,8 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         })
         .layer(DefaultBodyLimit::max(service.config.task_bytes_max))
         .layer(middleware::from_fn_with_state(service.clone(), gate::bounded))
+        // What the dashboard is made of is nobody's secret; what it shows is asked for with a key.
+        .fallback(ui::serve)
         .layer(middleware::from_fn_with_state(service.clone(), gate::local))
         .layer(middleware::from_fn(gate::named))
         .with_state(service)

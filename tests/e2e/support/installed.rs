@@ -35,3 +35,11 @@ pub(crate) fn mcp_packages(kind: &str) -> PathBuf {
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
         .expect("the MCP packages are not installed: run `scripts/setup.sh --mcp`")
 }
+
+/// The Node.js that `make test` fetches for the dashboard, beside its packages and a browser.
+pub(crate) fn node() -> PathBuf {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools");
+    let mut entries =
+        tools.read_dir().into_iter().flatten().flatten().map(|entry| entry.path().join("bin/node"));
+    entries.find(|program| program.is_file()).expect("there is no Node.js: run `scripts/setup.sh --ui`")
+}

@@ -88,7 +88,7 @@ fn serve_api(
     };
     let address = listener.local_addr().map_err(Failure::unexpected)?;
     fleet.serve_api(listener, settings);
-    Ok(format!("API at http://{address}/v1/runs"))
+    Ok(format!("dashboard at http://{address}/, API at http://{address}/v1/runs"))
 }
 
 /// The health port, where one is configured.

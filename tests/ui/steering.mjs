@@ -1,0 +1,112 @@
+// People start runs, watch one heal, cancel one and approve one; by mouse and by keyboard.
+
+import { check, equal, open } from "./browser.mjs";
+
+/** Starts a task with the form; gives its run's id. */
+async function start(page, base, { goal, more }) {
+  await page.goto(`${base}/new`);
+  if (goal) await page.getByLabel("Goal", { exact: true }).fill(goal);
+  if (more) await page.getByLabel(/^More/).fill(JSON.stringify(more));
+  await page.getByRole("button", { name: "Start the run" }).click();
+  await page.waitForURL(/\/runs\/[^/?]+$/);
+  // A page that is loaded again would have forgotten this.
+  await page.evaluate(() => (window.watching = true));
+  return new URL(page.url()).pathname.split("/").at(-1);
+}
+
+const state = (page, word) => page.locator(".run-title .state", { hasText: new RegExp(`^${word}$`) });
+
+async function heals(page, base) {
+  const id = await start(page, base, { goal: "How long is the river?" });
+  await state(page, "succeeded").waitFor();
+  check(await page.evaluate(() => window.watching), "the page was loaded again");
+  const boxes = page.locator(".box");
+  await boxes.filter({ hasText: "dropped" }).waitFor();
+  equal(await boxes.count(), 3, "boxes of the graph");
+
+  await boxes.filter({ hasText: "Give its length" }).click();
+  const drawer = page.getByRole("complementary", { name: "Step 2" });
+  await drawer.getByText("Why it failed").waitFor();
+  check((await drawer.innerText()).includes("invalid output"), "the drawer does not say why step 2 failed");
+  await page.keyboard.press("Escape");
+  await drawer.waitFor({ state: "detached" });
+
+  await page.getByRole("tab", { name: /plan revisions/ }).click();
+  const revision = page.locator(".revision").first();
+  const said = await revision.innerText();
+  for (const word of ["Revision 2", "step 2 failed", "the description now names the number", "1 new", "1 dropped", "1 kept"]) {
+    check(said.includes(word), `the revision does not say ${word}: ${said}`);
+  }
+  equal(await revision.locator(".diff li").allInnerTexts().then((lines) => lines.map((line) => line.replace(/\s+/g, " ").split(" ").find((word) => ["kept", "dropped", "new"].includes(word)))), ["kept", "dropped", "new"], "the diff");
+
+  await page.getByRole("tab", { name: "result" }).click();
+  await page.getByRole("region", { name: "the answer" }).getByText("1233 km").waitFor();
+  await page.getByRole("tab", { name: "timeline" }).click();
+  equal(await page.locator(".bar-row").count(), 3, "bars of the timeline");
+  return id;
+}
+
+async function cancels(page, base) {
+  const id = await start(page, base, { more: { plan: plan("Take your time.") } });
+  await page.locator(".box", { hasText: "running" }).waitFor();
+  await page.getByRole("button", { name: "Cancel", exact: true }).click();
+  const dialog = page.getByRole("dialog", { name: "Cancel this run?" });
+  await dialog.getByLabel("Reason").fill("no longer needed");
+  await dialog.getByRole("button", { name: "Cancel the run" }).click();
+  await state(page, "cancelled").waitFor();
+  await page.locator(".why-line", { hasText: "no longer needed" }).waitFor();
+  equal(await page.getByRole("button", { name: "Retry" }).count(), 1, "buttons to retry");
+  return id;
+}
+
+async function approves(page, base) {
+  const id = await start(page, base, { more: { plan: plan("Say hello."), approval: { plan: true } } });
+  await state(page, "awaiting approval").waitFor();
+  await page.locator(".box", { hasText: "waiting" }).waitFor();
+  await page.getByRole("button", { name: "Approve plan 1" }).click();
+  await state(page, "succeeded").waitFor();
+  equal(await page.locator(".approval").count(), 0, "what waits for approval");
+  return id;
+}
+
+/** Everything by keyboard: to a place, through the graph, into a step and out again. */
+async function keyboard(page, base, run) {
+  await page.goto(`${base}/runs/${run}`);
+  const first = page.locator(".box[tabindex='0']");
+  await first.waitFor();
+  await first.focus();
+  await page.keyboard.press("ArrowRight");
+  const second = await page.evaluate(() => document.activeElement?.textContent ?? "");
+  check(second.includes("after") || second.includes("length") || second.includes("1233"), `the arrow led to ${second}`);
+  await page.keyboard.press("Enter");
+  await page.locator(".drawer").waitFor();
+  await page.keyboard.press("Escape");
+  await page.locator(".drawer").waitFor({ state: "detached" });
+  check(await page.evaluate(() => document.activeElement?.classList.contains("box")), "the focus is not back at the box");
+  await page.keyboard.press("2");
+  await page.locator(".timeline").waitFor();
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Keys" }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("g");
+  await page.keyboard.press("b");
+  await page.waitForURL(/\/batches$/);
+}
+
+function plan(description) {
+  const step = {
+    id: 1, description, kind: "model", tools: [], inputs: [], for_each: null, depends_on: [], expected_output: "",
+    success_criteria: [], tier: "default",
+  };
+  return { steps: [step], final: 1 };
+}
+
+export async function steering(browser, base) {
+  const { page, wrong } = await open(browser, base);
+  const healed = await heals(page, base);
+  const cancelled = await cancels(page, base);
+  const approved = await approves(page, base);
+  await keyboard(page, base, healed);
+  equal(wrong, [], "what must not happen");
+  return { healed, cancelled, approved };
+}

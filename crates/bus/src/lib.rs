@@ -17,6 +17,7 @@ pub mod hints;
 pub mod journal;
 pub mod lease;
 pub mod live;
+pub mod permissions;
 pub mod plans;
 pub mod snapshots;
 pub mod topology;

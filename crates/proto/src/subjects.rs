@@ -106,6 +106,12 @@ pub fn record(shard: ShardId, kind: Kind) -> String {
     format!("pf.ev.{shard:02}.{}", kind.token())
 }
 
+/// Where records of a kind go, whatever the shard.
+#[must_use]
+pub fn records(kind: Kind) -> String {
+    format!("pf.ev.*.{}", kind.token())
+}
+
 /// A tenant's key among [`TOOL_VALUES`] or [`TOOL_OBJECTS`]. A tenant's name has no slash.
 #[must_use]
 pub fn kept(tenant: &str, key: &str) -> String {
@@ -304,6 +310,12 @@ pub fn hint_of(key: &str) -> Option<(&str, &str, Option<&str>)> {
 pub fn live(run: &RunId) -> String {
     format!("pf.live.{run}")
 }
+
+/// Live changes of all runs.
+pub const LIVE_FILTER: &str = "pf.live.*";
+
+/// Where the owners of all shards answer.
+pub const READS_FILTER: &str = "pf.read.*";
 
 /// Where the owner of a shard answers for its active runs.
 #[must_use]

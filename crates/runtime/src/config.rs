@@ -35,7 +35,7 @@ pub use roles::{ModelNames, RoleSettings};
 pub use secrets::{SecretError, SecretSource, secret};
 pub use sections::{
     ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage,
-    NatsSettings, PlannerSettings, PoolSettings, PriceSettings, TelemetrySettings, TenantSettings,
+    NatsSettings, NatsTlsSettings, PlannerSettings, PoolSettings, PriceSettings, TelemetrySettings, TenantSettings,
     ToolSettings,
 };
 pub use settings::{MissingRole, Role, Settings};

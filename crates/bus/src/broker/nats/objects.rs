@@ -30,6 +30,7 @@ use futures::{
 };
 use tokio::{io::AsyncReadExt, time::timeout};
 
+pub(super) use self::meta::stream_of;
 use self::meta::Meta;
 use super::{
     api::{jetstream_error, refusal, refused},

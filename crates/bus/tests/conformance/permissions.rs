@@ -1,0 +1,177 @@
+//! The table of who may do what, against a real nats-server: every verb that any role has,
+//! tried by every role. What is expected is written out here, verb by verb, and follows from
+//! what the services are for, not from the code that makes the server's configuration.
+
+mod verbs;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_nats::{Client, ConnectOptions};
+use futures::StreamExt as _;
+use nkeys::KeyPair;
+use planfleet_bus::{
+    Bus, Manage, Pool, Topology,
+    broker::{
+        Broker as _,
+        nats::{self, NatsBroker, inbox},
+    },
+    permissions::{Role, User, configuration},
+};
+
+use self::verbs::{Try, VERBS};
+use crate::{PATIENCE, soon, support::NatsServer};
+
+/// As many as the verbs name.
+const SHARDS: u16 = 2;
+
+/// Who tries: a letter of the table each.
+fn roles() -> BTreeMap<char, Role> {
+    let [default, strong] = ["default", "strong"].map(|pool| Role::Executor(pool.to_owned()));
+    BTreeMap::from([
+        ('a', Role::Admin),
+        ('c', Role::Coordinator),
+        ('p', Role::Planner),
+        ('d', default),
+        ('s', strong),
+        ('i', Role::Api),
+        ('u', Role::Client),
+    ])
+}
+
+struct Fleet {
+    server: NatsServer,
+    keys: BTreeMap<char, KeyPair>,
+}
+
+impl Fleet {
+    async fn start() -> Self {
+        let keys: BTreeMap<char, KeyPair> = roles().keys().map(|role| (*role, KeyPair::new_user())).collect();
+        let user = |(role, key): (&char, &KeyPair)| User {
+            role: roles()[role].clone(),
+            public_key: key.public_key(),
+        };
+        let users: Vec<User> = keys.iter().map(user).collect();
+        let fleet = Self { server: NatsServer::configured(&configuration(&users, SHARDS)).await, keys };
+        let pool = |name: &str| Pool { name: name.to_owned(), slots: 1, ack_wait: PATIENCE };
+        let pools = ["plan", "default", "strong"].map(pool).into();
+        let topology = Topology { shards: SHARDS, replicas: 1, pools, manage: Manage::Create };
+        let bus = Bus::new(Arc::new(fleet.broker('a').await), SHARDS);
+        bus.bootstrap(&topology).await.expect("an admin makes everything");
+        fleet
+    }
+
+    async fn broker(&self, role: char) -> NatsBroker {
+        let file = tempfile::NamedTempFile::new().expect("an answer");
+        std::fs::write(file.path(), self.keys[&role].seed().expect("an answer")).expect("an answer");
+        let options = nats::ConnectOptions {
+            url: self.server.url(),
+            nkey_file: Some(file.path().to_owned()),
+            ..nats::ConnectOptions::default()
+        };
+        NatsBroker::connect(options).await.expect("a connection")
+    }
+
+    async fn user(&self, role: char) -> Person {
+        let key = &self.keys[&role];
+        let connecting = ConnectOptions::with_nkey(key.seed().expect("a seed"))
+            .custom_inbox_prefix(inbox(&key.public_key()))
+            .connect(self.server.url());
+        Person { client: connecting.await.expect("a connection"), key: key.public_key() }
+    }
+
+    /// What the server has refused a user, by its own log.
+    fn refused(&self, user: &Person) -> Vec<String> {
+        let log = self.server.log();
+        let of_user = log.lines().filter(|line| line.contains(" Violation - ") && line.contains(&user.key));
+        of_user.map(str::to_owned).collect()
+    }
+}
+
+/// A user of the server.
+struct Person {
+    client: Client,
+    key: String,
+}
+
+impl Person {
+    async fn attempt(&self, verb: &Try) {
+        match verb {
+            Try::Publish(subject) => {
+                let inbox = self.client.new_inbox();
+                // Nothing that JetStream's API takes for a request of its own.
+                self.client.publish_with_reply(*subject, inbox, "{".into()).await.expect("sent");
+            }
+            Try::Listen(subject) => {
+                let mut listening = self.client.subscribe(*subject).await.expect("sent");
+                listening.unsubscribe().await.expect("sent");
+            }
+        }
+    }
+
+    /// Waits until the server has read all that was sent.
+    async fn settle(&self) {
+        let nobody = self.client.new_inbox();
+        let _ = soon("an answer", self.client.request(nobody, "".into())).await;
+    }
+}
+
+#[tokio::test]
+async fn each_role_may_do_what_it_is_for_and_nothing_else() {
+    let fleet = Fleet::start().await;
+    let mut wrong = Vec::new();
+    for (letter, role) in roles() {
+        let user = fleet.user(letter).await;
+        for (verb, _) in VERBS {
+            user.attempt(verb).await;
+        }
+        user.settle().await;
+        let refused = fleet.refused(&user);
+        let expected = |allowed: &str| letter == 'a' || allowed.contains(letter);
+        for (verb, allowed) in VERBS {
+            let said = verb.refusal();
+            let is_refused = refused.iter().any(|line| line.contains(&said));
+            if is_refused == expected(allowed) {
+                let says = if is_refused { "refuses" } else { "allows" };
+                wrong.push(format!("the server {says} {} to {verb:?}", role.name()));
+            }
+        }
+        let should = VERBS.iter().filter(|(_, allowed)| !expected(allowed)).count();
+        assert_eq!(refused.len(), should, "{} refusals: {refused:#?}", role.name());
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is asked by one role and answered by another goes to the inbox of who asked.
+#[tokio::test]
+async fn an_answer_is_heard_by_who_asked_alone() {
+    let fleet = Fleet::start().await;
+    let owner = fleet.user('c').await;
+    let mut questions = owner.client.subscribe("pf.read.*").await.expect("an answer");
+    owner.settle().await;
+    let asker = fleet.broker('u').await;
+    let asked = tokio::join!(asker.request("pf.read.01".to_owned(), "?".into(), PATIENCE), async {
+        let question = questions.next().await.expect("an answer");
+        let reply = question.reply.expect("an answer");
+        owner.client.publish(reply.clone(), "!".into()).await.expect("an answer");
+        reply
+    });
+    assert_eq!(asked.0.expect("an answer"), "!");
+    let curious = fleet.user('d').await;
+    let of_others = asked.1.rsplit_once('.').expect("an answer").0.to_owned() + ".>";
+    let mut overheard = curious.client.subscribe(of_others).await.expect("an answer");
+    curious.settle().await;
+    assert_eq!(fleet.refused(&curious).len(), 1, "it may not listen there");
+    owner.client.publish(asked.1, "again".into()).await.expect("an answer");
+    owner.settle().await;
+    curious.settle().await;
+    assert!(futures::poll!(overheard.next()).is_pending());
+}
+
+/// Somebody without a key is nobody.
+#[tokio::test]
+async fn nobody_gets_in_without_a_key_that_is_known() {
+    let fleet = Fleet::start().await;
+    assert!(async_nats::connect(fleet.server.url()).await.is_err());
+    let stranger = KeyPair::new_user().seed().expect("an answer");
+    assert!(ConnectOptions::with_nkey(stranger).connect(fleet.server.url()).await.is_err());
+}

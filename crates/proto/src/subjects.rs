@@ -106,6 +106,21 @@ pub fn record(shard: ShardId, kind: Kind) -> String {
     format!("pf.ev.{shard:02}.{}", kind.token())
 }
 
+/// Whether a subject is that of a shard's records of a kind. Without allocating: it is asked of
+/// every entry that is read.
+#[must_use]
+pub fn is_record(subject: &str, shard: ShardId, kind: Kind) -> bool {
+    let tokens = subject.strip_prefix("pf.ev.").and_then(|rest| rest.split_once('.'));
+    tokens.is_some_and(|(of, token)| of.parse() == Ok(shard) && token == kind.token())
+}
+
+/// Whether a subject is that of some shard's takeovers.
+#[must_use]
+pub fn is_epoch(subject: &str) -> bool {
+    let tokens = subject.strip_prefix("pf.ev.").and_then(|rest| rest.split_once('.'));
+    tokens.is_some_and(|(shard, token)| shard.parse::<ShardId>().is_ok() && token == Kind::Epoch.token())
+}
+
 /// Where records of a kind go, whatever the shard.
 #[must_use]
 pub fn records(kind: Kind) -> String {
@@ -382,5 +397,9 @@ mod tests {
         );
         assert_eq!(planning(Priority::High, "t", &run, 2, 1), "pf.steps.plan.0.t.03-abc.r2.1");
         assert_eq!(record(3, Kind::Failure), "pf.ev.03.failure");
+        assert!(is_record("pf.ev.03.failure", 3, Kind::Failure));
+        for other in ["pf.ev.03.result", "pf.ev.04.failure", "pf.ev.03.failure.x", "$KV.pf_limits.x"] {
+            assert!(!is_record(other, 3, Kind::Failure), "{other}");
+        }
     }
 }

@@ -10,12 +10,17 @@ use async_nats::{Client, ConnectOptions};
 use futures::StreamExt as _;
 use nkeys::KeyPair;
 use planfleet_bus::{
-    Bus, Manage, Pool, Topology,
+    Bus, Error, Manage, Pool, Topology,
     broker::{
         Broker as _,
         nats::{self, NatsBroker, inbox},
     },
     permissions::{Role, User, configuration},
+};
+use planfleet_core::{id::RunId, record::Fact};
+use planfleet_proto::{
+    encode,
+    subjects::{self, Kind},
 };
 
 use self::verbs::{Try, VERBS};
@@ -174,4 +179,35 @@ async fn nobody_gets_in_without_a_key_that_is_known() {
     assert!(async_nats::connect(fleet.server.url()).await.is_err());
     let stranger = KeyPair::new_user().seed().expect("an answer");
     assert!(ConnectOptions::with_nkey(stranger).connect(fleet.server.url()).await.is_err());
+}
+
+/// What the table cannot hold: whoever asks JetStream for messages says where they go, and the
+/// server looks at no permission then. They keep the subject that they had, and a record counts
+/// in its own place only.
+#[tokio::test]
+async fn a_record_that_is_smuggled_into_a_log_is_no_record() {
+    let fleet = Fleet::start().await;
+    let executor = fleet.user('d').await;
+    let run = RunId::new(0, "victim").expect("an id");
+    let forged = encode::record(run.as_str(), &Fact::RunResumeRequested);
+    let send = |subject: String| executor.client.publish(subject, forged.clone().into());
+    // As what executors may write,
+    send(subjects::record(0, Kind::Result)).await.expect("sent");
+    // and out of a bucket that they may write and read.
+    send(format!("$KV.{}.x", subjects::LIMITS)).await.expect("sent");
+    executor.settle().await;
+    let jetstream = async_nats::jetstream::new(executor.client.clone());
+    let config = async_nats::jetstream::consumer::pull::Config::default();
+    let consumer = jetstream.create_consumer_on_stream(config, "KV_pf_limits").await.expect("a consumer");
+    let pull = format!("$JS.API.CONSUMER.MSG.NEXT.KV_pf_limits.{}", consumer.cached_info().name);
+    let log = subjects::record(0, Kind::Control);
+    executor.client.publish_with_reply(pull, log, "".into()).await.expect("sent");
+    assert!(fleet.refused(&executor).is_empty(), "the server allows all of this");
+    let owner = Bus::new(Arc::new(fleet.broker('c').await), SHARDS);
+    let mut journal = owner.read_journal(0, 1).await.expect("an owner reads its log");
+    for place in ["pf.ev.00.result", "$KV.pf_limits.x"] {
+        let entry = soon("what was smuggled in", journal.next()).await.expect("endless").expect("an entry");
+        assert_eq!((entry.subject.as_str(), entry.run), (place, None));
+        assert!(matches!(entry.content, Err(Error::Misplaced { .. })), "{:?}", entry.content);
+    }
 }

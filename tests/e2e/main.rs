@@ -41,6 +41,7 @@ mod prices;
 mod provider_trouble;
 mod readiness;
 mod replanning;
+mod secured;
 mod steering;
 mod support;
 mod templates;

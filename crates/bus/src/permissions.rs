@@ -129,7 +129,7 @@ fn executor(pool: &str) -> Vec<Grant> {
         append(Kind::Failure),
         set(subjects::CALLS),
         set(subjects::TOOL_VALUES),
-        Grant::Store(subjects::TOOL_OBJECTS.to_owned()),
+        Grant::Replace(subjects::TOOL_OBJECTS.to_owned()),
     ];
     own.into_iter().chain(worker(pool)).collect()
 }

@@ -35,8 +35,8 @@ pub use roles::{ModelNames, RoleSettings};
 pub use secrets::{SecretError, SecretSource, secret};
 pub use sections::{
     ApiSettings, CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage,
-    NatsSettings, NatsTlsSettings, PlannerSettings, PoolSettings, PriceSettings, TelemetrySettings, TenantSettings,
-    ToolSettings,
+    NatsSettings, NatsTlsSettings, PlannerSettings, PoolSettings, PriceSettings, TelemetrySettings,
+    TenantSettings, ToolSettings,
 };
 pub use settings::{MissingRole, Role, Settings};
 pub use sources::{Env, ProcessEnv};

@@ -45,7 +45,11 @@ async fn bootstrap(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> 
     serve::bootstrap(&bus, &settings).await?;
     let (there, pools) = (compose::topology(&settings).streams(), settings.pools.keys());
     if !cli.quiet {
-        output::note(&format!("{} streams, pools {}", there.len(), pools.cloned().collect::<Vec<_>>().join(", ")));
+        output::note(&format!(
+            "{} streams, pools {}",
+            there.len(),
+            pools.cloned().collect::<Vec<_>>().join(", ")
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -310,7 +310,9 @@ fn name_fault(name: &str) -> Option<String> {
 
 /// The seed of an NKey, of whatever kind.
 fn is_seed(text: &str) -> bool {
-    text.len() == 58 && text.starts_with('S') && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+    text.len() == 58
+        && text.starts_with('S')
+        && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
 }
 
 fn is_variable_name(text: &str) -> bool {

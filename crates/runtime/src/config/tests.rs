@@ -120,7 +120,8 @@ fn who_a_process_is_to_the_broker_is_checked() {
     let seed = format!("SU{}", "A".repeat(56));
     let faults = story(&format!("[nats]\nnkey = \"{seed}\"\n")).faults().join("\n");
     assert!(faults.contains("nats.nkey") && !faults.contains(&seed), "{faults}");
-    let mixed = "[nats]\nnkey = \"a.nk\"\ncreds = \"a.creds\"\ninbox_prefix = \"_INBOX.>\"\ntls.cert = \"c.pem\"\n";
+    let mixed =
+        "[nats]\nnkey = \"a.nk\"\ncreds = \"a.creds\"\ninbox_prefix = \"_INBOX.>\"\ntls.cert = \"c.pem\"\n";
     let faults = story(mixed).faults().join("\n");
     for key in ["nats.nkey", "nats.inbox_prefix", "nats.tls.cert"] {
         assert!(faults.contains(key), "{key}: {faults}");

@@ -26,11 +26,13 @@ pub enum Grant {
     Set(String),
     /// Read all keys of a bucket, and follow what becomes of them.
     Follow(String),
-    /// Read objects of a bucket.
+    /// Read objects of a bucket, whatever their names.
     Fetch(String),
     /// That, and put objects.
     Store(String),
-    /// List and remove objects, and what interrupted puts have left.
+    /// That, and take away what is replaced.
+    Replace(String),
+    /// That, and list and remove objects, and what interrupted puts have left.
     Clear(String),
     /// Everything in the account.
     Everything,
@@ -85,17 +87,21 @@ impl Permissions {
             Grant::Fetch(bucket) => {
                 let stream = objects::stream_of(bucket);
                 self.add(&Grant::Look(stream.clone()));
-                // The client reads an object by a consumer with a name of its own.
-                self.api(&["CONSUMER.CREATE"], &format!("{stream}.*.$O.{bucket}.C.>"));
+                // The client reads an object by a consumer that is pushed to its inbox.
+                self.api(&["CONSUMER.CREATE"], &stream);
+                self.publish.push(format!("$JS.FC.{stream}.>"));
             }
             Grant::Store(bucket) => {
                 self.add(&Grant::Fetch(bucket.clone()));
                 self.publish.push(format!("$O.{bucket}.>"));
             }
+            Grant::Replace(bucket) => {
+                self.add(&Grant::Store(bucket.clone()));
+                self.add(&Grant::Trim(objects::stream_of(bucket)));
+            }
             Grant::Clear(bucket) => {
                 let stream = objects::stream_of(bucket);
-                self.add(&Grant::Store(bucket.clone()));
-                self.add(&Grant::Trim(stream.clone()));
+                self.add(&Grant::Replace(bucket.clone()));
                 self.add(&Grant::Remove(stream.clone()));
                 self.consume(&stream);
             }

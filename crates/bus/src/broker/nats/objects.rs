@@ -30,8 +30,8 @@ use futures::{
 };
 use tokio::{io::AsyncReadExt, time::timeout};
 
-pub(super) use self::meta::stream_of;
 use self::meta::Meta;
+pub(super) use self::meta::stream_of;
 use super::{
     api::{jetstream_error, refusal, refused},
     connection::Link,

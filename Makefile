@@ -19,6 +19,12 @@ test: setup ## Run every test, on real nats-servers, the real local model and pu
 	@scripts/setup.sh --sdks --mcp
 	cargo nextest run --locked --workspace
 
+.PHONY: test-deploy
+test-deploy: ## Render the Helm chart and check it by Kubernetes' schemas (BLESS=1 keeps the renders), build the static program and run it in an empty root
+	@scripts/setup.sh --no-model --deploy
+	@tests/deploy/check.sh $(if $(BLESS),--bless)
+	@tests/deploy/static.sh
+
 sim: ## Simulate the fleet under faults: SEEDS=2000 worlds, or the one of SEED=n with its transcript
 	PLANFLEET_SIM_SEEDS=$(SEEDS) PLANFLEET_SIM_SEED=$(SEED) \
 		cargo test --locked -p planfleet --test sim -- --nocapture

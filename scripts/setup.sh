@@ -146,12 +146,13 @@ schemas() {
     if [ ! -d "$target" ]; then
         say "fetching ${target##*/}"
         scratch_in "$tools"
-        cp "$own/package.json" "$own/package-lock.json" "$scratch/"
-        npm ci --prefix "$scratch" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 \
+        mkdir "$scratch/schemas"
+        cp "$own/package.json" "$own/package-lock.json" "$scratch/schemas/"
+        # npm is lost behind a symbolic link, which .tools may be.
+        (cd -P "$scratch/schemas" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) \
             || die "npm ci failed: see above"
         rm -rf "$tools/schemas-"[0-9a-f]*
-        cp -R "$scratch" "$target.new"
-        mv -T "$target.new" "$target"
+        mv -T "$scratch/schemas" "$target"
         drop_scratch
     fi
     exec 8>&-

@@ -160,6 +160,8 @@ fn client() -> Vec<Grant> {
         publish(subjects::WATCHED),
         Grant::Listen(subjects::LIVE_FILTER.to_owned()),
         Grant::Read(subjects::DONE.to_owned()),
+        // How much room owners say that they have.
+        Grant::Get(subjects::SHARDS.to_owned()),
         set(subjects::KEYS),
         set(subjects::BATCHES),
         Grant::Follow(subjects::BATCHES.to_owned()),

@@ -13,7 +13,7 @@ use planfleet_bus::{
     Bus, Error, Manage, Pool, Topology,
     broker::{
         Broker as _,
-        nats::{self, NatsBroker, inbox},
+        nats::{self, NatsBroker, Permissions, inbox},
     },
     permissions::{Role, User, configuration},
 };
@@ -23,7 +23,7 @@ use planfleet_proto::{
     subjects::{self, Kind},
 };
 
-use self::verbs::{Try, VERBS};
+use self::verbs::{Try, verbs};
 use crate::{PATIENCE, soon, support::NatsServer};
 
 /// As many as the verbs name.
@@ -104,10 +104,10 @@ impl Person {
             Try::Publish(subject) => {
                 let inbox = self.client.new_inbox();
                 // Nothing that JetStream's API takes for a request of its own.
-                self.client.publish_with_reply(*subject, inbox, "{".into()).await.expect("sent");
+                self.client.publish_with_reply(subject.clone(), inbox, "{".into()).await.expect("sent");
             }
             Try::Listen(subject) => {
-                let mut listening = self.client.subscribe(*subject).await.expect("sent");
+                let mut listening = self.client.subscribe(subject.clone()).await.expect("sent");
                 listening.unsubscribe().await.expect("sent");
             }
         }
@@ -123,16 +123,16 @@ impl Person {
 #[tokio::test]
 async fn each_role_may_do_what_it_is_for_and_nothing_else() {
     let fleet = Fleet::start().await;
-    let mut wrong = Vec::new();
+    let (mut wrong, verbs) = (Vec::new(), verbs());
     for (letter, role) in roles() {
         let user = fleet.user(letter).await;
-        for (verb, _) in VERBS {
+        for (verb, _) in &verbs {
             user.attempt(verb).await;
         }
         user.settle().await;
         let refused = fleet.refused(&user);
         let expected = |allowed: &str| letter == 'a' || allowed.contains(letter);
-        for (verb, allowed) in VERBS {
+        for (verb, allowed) in &verbs {
             let said = verb.refusal();
             let is_refused = refused.iter().any(|line| line.contains(&said));
             if is_refused == expected(allowed) {
@@ -140,10 +140,46 @@ async fn each_role_may_do_what_it_is_for_and_nothing_else() {
                 wrong.push(format!("the server {says} {} to {verb:?}", role.name()));
             }
         }
-        let should = VERBS.iter().filter(|(_, allowed)| !expected(allowed)).count();
+        let should = verbs.iter().filter(|(_, allowed)| !expected(allowed)).count();
         assert_eq!(refused.len(), should, "{} refusals: {refused:#?}", role.name());
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whether a subject is one of a pattern's, as NATS has it.
+fn matches(pattern: &str, subject: &str) -> bool {
+    let (mut tokens, mut rest) = (subject.split('.'), pattern.split('.'));
+    loop {
+        match (rest.next(), tokens.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Nothing is granted that the verbs do not try.
+#[test]
+fn the_verbs_are_all_that_is_granted() {
+    // Shards are alike, and the one behind the last is a question about how many there are.
+    let alike = |subject: &str| subject.replace("PF_EV_01", "PF_EV_00").replace("PF_EV_02", "PF_EV_00");
+    let verbs = verbs();
+    let mut untried = Vec::new();
+    for (letter, role) in roles().into_iter().filter(|(letter, _)| *letter != 'a') {
+        let Permissions { publish, subscribe } = role.permissions(SHARDS, "_INBOX.own", &[]);
+        let all =
+            publish.iter().map(|one| ("publish", one)).chain(subscribe.iter().map(|one| ("listen", one)));
+        for (kind, granted) in all.filter(|(_, granted)| !granted.starts_with("_INBOX.own")) {
+            let tried = verbs.iter().any(|(verb, by)| {
+                let same = matches(&alike(granted), &alike(verb.subject()));
+                verb.kind() == kind && by.contains(letter) && same
+            });
+            if !tried {
+                untried.push(format!("{} may {kind} {granted}", role.name()));
+            }
+        }
+    }
+    assert!(untried.is_empty(), "{} untried:\n{}", untried.len(), untried.join("\n"));
 }
 
 /// What is asked by one role and answered by another goes to the inbox of who asked.

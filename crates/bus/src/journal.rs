@@ -158,6 +158,8 @@ impl Bus {
         };
         let run = match &content {
             Ok(decode::Entry::Run(record)) => Some(record.run.clone()),
+            // Nobody's word about any run.
+            Err(Error::Misplaced { .. }) => None,
             _ => run_of(&headers, &payload),
         };
         JournalEntry { seq, at_ms, subject, run, content, headers, payload }
@@ -171,7 +173,10 @@ impl Bus {
         at_ms: u64,
     ) -> Result<decode::Entry, Error> {
         let body = self.body(subject, headers, payload).await?;
-        decode::entry(&body, at_ms).map_err(|source| Error::Decode { subject: subject.to_owned(), source })
+        let entry = decode::entry(&body, at_ms)
+            .map_err(|source| Error::Decode { subject: subject.to_owned(), source })?;
+        check_place(subject, &entry)?;
+        Ok(entry)
     }
 
     /// The first position that a shard's log still has; one behind its last when it is empty.
@@ -197,6 +202,19 @@ impl Bus {
     pub async fn trim_journal(&self, shard: ShardId, seq: u64) -> Result<(), Error> {
         Ok(self.broker().trim(&subjects::log(shard), seq).await?)
     }
+}
+
+/// Who may write what hangs on the subject, so a record counts in its own place only: of its
+/// kind, and in the log of its run's shard. The broker lets workers write results, and would
+/// not notice a plan among them.
+fn check_place(subject: &str, entry: &decode::Entry) -> Result<(), Error> {
+    let in_place = match entry {
+        decode::Entry::Run(record) => {
+            subjects::is_record(subject, record.run.shard(), encode::kind(&record.fact))
+        }
+        decode::Entry::EpochOpened { .. } => subjects::is_epoch(subject),
+    };
+    if in_place { Ok(()) } else { Err(Error::Misplaced { subject: subject.to_owned() }) }
 }
 
 fn run_of(headers: &Headers, payload: &Bytes) -> Option<RunId> {

@@ -17,6 +17,7 @@ pub mod hints;
 pub mod journal;
 pub mod lease;
 pub mod live;
+pub mod permissions;
 pub mod plans;
 pub mod snapshots;
 pub mod topology;
@@ -81,6 +82,12 @@ pub enum Error {
         /// What was not understood.
         source: planfleet_proto::decode::Error,
     },
+    /// A record where whoever may write it does not write it.
+    #[error("a record on {subject}, which is not where it belongs: nobody knows who wrote it")]
+    Misplaced {
+        /// Where it was.
+        subject: String,
+    },
     /// No coordinator answers for a shard.
     #[error("no coordinator answers for shard {0}; is one running?")]
     NoOwner(ShardId),
@@ -115,6 +122,7 @@ impl Error {
             Self::Blob { .. }
             | Self::Snapshot { .. }
             | Self::Decode { .. }
+            | Self::Misplaced { .. }
             | Self::KeyReused { .. }
             | Self::UnknownBatch(_)
             | Self::Answer(_) => true,

@@ -9,7 +9,7 @@ use planfleet_bus::{
     Bus,
     broker::{Description, Server},
 };
-use planfleet_runtime::config::Settings;
+use planfleet_runtime::config::{Manage, Settings};
 use serde_json::Value;
 
 use self::durability::{Facts, Sync, Verdict, verdict};
@@ -83,6 +83,10 @@ async fn asked(server: &Server, settings: &Settings) -> Sync {
 
 /// A stream that is not there, or cannot be looked at, says nothing.
 async fn fewest_replicas(bus: &Bus, settings: &Settings) -> Option<usize> {
+    // Where nobody looks after streams, it may be that nobody is allowed to look at them.
+    if settings.nats.manage == Manage::Off {
+        return None;
+    }
     let specs = compose::topology(settings).streams();
     let states = specs.iter().map(|spec| bus.broker().stream_state(&spec.name));
     futures::future::join_all(states).await.into_iter().flatten().map(|state| state.replicas).min()

@@ -1,5 +1,6 @@
 //! The command line's shape.
 
+mod admin;
 mod batch;
 mod bench;
 mod keys;
@@ -12,10 +13,10 @@ mod templates;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use planfleet_bus::blobs::sweep::GRACE;
 use planfleet_runtime::config::LoadRequest;
 
 pub(crate) use self::{
+    admin::{AdminCommand, GcArgs, NatsAuthArgs},
     batch::{BatchCommand, SubmitArgs},
     bench::{BenchArgs, BenchFloorArgs, FloorRole, SyncMode},
     keys::{CreateKeyArgs, KeyRole, KeysCommand},
@@ -374,33 +375,6 @@ pub(crate) enum ConfigCommand {
     Check,
     /// The commented defaults, to start a file from.
     Init,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AdminCommand {
-    /// Check everything that a fleet needs, and say what to do.
-    Doctor,
-    /// Remove stored bodies that nothing refers to any more.
-    ///
-    /// What is larger than 64 KiB is stored beside the message that carries it. A
-    /// coordinator removes what has outlived its messages every six hours; this does
-    /// it now. Whatever an active run, queued work, a document of an ended run, a dead
-    /// letter or a snapshot refers to stays.
-    Gc(GcArgs),
-    /// Keys to the HTTP API.
-    #[command(subcommand)]
-    Keys(KeysCommand),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GcArgs {
-    /// Only say what would be removed.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Leave alone what was stored or used within so many seconds. Less than the
-    /// longest publish (some minutes) is safe only while nothing else runs.
-    #[arg(long, value_name = "SECONDS", default_value_t = GRACE.as_secs())]
-    pub(crate) grace: u64,
 }
 
 impl Command {

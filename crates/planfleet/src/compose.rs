@@ -11,7 +11,7 @@ use planfleet_bus::{
     broker::{
         Broker as _,
         Error::Unreachable,
-        nats::{ConnectOptions, NatsBroker},
+        nats::{ConnectOptions, NatsBroker, Tls},
     },
     budgets::Budgets,
 };
@@ -256,9 +256,13 @@ fn rates(wire: config::Wire, prices: [Option<UsdPerMillion>; 4]) -> Option<Price
 /// A bus on the broker at `url`, nothing made or checked on it yet.
 pub(crate) async fn connect(settings: &Settings, url: &str) -> Result<Bus, Failure> {
     let nats = &settings.nats;
+    let path = |path: &String| (!path.is_empty()).then(|| PathBuf::from(path));
     let options = ConnectOptions {
         url: url.to_owned(),
-        creds_file: (!nats.creds.is_empty()).then(|| PathBuf::from(&nats.creds)),
+        creds_file: path(&nats.creds),
+        nkey_file: path(&nats.nkey),
+        inbox_prefix: (!nats.inbox_prefix.is_empty()).then(|| nats.inbox_prefix.clone()),
+        tls: Tls { ca: path(&nats.tls.ca), cert: path(&nats.tls.cert), key: path(&nats.tls.key) },
         name: nats.name.clone(),
         connect_timeout: nats.connect_timeout(),
         ..ConnectOptions::default()

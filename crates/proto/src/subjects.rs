@@ -108,6 +108,27 @@ pub fn record(shard: ShardId, kind: Kind) -> String {
     format!("pf.ev.{shard:02}.{}", kind.token())
 }
 
+/// Whether a subject is that of a shard's records of a kind. Without allocating: it is asked of
+/// every entry that is read.
+#[must_use]
+pub fn is_record(subject: &str, shard: ShardId, kind: Kind) -> bool {
+    let tokens = subject.strip_prefix("pf.ev.").and_then(|rest| rest.split_once('.'));
+    tokens.is_some_and(|(of, token)| of.parse() == Ok(shard) && token == kind.token())
+}
+
+/// Whether a subject is that of some shard's takeovers.
+#[must_use]
+pub fn is_epoch(subject: &str) -> bool {
+    let tokens = subject.strip_prefix("pf.ev.").and_then(|rest| rest.split_once('.'));
+    tokens.is_some_and(|(shard, token)| shard.parse::<ShardId>().is_ok() && token == Kind::Epoch.token())
+}
+
+/// Where records of a kind go, whatever the shard.
+#[must_use]
+pub fn records(kind: Kind) -> String {
+    format!("pf.ev.*.{}", kind.token())
+}
+
 /// A tenant's key among [`TOOL_VALUES`] or [`TOOL_OBJECTS`]. A tenant's name has no slash.
 #[must_use]
 pub fn kept(tenant: &str, key: &str) -> String {
@@ -307,6 +328,12 @@ pub fn live(run: &RunId) -> String {
     format!("pf.live.{run}")
 }
 
+/// Live changes of all runs.
+pub const LIVE_FILTER: &str = "pf.live.*";
+
+/// Where the owners of all shards answer.
+pub const READS_FILTER: &str = "pf.read.*";
+
 /// Where the owner of a shard answers for its active runs.
 #[must_use]
 pub fn reads(shard: ShardId) -> String {
@@ -372,5 +399,9 @@ mod tests {
         );
         assert_eq!(planning(Priority::High, "t", &run, 2, 1), "pf.steps.plan.0.t.03-abc.r2.1");
         assert_eq!(record(3, Kind::Failure), "pf.ev.03.failure");
+        assert!(is_record("pf.ev.03.failure", 3, Kind::Failure));
+        for other in ["pf.ev.03.result", "pf.ev.04.failure", "pf.ev.03.failure.x", "$KV.pf_limits.x"] {
+            assert!(!is_record(other, 3, Kind::Failure), "{other}");
+        }
     }
 }

@@ -37,7 +37,8 @@ pub use roles::{ModelNames, RoleSettings};
 pub use secrets::{SecretError, SecretSource, secret};
 pub use sections::{
     CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage, NatsSettings,
-    PlannerSettings, PoolSettings, PriceSettings, Signal, TelemetrySettings, TenantSettings, ToolSettings,
+    NatsTlsSettings, PlannerSettings, PoolSettings, PriceSettings, Signal, TelemetrySettings, TenantSettings,
+    ToolSettings,
 };
 pub use settings::{MissingRole, Role, Settings};
 pub use sources::{Env, ProcessEnv};

@@ -12,7 +12,9 @@
 mod api;
 mod connection;
 mod fetch;
+mod grant;
 mod headers;
+mod identity;
 mod kv;
 mod lanes;
 mod live;
@@ -39,6 +41,23 @@ use super::{
     trouble::Trouble,
 };
 
+pub use self::{
+    grant::{Grant, Permissions},
+    identity::inbox,
+};
+
+/// Whom to trust, and how to prove who one is, by certificates in PEM files.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// Certificates of the authorities that servers' certificates come from; with them, a
+    /// server that offers no TLS is refused. Without, `tls://` trusts those of the system.
+    pub ca: Option<PathBuf>,
+    /// The client's own certificate, where servers ask for one.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
 /// How to reach a NATS server.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
@@ -46,6 +65,13 @@ pub struct ConnectOptions {
     pub url: String,
     /// A credentials file (user JWT and NKey seed).
     pub creds_file: Option<PathBuf>,
+    /// A file with the seed of a user's NKey; wins over credentials.
+    pub nkey_file: Option<PathBuf>,
+    /// What the subjects of answers begin with; `None` is [`inbox`] of the NKey, or the
+    /// client's own.
+    pub inbox_prefix: Option<String>,
+    /// Certificates.
+    pub tls: Tls,
     /// What the server shows in its list of connections.
     pub name: String,
     /// How long the first connection may take, name resolution and TLS included. Each
@@ -61,6 +87,9 @@ impl Default for ConnectOptions {
         Self {
             url: "nats://127.0.0.1:4222".to_owned(),
             creds_file: None,
+            nkey_file: None,
+            inbox_prefix: None,
+            tls: Tls::default(),
             name: "planfleet".to_owned(),
             connect_timeout: Duration::from_secs(5),
             // Three times the longest silence measured: a hung leader is replaced within 10 s.

@@ -3,7 +3,7 @@
 //! A case is an async function over any broker; `conformance!` makes two tests of
 //! it. The in-memory ones run on a paused clock, so their ack waits take no time.
 //! What only a server can show is in `restart` (its death) and
-//! `lost_answers` (its silence).
+//! `lost_answers` (its silence), and whom it obeys in `permissions`.
 
 #![expect(
     clippy::expect_used,
@@ -24,6 +24,7 @@ mod log;
 mod lost_answers;
 mod objects;
 mod pace;
+mod permissions;
 mod queue;
 mod restart;
 

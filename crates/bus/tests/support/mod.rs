@@ -33,7 +33,8 @@ impl NatsServer {
         Self::configured("jetstream { sync_interval: always }\n").await
     }
 
-    async fn configured(configuration: &str) -> Self {
+    /// One with these lines in its configuration.
+    pub(crate) async fn configured(configuration: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::write(dir.path().join("server.conf"), configuration).expect("room for a configuration");
         let child = spawn(dir.path(), -1);
@@ -43,6 +44,11 @@ impl NatsServer {
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// What the server has written so far, its refusals among it.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("server.log")).expect("a log")
     }
 
     pub(crate) fn port(&self) -> u16 {

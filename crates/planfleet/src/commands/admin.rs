@@ -2,15 +2,16 @@
 
 mod gc;
 mod keys;
+mod nats_auth;
 
 use std::process::ExitCode;
 
 use planfleet_bus::Bus;
 use planfleet_proto::subjects;
-use planfleet_runtime::config::{ProcessEnv, Settings, shown_url};
+use planfleet_runtime::config::{Manage, ProcessEnv, Settings, shown_url};
 use serde_json::{Value, json};
 
-use super::{broker_url, connect, look_at_broker};
+use super::{broker_url, connect, look_at_broker, serve};
 use crate::{
     broker::{
         Report,
@@ -33,7 +34,26 @@ pub(super) async fn admin(
         AdminCommand::Doctor => doctor(cli, settings).await,
         AdminCommand::Gc(args) => gc::gc(cli, args, settings).await,
         AdminCommand::Keys(command) => keys::keys(cli, command, settings).await,
+        AdminCommand::Bootstrap => bootstrap(cli, settings).await,
+        AdminCommand::NatsAuth(args) => nats_auth::nats_auth(cli, args, settings),
     }
+}
+
+/// Makes everything, whatever `nats.manage` says of services.
+async fn bootstrap(cli: &Cli, settings: &Settings) -> Result<ExitCode, Failure> {
+    let mut settings = settings.clone();
+    settings.nats.manage = Manage::Create;
+    let bus = connect(&settings).await?;
+    serve::bootstrap(&bus, &settings).await?;
+    let (there, pools) = (compose::topology(&settings).streams(), settings.pools.keys());
+    if !cli.quiet {
+        output::note(&format!(
+            "{} streams, pools {}",
+            there.len(),
+            pools.cloned().collect::<Vec<_>>().join(", ")
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One thing that was looked at.

@@ -17,7 +17,7 @@ use super::{connect, look_at_broker};
 use crate::{
     broker::readiness,
     cli::{Cli, Role, ServeArgs},
-    compose::{self, Fleet, tools::BusStore},
+    compose::{self, Fleet, Models, tools::BusStore},
     exit::{Code, Failure},
     output,
 };
@@ -48,9 +48,11 @@ pub(super) async fn serve(
         [Role::Coordinator] => Arc::new(compose::tools::check(&settings)?),
         _ => compose::tools::registry(&settings, Arc::new(BusStore(bus.clone()))).await?,
     };
+    // Whoever calls no model needs no key of one.
+    let calls_models = args.roles.iter().any(|role| matches!(role, Role::Planner | Role::Executor));
     let fleet = Fleet {
         bus: bus.clone(),
-        models: compose::models(&settings)?,
+        models: if calls_models { compose::models(&settings)? } else { Models::default() },
         tools,
         executor_pools,
         name: args.name.clone().unwrap_or_else(compose::unique_name),

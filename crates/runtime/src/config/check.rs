@@ -83,6 +83,28 @@ impl Checks<'_> {
         if let Some(interval) = &nats.sync_interval {
             self.add("nats.sync_interval", sync_interval_fault(interval));
         }
+        self.nats_identity();
+    }
+
+    fn nats_identity(&mut self) {
+        let nats = &self.settings.nats;
+        if is_seed(&nats.nkey) {
+            // It is not repeated.
+            let message = "this is a seed; expected the path of a file that holds it";
+            self.add("nats.nkey", Some(message.to_owned()));
+        } else if !nats.nkey.is_empty() && !nats.creds.is_empty() {
+            self.add("nats.nkey", Some("set beside creds; expected one of the two".to_owned()));
+        }
+        let prefix = &nats.inbox_prefix;
+        let token = |token: &str| !token.is_empty() && !token.contains(['*', '>', ' ']);
+        if !prefix.is_empty() && !prefix.split('.').all(token) {
+            let message = format!("`{prefix}` is no subject; expected such as \"_INBOX.reports\"");
+            self.add("nats.inbox_prefix", Some(message));
+        }
+        if nats.tls.cert.is_empty() != nats.tls.key.is_empty() {
+            let message = "expected both cert and key, or neither";
+            self.add("nats.tls.cert", Some(message.to_owned()));
+        }
     }
 
     fn roles(&mut self) {
@@ -307,6 +329,13 @@ fn name_fault(name: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let good = (1..=64).contains(&name.len()) && name.chars().all(allowed);
     (!good).then(|| "not a name; expected 1 to 64 of A-Z a-z 0-9 _ -".to_owned())
+}
+
+/// The seed of an NKey, of whatever kind.
+fn is_seed(text: &str) -> bool {
+    text.len() == 58
+        && text.starts_with('S')
+        && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
 }
 
 fn is_variable_name(text: &str) -> bool {

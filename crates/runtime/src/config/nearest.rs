@@ -7,12 +7,19 @@ pub(super) fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a
     let budget = (wanted.len() / 3).max(2);
     candidates
         .into_iter()
-        .map(|candidate| (distance(wanted, candidate), candidate))
-        .filter(|(edits, candidate)| {
+        .map(|candidate| (distance(wanted, candidate), letters(wanted) != letters(candidate), candidate))
+        .filter(|(edits, _, candidate)| {
             *edits < wanted.len() && *edits <= budget || candidate.starts_with(wanted)
         })
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(.., candidate)| candidate)
+}
+
+/// A word's letters in order: of two that are equally near, the one with letters swapped is meant.
+fn letters(word: &str) -> Vec<u8> {
+    let mut letters = word.as_bytes().to_vec();
+    letters.sort_unstable();
+    letters
 }
 
 /// Levenshtein distance in bytes, one row at a time.
@@ -36,7 +43,7 @@ mod tests {
 
     #[test]
     fn suggests_the_near_and_only_the_near() {
-        assert_eq!(nearest("ulr", ["url", "creds", "name"]), Some("url"));
+        assert_eq!(nearest("ulr", ["tls", "url", "creds"]), Some("url"));
         assert_eq!(nearest("api_key", ["api_key_env", "model"]), Some("api_key_env"));
         assert_eq!(nearest("colour", ["url", "creds", "name"]), None);
     }

@@ -19,6 +19,12 @@ pub struct NatsSettings {
     pub url: String,
     /// Path of a credentials file; empty for none.
     pub creds: String,
+    /// Path of a file with the seed of an NKey; empty for none.
+    pub nkey: String,
+    /// What the subjects of answers begin with; empty is the NKey's own.
+    pub inbox_prefix: String,
+    /// Certificates.
+    pub tls: NatsTlsSettings,
     /// The connection's name.
     pub name: String,
     /// Copies of streams and buckets: 1, 3 or 5.
@@ -40,6 +46,9 @@ impl Default for NatsSettings {
         Self {
             url: "nats://127.0.0.1:4222".to_owned(),
             creds: String::new(),
+            nkey: String::new(),
+            inbox_prefix: String::new(),
+            tls: NatsTlsSettings::default(),
             name: "planfleet".to_owned(),
             replicas: 1,
             shards: 4,
@@ -56,6 +65,18 @@ impl NatsSettings {
     pub fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_timeout_s)
     }
+}
+
+/// `[nats.tls]`: paths of PEM files, empty for none.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NatsTlsSettings {
+    /// Authorities that servers' certificates come from.
+    pub ca: String,
+    /// The client's own certificate.
+    pub cert: String,
+    /// Its key.
+    pub key: String,
 }
 
 /// Who makes the streams and buckets.

@@ -80,6 +80,7 @@ fn the_embedded_file_equals_the_defaults_and_names_every_key() {
     sections["pool"] = serde_json::to_value(PoolSettings::default()).unwrap();
     // Named tables, as `models` are.
     sections["tools"].as_object_mut().unwrap().remove("http");
+    sections["nats.tls"] = sections["nats"].as_object_mut().unwrap().remove("tls").unwrap();
     for (section, keys) in sections.as_object().unwrap() {
         for key in keys.as_object().unwrap().keys() {
             assert!(DEFAULT_TOML.contains(&format!("{key} = ")), "{section}.{key}");
@@ -112,6 +113,21 @@ fn the_commented_examples_are_valid() {
     assert_eq!(settings.credentials["github"].value_env, "GITHUB_TOKEN");
     let shown = settings.redacted_toml().unwrap();
     assert!(shown.contains("api.github.com") && shown.contains("GITHUB_TOKEN"), "{shown}");
+}
+
+#[test]
+fn who_a_process_is_to_the_broker_is_checked() {
+    let seed = format!("SU{}", "A".repeat(56));
+    let faults = story(&format!("[nats]\nnkey = \"{seed}\"\n")).faults().join("\n");
+    assert!(faults.contains("nats.nkey") && !faults.contains(&seed), "{faults}");
+    let mixed =
+        "[nats]\nnkey = \"a.nk\"\ncreds = \"a.creds\"\ninbox_prefix = \"_INBOX.>\"\ntls.cert = \"c.pem\"\n";
+    let faults = story(mixed).faults().join("\n");
+    for key in ["nats.nkey", "nats.inbox_prefix", "nats.tls.cert"] {
+        assert!(faults.contains(key), "{key}: {faults}");
+    }
+    let sound = "[nats]\nnkey = \"a.nk\"\ninbox_prefix = \"_INBOX.x\"\n[nats.tls]\nca = \"ca.pem\"\n";
+    assert_eq!(story(sound).load().unwrap().nats.tls.ca, "ca.pem");
 }
 
 #[test]

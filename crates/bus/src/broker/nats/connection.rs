@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::{
     ConnectOptions,
     fetch::Idle,
+    identity,
     replies::Replies,
     watch::{Outage, Watch},
 };
@@ -143,13 +144,7 @@ async fn client_options(
     purpose: &'static str,
     watch: &Arc<Watch>,
 ) -> Result<ClientOptions, Error> {
-    let base = match &options.creds_file {
-        None => ClientOptions::new(),
-        Some(path) => ClientOptions::with_credentials_file(path).await.map_err(|error| Error::Refused {
-            what: format!("credentials file {}", path.display()),
-            reason: error.to_string(),
-        })?,
-    };
+    let base = identity::options(options).await?;
     let (on_attempt, on_event) = (watch.clone(), watch.clone());
     Ok(base
         .name(format!("{} ({purpose})", options.name))

@@ -214,10 +214,12 @@ fn check_key(key: &str) -> Result<(), Error> {
     if sound { Ok(()) } else { Err(refused("key", &format!("{key:?} is no key of a bucket"))) }
 }
 
-fn stream_of(bucket: &str) -> String {
+/// The stream behind a bucket.
+pub(super) fn stream_of(bucket: &str) -> String {
     format!("KV_{bucket}")
 }
 
-fn subject_of(bucket: &str, key: &str) -> String {
+/// Where a key is written.
+pub(super) fn subject_of(bucket: &str, key: &str) -> String {
     format!("$KV.{bucket}.{key}")
 }

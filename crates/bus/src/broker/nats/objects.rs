@@ -31,6 +31,7 @@ use futures::{
 use tokio::{io::AsyncReadExt, time::timeout};
 
 use self::meta::Meta;
+pub(super) use self::meta::stream_of;
 use super::{
     api::{jetstream_error, refusal, refused},
     connection::Link,

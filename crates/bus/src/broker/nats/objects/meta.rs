@@ -102,7 +102,7 @@ pub(super) fn digest(body: &Bytes) -> String {
     format!("SHA-256={}", URL_SAFE.encode(Sha256::digest(body)))
 }
 
-pub(super) fn stream_of(bucket: &str) -> String {
+pub(in crate::broker::nats) fn stream_of(bucket: &str) -> String {
     format!("OBJ_{bucket}")
 }
 

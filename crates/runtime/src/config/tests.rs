@@ -78,6 +78,8 @@ fn the_embedded_file_equals_the_defaults_and_names_every_key() {
     let mut sections = serde_json::to_value(Settings::default()).unwrap();
     sections["model"] = serde_json::to_value(ModelSettings::default()).unwrap();
     sections["pool"] = serde_json::to_value(PoolSettings::default()).unwrap();
+    // A table of its own.
+    sections["api.oidc"] = sections["api"].as_object_mut().unwrap().remove("oidc").unwrap();
     // Named tables, as `models` are.
     sections["tools"].as_object_mut().unwrap().remove("http");
     sections["nats.tls"] = sections["nats"].as_object_mut().unwrap().remove("tls").unwrap();

@@ -30,7 +30,7 @@ use self::{instruments::Instruments, membership::Membership};
 
 /// The version of this program's decisions. It grows whenever the fold could
 /// decide otherwise on the same log.
-pub const LOGIC_VERSION: u32 = 5;
+pub const LOGIC_VERSION: u32 = 6;
 
 /// How a coordinator behaves.
 #[derive(Debug, Clone)]

@@ -185,6 +185,7 @@ fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
         approval: Approval::default(),
         step_timeout_ms: None,
         quota_wait_ms: 0,
+        lineage: Vec::new(),
     };
     StepOrder {
         run: "00-secretrun".parse().expect("a run id"),

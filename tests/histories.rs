@@ -131,6 +131,9 @@ fn told(command: &Command) -> String {
         Command::ArmTimer { at_ms, timer, .. } => format!("ArmTimer {at_ms} {timer:?}"),
         Command::BroadcastCancel { .. } => "BroadcastCancel".to_owned(),
         Command::AskApproval { gate, .. } => format!("AskApproval {gate:?}"),
+        Command::TellRun { run, fact } => {
+            format!("TellRun {run} {} {}", fact.name(), digest(&encode::record(run.as_str(), fact)))
+        }
         Command::FinishRun(document) => {
             format!("FinishRun {} {}", document.state.as_str(), digest(encode::run_finished(document)))
         }

@@ -111,7 +111,20 @@ impl User {
         }
     }
 
+    /// What may wait in the run, and in the runs that are its steps.
     async fn decide(&self, run: &RunId) {
+        let mut runs = vec![run.clone()];
+        while let Some(run) = runs.pop() {
+            self.decide_in(&run).await;
+            if let Ok(Found::Active(document)) = self.client.find(&run).await {
+                let running = document["steps"].as_array().into_iter().flatten();
+                let running = running.filter(|step| step["state"] == "running");
+                runs.extend(running.filter_map(|step| step["child"].as_str()?.parse().ok()));
+            }
+        }
+    }
+
+    async fn decide_in(&self, run: &RunId) {
         for revision in 1..=4 {
             let approved = self.dice.chance(850);
             let gate = Gate::Plan { revision };

@@ -43,6 +43,7 @@ mod provider_trouble;
 mod readiness;
 mod replanning;
 mod steering;
+mod sub_tasks;
 mod support;
 mod templates;
 mod tools;

@@ -13,6 +13,7 @@ use crate::{
     failure::{Failure, FailureClass},
     id::{RunId, StepId},
     json::Json,
+    reason::EndCode,
     record::{AttemptReport, Fact, Report, StepFailed, StepSucceeded},
     sub_task::{self, Call},
     task::Parent,
@@ -93,7 +94,7 @@ impl Run {
                 let unmet = unmet(criteria, &output);
                 unmet.map_or(Ok(output), Err)
             }
-            None => Err(failure(ended)),
+            None => Err(failure(ended, self.submission.envelope.budget.is_limit())),
         };
         let fact = match outcome {
             Ok(output) => Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output })),
@@ -131,11 +132,14 @@ fn invalid(message: &str) -> Failure {
     Failure::new(FailureClass::InvalidOutput, message)
 }
 
-/// Why a child has not succeeded. Its parent's planner acts, whatever it was: what the
-/// parent itself has run out of ends it soon enough.
-fn failure(ended: &RunDocument) -> Failure {
-    let class = match ended.state {
-        RunState::Expired => FailureClass::Timeout,
+/// Why a child has not succeeded. Its parent's planner acts, unless there is nothing that it
+/// could do: a budget that was not the child's own is its parent's, and so are the models.
+fn failure(ended: &RunDocument, own_budget: bool) -> Failure {
+    let (code, class) = ended.end.as_ref().map(|end| (end.code, end.class)).unzip();
+    let class = match (ended.state, code) {
+        (RunState::Expired, _) => FailureClass::Timeout,
+        (_, Some(EndCode::Budget)) if !own_budget => FailureClass::Budget,
+        (_, Some(EndCode::Unmendable)) if class.flatten() == Some(FailureClass::Quota) => FailureClass::Quota,
         _ => FailureClass::ToolError,
     };
     let reason = ended.reason().unwrap_or("it has no answer");

@@ -185,6 +185,7 @@ fn histories_hold_everything_that_can_happen() {
         "DispatchPlan Draft { revision: 2",
         "ArmTimer",
         "AskApproval",
+        "TellRun",
         "FinishRun succeeded",
         "FinishRun failed",
         "FinishRun cancelled",
@@ -247,7 +248,7 @@ async fn write(bus: &Bus, folder: &Path, log: &[LogEntry]) {
 
 #[tokio::test]
 async fn a_snapshot_of_each_version_is_read() {
-    let logs = files(&root().join("logic-5"), "entries");
+    let logs = files(&root().join("logic-6"), "entries");
     let log = with_headers(read(logs.first().expect("a history")));
     for version in 1..=SNAPSHOT_VERSION {
         let folder = root().join(format!("snapshot-{version}"));

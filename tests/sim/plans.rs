@@ -71,7 +71,7 @@ struct Draft {
 impl Draft {
     fn add(&mut self, dice: &Dice, id: u64) {
         let step = match dice.count(0, 9) {
-            _ if self.nests && dice.chance(200) => self.sub_task(dice, id),
+            _ if self.nests && dice.chance(150) => self.sub_task(dice, id),
             0 => tool(id, "wait", &[("ms", &dice.number(0, 2_500).to_string())]),
             1 => tool(id, "math_eval", &[("expression", *dice.pick(&["1 + 2", "6 * 7", "2 ^ 3", "1 +"]))]),
             2 | 3 => {

@@ -149,7 +149,7 @@ impl User {
 fn submission(dice: &Dice) -> Submission {
     let tools = tools::registry();
     let allowed = ["wait", "math_eval", "text_split", "text_template", "post"];
-    let nests = dice.chance(350);
+    let nests = dice.chance(250);
     let allowed: BTreeMap<_, _> = allowed
         .into_iter()
         .chain(nests.then_some("sub_task"))

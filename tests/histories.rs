@@ -132,7 +132,7 @@ fn told(command: &Command) -> String {
         Command::BroadcastCancel { .. } => "BroadcastCancel".to_owned(),
         Command::AskApproval { gate, .. } => format!("AskApproval {gate:?}"),
         Command::TellRun { run, fact } => {
-            format!("TellRun {run} {} {}", fact.name(), digest(&encode::record(run.as_str(), fact)))
+            format!("TellRun {run} {} {}", fact.name(), digest(encode::record(run.as_str(), fact)))
         }
         Command::FinishRun(document) => {
             format!("FinishRun {} {}", document.state.as_str(), digest(encode::run_finished(document)))

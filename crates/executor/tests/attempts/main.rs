@@ -16,6 +16,7 @@ mod model_steps;
 mod script;
 mod tool_steps;
 mod tools;
+mod wires;
 mod write_steps;
 
 use std::{future::Future, sync::Arc, time::Duration};

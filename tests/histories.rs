@@ -131,6 +131,9 @@ fn told(command: &Command) -> String {
         Command::ArmTimer { at_ms, timer, .. } => format!("ArmTimer {at_ms} {timer:?}"),
         Command::BroadcastCancel { .. } => "BroadcastCancel".to_owned(),
         Command::AskApproval { gate, .. } => format!("AskApproval {gate:?}"),
+        Command::TellRun { run, fact } => {
+            format!("TellRun {run} {} {}", fact.name(), digest(encode::record(run.as_str(), fact)))
+        }
         Command::FinishRun(document) => {
             format!("FinishRun {} {}", document.state.as_str(), digest(encode::run_finished(document)))
         }
@@ -182,6 +185,7 @@ fn histories_hold_everything_that_can_happen() {
         "DispatchPlan Draft { revision: 2",
         "ArmTimer",
         "AskApproval",
+        "TellRun",
         "FinishRun succeeded",
         "FinishRun failed",
         "FinishRun cancelled",
@@ -244,7 +248,7 @@ async fn write(bus: &Bus, folder: &Path, log: &[LogEntry]) {
 
 #[tokio::test]
 async fn a_snapshot_of_each_version_is_read() {
-    let logs = files(&root().join("logic-5"), "entries");
+    let logs = files(&root().join("logic-6"), "entries");
     let log = with_headers(read(logs.first().expect("a history")));
     for version in 1..=SNAPSHOT_VERSION {
         let folder = root().join(format!("snapshot-{version}"));

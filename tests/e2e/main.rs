@@ -44,6 +44,7 @@ mod readiness;
 mod replanning;
 mod secured;
 mod steering;
+mod sub_tasks;
 mod support;
 mod templates;
 mod tools;

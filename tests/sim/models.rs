@@ -76,10 +76,12 @@ impl Scripted {
             Message::User { content } => Some(content.as_str()),
             _ => None,
         });
+        let told = |message: &Message| matches!(message, Message::System { content } if content.contains("sub_task"));
+        let nests = request.messages.iter().any(told);
         let plan = if replan {
-            plans::revision(&self.dice, asked.unwrap_or_default())
+            plans::revision(&self.dice, asked.unwrap_or_default(), nests)
         } else {
-            plans::first(&self.dice)
+            plans::first(&self.dice, nests)
         };
         plan.to_string()
     }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::dice::Dice;
 
 /// A first plan of one to six steps.
-pub(crate) fn first(dice: &Dice) -> Value {
-    let mut draft = Draft::default();
+pub(crate) fn first(dice: &Dice, nests: bool) -> Value {
+    let mut draft = Draft { nests, ..Draft::default() };
     for id in 1..=dice.number(1, 6) {
         draft.add(dice, id);
     }
@@ -17,15 +17,15 @@ pub(crate) fn first(dice: &Dice) -> Value {
 }
 
 /// A first plan that a task brings with it: always sound.
-pub(crate) fn sound(dice: &Dice) -> Value {
-    let mut draft = Draft::default();
+pub(crate) fn sound(dice: &Dice, nests: bool) -> Value {
+    let mut draft = Draft { nests, ..Draft::default() };
     let steps = dice.number(1, 5);
     (1..=steps).for_each(|id| draft.add(dice, id));
     json!({"steps": draft.steps, "final": steps})
 }
 
 /// The answer to a replan request that reads so.
-pub(crate) fn revision(dice: &Dice, request: &str) -> Value {
+pub(crate) fn revision(dice: &Dice, request: &str, nests: bool) -> Value {
     let answer = |decision: &str, draft: Draft, last: Option<u64>| {
         json!({"decision": decision, "reason": decision, "drop": [], "steps": draft.steps, "final": last,
                "answer": (decision == "finish").then_some("what there is")})
@@ -35,7 +35,7 @@ pub(crate) fn revision(dice: &Dice, request: &str) -> Value {
         1 => answer("give_up", Draft::default(), None),
         _ => {
             let highest = number_after(request, "The highest id used is ").unwrap_or(0);
-            let mut draft = Draft { texts: succeeded(request), ..Draft::default() };
+            let mut draft = Draft { texts: succeeded(request), nests, ..Draft::default() };
             let last = highest + dice.number(1, 3);
             (highest + 1..=last).for_each(|id| draft.add(dice, id));
             draft.spoil(dice);
@@ -64,11 +64,14 @@ struct Draft {
     texts: Vec<u64>,
     /// Steps that put out a list.
     lists: Vec<u64>,
+    /// Whether a step may be a run of its own.
+    nests: bool,
 }
 
 impl Draft {
     fn add(&mut self, dice: &Dice, id: u64) {
         let step = match dice.count(0, 9) {
+            _ if self.nests && dice.chance(150) => self.sub_task(dice, id),
             0 => tool(id, "wait", &[("ms", &dice.number(0, 2_500).to_string())]),
             1 => tool(id, "math_eval", &[("expression", *dice.pick(&["1 + 2", "6 * 7", "2 ^ 3", "1 +"]))]),
             2 | 3 => {
@@ -94,6 +97,20 @@ impl Draft {
         };
         let path = if dice.chance(970) { "/items" } else { "/nowhere" };
         step["for_each"] = json!({"from_step": dice.pick(&self.lists), "path": path, "as": null});
+        step
+    }
+
+    /// A run of its own, or one for each item of a list.
+    fn sub_task(&self, dice: &Dice, id: u64) -> Value {
+        let goal = format!("Part {id}.");
+        let mode = *dice.pick(&["auto", "direct", "direct"]);
+        let mut step = tool(id, "sub_task", &[("goal", goal.as_str()), ("mode", mode)]);
+        if !self.lists.is_empty() && dice.chance(300) {
+            step["for_each"] = json!({"from_step": dice.pick(&self.lists), "path": "/items", "as": "part"});
+        }
+        if dice.chance(100) {
+            step["success_criteria"] = json!([{"kind": "contains", "arg": "ok"}]);
+        }
         step
     }
 

@@ -150,6 +150,9 @@ impl Reference {
                 self.orders.insert(subject, None);
             }
             Command::FinishRun(document) => self.finish(document, folded),
+            Command::TellRun { run, fact } => {
+                let _ = write!(folded.line, " +tell {} {}", short(run), fact.name());
+            }
             Command::ArmTimer { .. } | Command::BroadcastCancel { .. } | Command::AskApproval { .. } => {}
         }
     }

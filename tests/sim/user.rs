@@ -111,7 +111,20 @@ impl User {
         }
     }
 
+    /// What may wait in the run, and in the runs that are its steps.
     async fn decide(&self, run: &RunId) {
+        let mut runs = vec![run.clone()];
+        while let Some(run) = runs.pop() {
+            self.decide_in(&run).await;
+            if let Ok(Found::Active(document)) = self.client.find(&run).await {
+                let running = document["steps"].as_array().into_iter().flatten();
+                let running = running.filter(|step| step["state"] == "running");
+                runs.extend(running.filter_map(|step| step["child"].as_str()?.parse().ok()));
+            }
+        }
+    }
+
+    async fn decide_in(&self, run: &RunId) {
         for revision in 1..=4 {
             let approved = self.dice.chance(850);
             let gate = Gate::Plan { revision };
@@ -136,8 +149,12 @@ impl User {
 fn submission(dice: &Dice) -> Submission {
     let tools = tools::registry();
     let allowed = ["wait", "math_eval", "text_split", "text_template", "post"];
-    let allowed: BTreeMap<_, _> =
-        allowed.into_iter().filter_map(|name| Some((name.to_owned(), tools.spec(name)?.effect))).collect();
+    let nests = dice.chance(250);
+    let allowed: BTreeMap<_, _> = allowed
+        .into_iter()
+        .chain(nests.then_some("sub_task"))
+        .filter_map(|name| Some((name.to_owned(), tools.spec(name)?.effect)))
+        .collect();
     let envelope = Envelope {
         tools: allowed,
         hosts: Vec::new(),
@@ -156,12 +173,20 @@ fn submission(dice: &Dice) -> Submission {
         approval: Approval { plan: dice.chance(120), ..Approval::default() },
         step_timeout_ms: dice.chance(200).then(|| dice.number(1_000, 9_000)),
         quota_wait_ms: if dice.chance(500) { 100_000 } else { 0 },
+        lineage: Vec::new(),
     };
     let goal = dice.chance(950).then(|| "a report".to_owned());
     let planned = goal.is_none() || dice.chance(250);
-    let plan = planned.then(|| parse::plan(plans::sound(dice)).ok()).flatten().map(Arc::new);
+    let plan = planned.then(|| parse::plan(plans::sound(dice, nests)).ok()).flatten().map(Arc::new);
     let task = Task { goal, ..Task::default() };
-    Submission { task: task.into(), envelope: Arc::new(envelope), plan, traceparent: None, carried: None }
+    Submission {
+        task: task.into(),
+        envelope: Arc::new(envelope),
+        plan,
+        traceparent: None,
+        carried: None,
+        parent: None,
+    }
 }
 
 /// How long users may take in all.

@@ -233,6 +233,7 @@ impl From<RerunError> for Problem {
             RerunError::Unknown(run) => return Self::unknown_run(run.as_str()),
             RerunError::Active { .. } => "run_active",
             RerunError::Succeeded(_) => "run_succeeded",
+            RerunError::IsPart { .. } => "run_is_part",
             RerunError::NotKept(_) => "rerun_not_kept",
         };
         Self::new(StatusCode::CONFLICT, code, error)

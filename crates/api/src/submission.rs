@@ -133,6 +133,7 @@ fn freeze_task(mut task: Task, scope: &Scope, templates: FindTemplate<'_>) -> Re
         plan,
         traceparent: planfleet_bus::trace::traceparent(),
         carried: None,
+        parent: None,
     })
 }
 
@@ -194,6 +195,7 @@ fn envelope(task: &Task, scope: &Scope, faults: &mut Vec<Fault>) -> Envelope {
         approval: task.approval.clone(),
         step_timeout_ms: task.step_timeout_s.map(|seconds| u64::from(seconds) * 1_000),
         quota_wait_ms: limits.quota_wait_ms,
+        lineage: Vec::new(),
     }
 }
 

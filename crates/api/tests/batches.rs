@@ -116,6 +116,7 @@ fn document(run: RunId, submission: &Submission) -> RunDocument {
         created_ms: 1,
         ended_ms: Some(2),
         rerun_of: None,
+        parent: None,
         state: RunState::Succeeded,
         answer: None,
         partial: false,
@@ -132,6 +133,7 @@ fn document(run: RunId, submission: &Submission) -> RunDocument {
         cache: None,
         class: None,
         rerun: None,
+        report: None,
     }
 }
 

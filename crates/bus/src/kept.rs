@@ -1,8 +1,11 @@
 //! What tools keep beyond their run: small values and objects, each tenant's its own.
 
+mod bounds;
+
 use bytes::Bytes;
 use planfleet_proto::subjects;
 
+pub use self::bounds::{Bounded, Bounds};
 use crate::{Bus, Error, broker::CasOutcome};
 
 /// Whoever loses so many races for a key has others to thank that it is written all the time;

@@ -15,6 +15,7 @@ pub mod client;
 pub mod dead_letters;
 pub mod hints;
 pub mod journal;
+pub mod kept;
 pub mod lease;
 pub mod live;
 pub mod permissions;
@@ -26,7 +27,6 @@ pub mod work;
 pub mod worker;
 
 mod done;
-mod kept;
 
 use std::{borrow::Cow, sync::Arc};
 

@@ -26,7 +26,7 @@ use planfleet_core::{
     failure::{Failure, FailureClass},
     id::{RunId, StepId},
     reason::{End, EndCode},
-    record::{AttemptReport, Draft, Fact, Gate, Timer},
+    record::{AttemptReport, Draft, Fact, Gate, Report, StepFailed, Timer},
 };
 use planfleet_proto::{BLOB_BYTES_MAX, subjects::WorkKind};
 use tokio::time::sleep;
@@ -254,6 +254,11 @@ async fn instead(bus: &Bus, command: &Command, origin: Origin, error: &Error) ->
             let what = WorkKind::Planning(order.draft.revision);
             (&order.run, worker::failed(what, order.draft.attempt, failure))
         }
+        Command::TellRun { fact, .. } => {
+            let Fact::TaskSubmitted(child) = fact.as_ref() else { return None };
+            let parent = child.parent.as_deref()?;
+            (&parent.run, worker::failed(WorkKind::Step(parent.step), parent.attempt, failure))
+        }
         Command::FinishRun(document) => return keep_less(bus, document, origin).await,
         Command::BroadcastCancel { .. } | Command::AskApproval { .. } | Command::ArmTimer { .. } => {
             return None;
@@ -322,7 +327,11 @@ async fn try_once(bus: &Bus, command: &Command, origin: Origin) -> Result<Option
         Command::DispatchPlan(order) => bus.dispatch_plan(order, origin).await.map(|_| None),
         Command::DispatchStep(order) => bus.dispatch_step(order, origin).await.map(|_| None),
         Command::BroadcastCancel { run } => bus.broadcast_cancel(run).await.map(|()| None),
+        Command::TellRun { run, fact } => bus.append(run, fact).await.map(|()| None),
         Command::FinishRun(document) => {
+            if let Some(report) = &document.report {
+                tell_parent(bus, report).await?;
+            }
             bus.finish(document).await?;
             let news = || News { event: RUN_FINISHED.to_owned(), step: None, model: None };
             bus.tell(&document.run_id, news).await?;
@@ -335,6 +344,18 @@ async fn try_once(bus: &Bus, command: &Command, origin: Origin) -> Result<Option
         }
         Command::ArmTimer { .. } => Ok(None),
     }
+}
+
+/// The end of a child in its parent's log. Nothing is owed for the child any more once its
+/// document is kept, so that this comes first.
+async fn tell_parent(bus: &Bus, Report { run, fact }: &Report) -> Result<(), Error> {
+    let (error, attempt) = match (bus.append(run, fact).await, fact) {
+        (Err(error), Fact::StepSucceeded(success)) if error.is_permanent() => (error, &success.attempt),
+        (outcome, _) => return outcome,
+    };
+    let failure = Failure::new(FailureClass::ToolError, format!("its answer cannot be recorded: {error}"));
+    let failed = StepFailed { attempt: attempt.clone(), failure };
+    bus.append(run, &Fact::StepFailed(Box::new(failed))).await
 }
 
 /// The step that waits at a gate, if it is one step.
@@ -353,6 +374,7 @@ pub(crate) const fn name(command: &Command) -> &'static str {
         Command::ArmTimer { .. } => "ArmTimer",
         Command::BroadcastCancel { .. } => "BroadcastCancel",
         Command::AskApproval { .. } => "AskApproval",
+        Command::TellRun { .. } => "TellRun",
         Command::FinishRun(_) => "FinishRun",
     }
 }

@@ -30,7 +30,7 @@ use self::{instruments::Instruments, membership::Membership};
 
 /// The version of this program's decisions. It grows whenever the fold could
 /// decide otherwise on the same log.
-pub const LOGIC_VERSION: u32 = 5;
+pub const LOGIC_VERSION: u32 = 6;
 
 /// How a coordinator behaves.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ pub struct Config {
     pub upkeep: Upkeep,
     /// How many runs are taken.
     pub room: Room,
-    /// When stored bodies are swept that nothing refers to any more.
+    /// When stored bodies are swept that nothing refers to any more, and how much tools keep.
     pub sweeping: Sweeping,
     /// Milliseconds since the Unix epoch, for timers and for documents of active
     /// runs. The fold never sees it. An argument, so that tests can move it.
@@ -161,6 +161,8 @@ impl Coordinator {
         }
         let (bus, config, sweep_stop) = (self.bus.clone(), self.config.clone(), stop.clone());
         set.spawn("sweeper", async move { sweeper::keep_swept(bus, config, sweep_stop).await });
+        let (bus, config, kept_stop) = (self.bus.clone(), self.config.clone(), stop.clone());
+        set.spawn("bounds", async move { sweeper::keep_bounded(bus, config, kept_stop).await });
         stop.cancelled().await;
         // Before the hand-over, so that others see at once whose turn it is, and
         // after it, for a last sign of life may have been under way.

@@ -1,4 +1,5 @@
-//! Removes stored bodies that nothing refers to any more, once in a while.
+//! Removes stored bodies that nothing refers to any more, and what tools have kept over
+//! their bounds, once in a while.
 //!
 //! One process of a fleet does it: the owner of shard 0, as its lease says. Should two
 //! do it at once, while that shard changes hands, one of them finds less to do.
@@ -8,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use planfleet_bus::{
     Bus, Error,
     blobs::sweep::{GRACE, Sweep},
+    kept::Bounds,
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -23,11 +25,22 @@ pub struct Sweeping {
     pub every: Duration,
     /// Bodies that were put or used within this time stay.
     pub grace: Duration,
+    /// How much of what tools keep stays.
+    pub kept: Bounds,
+    /// Between two looks at it, which cost the list of it alone: what a tool can put in
+    /// the meantime is what it can be over the bounds.
+    pub kept_every: Duration,
 }
 
 impl Default for Sweeping {
     fn default() -> Self {
-        Self { first: Duration::from_secs(3600), every: Duration::from_secs(6 * 3600), grace: GRACE }
+        Self {
+            first: Duration::from_secs(3600),
+            every: Duration::from_secs(6 * 3600),
+            grace: GRACE,
+            kept: Bounds::default(),
+            kept_every: Duration::from_secs(600),
+        }
     }
 }
 
@@ -50,9 +63,44 @@ pub(crate) async fn keep_swept(bus: Bus, config: Arc<Config>, stop: Cancellation
     }
 }
 
-async fn sweep_if_due(bus: &Bus, config: &Config) -> Result<(), Error> {
+/// The same for what tools keep.
+pub(crate) async fn keep_bounded(bus: Bus, config: Arc<Config>, stop: CancellationToken) {
+    let Sweeping { kept, kept_every, .. } = &config.sweeping;
+    loop {
+        let bounded = async {
+            sleep(jittered(*kept_every, &config.name)).await;
+            if let Err(error) = bound_if_due(&bus, &config, kept).await {
+                tracing::warn!(%error, "what tools keep is not looked at; another time");
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = bounded => {}
+        }
+    }
+}
+
+async fn bound_if_due(bus: &Bus, config: &Config, kept: &Bounds) -> Result<(), Error> {
+    if !is_due(bus, config).await? {
+        return Ok(());
+    }
+    let bounded = bus.bound_objects(kept, (config.now_ms)()).await?;
+    if bounded.removed > 0 {
+        let (objects, removed, bytes) = (bounded.objects, bounded.removed, bounded.removed_bytes);
+        tracing::info!(objects, removed, bytes, "objects of tools were over their bounds, and are removed");
+    }
+    Ok(())
+}
+
+/// Whether it is this process's turn.
+async fn is_due(bus: &Bus, config: &Config) -> Result<bool, Error> {
     let owner = bus.lease(0).await?.map(|held| held.lease.owner);
-    if owner.as_ref() != Some(&config.name) {
+    Ok(owner.as_ref() == Some(&config.name))
+}
+
+async fn sweep_if_due(bus: &Bus, config: &Config) -> Result<(), Error> {
+    if !is_due(bus, config).await? {
         return Ok(());
     }
     let sweep = Sweep { grace: config.sweeping.grace, ..Sweep::at((config.now_ms)()) };

@@ -10,7 +10,7 @@ use crate::{
     json::Json,
     plan::PlanStep,
     reason::Cause,
-    record::{Draft, Gate, Timer},
+    record::{Draft, Fact, Gate, Timer},
     task::{Envelope, Priority, Submission},
 };
 
@@ -42,7 +42,16 @@ pub enum Command {
         /// What waits.
         gate: Gate,
     },
-    /// Keep the run's document; the run is forgotten.
+    /// Append a fact to a run's log that follows from another run: a child is submitted,
+    /// or told that its parent has ended, paused or gone on. Appending it again changes nothing.
+    TellRun {
+        /// The run.
+        run: RunId,
+        /// What it is told.
+        fact: Box<Fact>,
+    },
+    /// Keep the run's document, once its [`report`](RunDocument::report) is in its parent's
+    /// log; the run is forgotten.
     FinishRun(Arc<RunDocument>),
 }
 

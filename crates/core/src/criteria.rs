@@ -5,7 +5,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::{
-    failure::trim_chars,
+    failure::{Failure, FailureClass, trim_chars},
     json,
     plan::{Criterion, CriterionKind},
 };
@@ -39,6 +39,19 @@ pub struct Unmet {
     pub expected: String,
     /// What the output is, trimmed.
     pub seen: String,
+}
+
+impl Unmet {
+    /// Unmet criteria as the failure that a planner reads.
+    #[must_use]
+    pub fn failure(unmet: &[Self], output: &Value) -> Failure {
+        let message = unmet.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let failure = Failure {
+            criterion: unmet.first().map(|unmet| unmet.criterion.clone()),
+            ..Failure::new(FailureClass::InvalidOutput, message)
+        };
+        failure.with_seen(&json::plain_text(output))
+    }
 }
 
 /// A compiled criterion.

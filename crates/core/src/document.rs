@@ -17,7 +17,7 @@ use crate::{
     json::Json,
     plan::PlanStep,
     reason::{Cause, End, Wait},
-    record::{CacheNote, Gate},
+    record::{CacheNote, Gate, Report},
     task::Submission,
     usage::{Charge, Ledger, NanoUsd, Usage},
 };
@@ -91,6 +91,8 @@ pub struct RunDocument {
     pub ended_ms: Option<u64>,
     /// The run that it goes on from, if it is a rerun.
     pub rerun_of: Option<RunId>,
+    /// The run that it is a part of, if it is a sub-task, and the step there.
+    pub parent: Option<(RunId, StepId)>,
     /// Where it stands, or how it ended.
     pub state: RunState,
     /// The final step's output, or what the planner answered from what there was.
@@ -122,6 +124,8 @@ pub struct RunDocument {
     /// What to submit for a rerun that keeps what is done; kept beside the
     /// document of a run that did not succeed, and no part of its JSON.
     pub rerun: Option<Arc<Submission>>,
+    /// What its parent is told of its end; no part of its JSON.
+    pub report: Option<Box<Report>>,
 }
 
 impl RunDocument {
@@ -191,6 +195,8 @@ pub struct StepEntry {
     pub pool: Cow<'static, str>,
     /// The model that did it, if one did.
     pub model: Option<String>,
+    /// The run that does it, if it is a sub-task that has begun.
+    pub child: Option<RunId>,
     /// Its output.
     pub output: Option<Json>,
     /// Why it failed.
@@ -246,7 +252,7 @@ pub fn rfc3339(at_ms: u64) -> String {
 impl Serialize for RunDocument {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let task = &self.submission.task;
-        let mut doc = serializer.serialize_struct("RunDocument", 29)?;
+        let mut doc = serializer.serialize_struct("RunDocument", 30)?;
         doc.serialize_field("run_id", &self.run_id)?;
         doc.serialize_field("custom_id", &self.custom_id)?;
         doc.serialize_field("batch_id", &self.batch_id)?;
@@ -260,6 +266,7 @@ impl Serialize for RunDocument {
         doc.serialize_field("created_at", &rfc3339(self.created_ms))?;
         doc.serialize_field("ended_at", &self.ended_ms.map(rfc3339))?;
         doc.serialize_field("rerun_of", &self.rerun_of)?;
+        doc.serialize_field("parent", &self.parent.as_ref().map(ParentJson))?;
         doc.serialize_field("state", &self.state)?;
         doc.serialize_field("answer", &self.answer)?;
         doc.serialize_field("partial", &self.partial)?;
@@ -277,6 +284,18 @@ impl Serialize for RunDocument {
         doc.serialize_field("cache", &self.cache.as_deref().map(CacheJson))?;
         doc.serialize_field("timings", &self.timings)?;
         doc.end()
+    }
+}
+
+struct ParentJson<'a>(&'a (RunId, StepId));
+
+impl Serialize for ParentJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (run, step) = self.0;
+        let mut parent = serializer.serialize_struct("Parent", 2)?;
+        parent.serialize_field("run_id", run)?;
+        parent.serialize_field("step", &StepKey(*step))?;
+        parent.end()
     }
 }
 
@@ -307,7 +326,7 @@ impl Serialize for StepEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // What an item was planned as, its step says for all.
         let planned = self.id.0.item.is_none().then_some(&self.spec);
-        let mut step = serializer.serialize_struct("StepEntry", 20)?;
+        let mut step = serializer.serialize_struct("StepEntry", 21)?;
         step.serialize_field("id", &self.id)?;
         step.serialize_field("revision", &self.revision)?;
         step.serialize_field("state", self.state)?;
@@ -323,6 +342,7 @@ impl Serialize for StepEntry {
         step.serialize_field("attempts", &self.attempts)?;
         step.serialize_field("pool", &self.pool)?;
         step.serialize_field("model", &self.model)?;
+        step.serialize_field("child", &self.child)?;
         step.serialize_field("output", &self.output)?;
         step.serialize_field("error", &self.error)?;
         step.serialize_field("usage", &UsageJson(&self.usage))?;

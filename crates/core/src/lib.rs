@@ -25,6 +25,7 @@ pub mod reference;
 pub mod run;
 pub mod seeded;
 pub mod shard;
+pub mod sub_task;
 pub mod task;
 pub mod tool;
 pub mod usage;

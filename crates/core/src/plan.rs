@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::StepId;
+use crate::{id::StepId, sub_task};
 
 /// A step may take as long as its run at most: 30 days, a day less than logs keep their records.
 pub const TIMEOUT_S_MAX: u32 = 30 * 24 * 3600;
@@ -277,7 +277,8 @@ pub fn direct(goal: &str, input_names: &[String], tools: Vec<String>, tier: &str
         id: 1,
         description: goal.to_owned(),
         kind: StepKind::Model,
-        tools,
+        // A model would hold its slot while it waits for a run.
+        tools: tools.into_iter().filter(|tool| tool != sub_task::NAME).collect(),
         inputs: input_names.iter().map(reference).collect(),
         for_each: None,
         depends_on: Vec::new(),

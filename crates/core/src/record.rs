@@ -200,6 +200,15 @@ pub struct AttemptReport {
     pub ended_ms: u64,
 }
 
+/// The end of a run as the outcome of another run's step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The run whose step it is.
+    pub run: RunId,
+    /// [`Fact::StepSucceeded`] or [`Fact::StepFailed`].
+    pub fact: Fact,
+}
+
 /// What waits for a person's approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "gate", rename_all = "snake_case")]

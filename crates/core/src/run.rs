@@ -9,6 +9,7 @@
 //! decides when it is over. `docs/run-lifecycle.md` shows the table as a chart.
 
 mod awaits;
+mod children;
 mod commits;
 mod drafts;
 mod edges;
@@ -190,6 +191,10 @@ pub enum Why {
 }
 
 impl Run {
+    pub(crate) const fn id(&self) -> &RunId {
+        &self.id
+    }
+
     /// The batch that it is part of.
     pub(crate) fn batch(&self) -> Option<&str> {
         self.submission.task.batch.as_deref()
@@ -322,7 +327,9 @@ impl Run {
     }
 
     fn deadline_at_ms(&self) -> Option<u64> {
-        self.submission.envelope.deadline_ms.map(|after| self.submitted_ms.saturating_add(after))
+        let own = self.submission.envelope.deadline_ms.map(|after| self.submitted_ms.saturating_add(after));
+        let parents = self.submission.parent.as_ref().and_then(|parent| parent.until_ms);
+        own.into_iter().chain(parents).min()
     }
 
     /// The current revision is whole: steps with side effects may start.

@@ -1,5 +1,6 @@
 //! A shard: the runs of one log, and the fold over it.
 
+mod family;
 mod recent;
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use self::recent::Recent;
+use self::{family::Family, recent::Recent};
 use crate::{
     command::Command,
     document::{RunDocument, Summary},
@@ -31,6 +32,7 @@ const ENDED_REMEMBERED_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Shard {
     runs: BTreeMap<RunId, Entry>,
+    family: Family,
     /// The sequences of the first records of runs that are active or have ended
     /// lately: the oldest is what a replay has to start from.
     by_seq: BTreeSet<u64>,
@@ -74,9 +76,14 @@ impl Shard {
         self.forget_ended(at_ms);
         match (self.runs.get_mut(&id), fact) {
             (Some(entry), fact) => {
+                let steers = family::steers(&fact);
                 let outcome = entry.run.apply(fact, at_ms, out);
-                if entry.run.ended() {
+                let ended = entry.run.ended();
+                if ended {
                     self.forget(&id, at_ms);
+                }
+                if outcome.is_ok() && (ended || steers) {
+                    self.tell_family(&id, out);
                 }
                 outcome
             }
@@ -98,7 +105,9 @@ impl Shard {
                         Some(count) => *count += 1,
                         None => drop(self.tenants.insert(run.tenant().to_owned(), 1)),
                     }
-                    self.runs.insert(id, Entry { run: Box::new(run), first_seq: seq });
+                    self.family.join(&run);
+                    self.runs.insert(id.clone(), Entry { run: Box::new(run), first_seq: seq });
+                    self.tell_family(&id, out);
                 }
                 Ok(())
             }
@@ -108,6 +117,7 @@ impl Shard {
 
     fn forget(&mut self, id: &RunId, at_ms: u64) {
         if let Some(Entry { run, first_seq }) = self.runs.remove(id) {
+            self.family.leave(&run);
             self.ended_count += 1;
             if let Some(count) = self.tenants.get_mut(run.tenant()) {
                 *count -= 1;
@@ -162,6 +172,7 @@ impl Shard {
         let mut out = Vec::new();
         for entry in self.runs.values() {
             entry.run.owed(&mut out);
+            out.extend(self.told(&entry.run));
         }
         out
     }
@@ -180,6 +191,7 @@ impl Shard {
             }
             Command::ArmTimer { run, timer, .. } => self.awaits(run, *timer),
             Command::AskApproval { run, .. } => of(run).is_some(),
+            Command::TellRun { run, fact } => self.still_tells(run, fact, command),
             // What ends a run is owed until it is done.
             Command::BroadcastCancel { .. } | Command::FinishRun(_) => true,
         }

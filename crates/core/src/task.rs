@@ -14,7 +14,7 @@ pub use self::read::{TaskFault, from_json, from_value};
 use crate::{
     id::{RunId, StepId},
     json::Json,
-    plan::Plan,
+    plan::{Criterion, Plan},
     tool::{Effect, ToolCatalog},
     usage::NanoUsd,
 };
@@ -213,6 +213,18 @@ pub struct Envelope {
     /// Milliseconds for which a run waits, without getting on, for a model that has
     /// run out of credit; 0 ends it at once.
     pub quota_wait_ms: u64,
+    /// The runs that it is a part of, the outermost first: what it spends, they spend.
+    #[serde(default)]
+    pub lineage: Vec<Ancestor>,
+}
+
+/// A run that another one is a part of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestor {
+    /// The run.
+    pub run: RunId,
+    /// What it and all its parts may spend.
+    pub budget: Budget,
 }
 
 impl Envelope {
@@ -246,6 +258,23 @@ pub struct Submission {
     pub traceparent: Option<String>,
     /// What a run that has ended had reached already, where this one goes on from there.
     pub carried: Option<Box<Carried>>,
+    /// The step that it is carried out for, where it is a part of another run.
+    pub parent: Option<Box<Parent>>,
+}
+
+/// Whom a child run is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parent {
+    /// The run.
+    pub run: RunId,
+    /// The step or item.
+    pub step: StepId,
+    /// The attempt.
+    pub attempt: u32,
+    /// When nobody waits for it any more, in milliseconds since the Unix epoch.
+    pub until_ms: Option<u64>,
+    /// What the step asks of the answer.
+    pub criteria: Vec<Criterion>,
 }
 
 /// What a rerun takes over from the run before it.

@@ -61,6 +61,12 @@ impl ToolSpec {
         self.arguments["required"].as_array().into_iter().flatten().filter_map(Value::as_str)
     }
 
+    /// Whether it says that it takes arguments that its schema does not name.
+    #[must_use]
+    pub fn takes_any(&self) -> bool {
+        self.arguments["additionalProperties"] == true
+    }
+
     /// The schema of one argument, or `None` when the tool takes no such argument.
     #[must_use]
     pub fn argument(&self, name: &str) -> Option<&Value> {

@@ -37,6 +37,22 @@ impl Usage {
         };
     }
 
+    /// What is left without `part`, which is a part of it. Its cost is unknown where the
+    /// whole is and the part is not.
+    const fn without(&self, part: &Self) -> Self {
+        Self {
+            calls: self.calls.saturating_sub(part.calls),
+            input_tokens: self.input_tokens.saturating_sub(part.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(part.output_tokens),
+            cached_tokens: self.cached_tokens.saturating_sub(part.cached_tokens),
+            nano_usd: match (self.nano_usd, part.nano_usd) {
+                (Some(whole), Some(part)) => Some(whole.saturating_sub(part)),
+                (None, Some(_)) => None,
+                (_, None) => Some(0),
+            },
+        }
+    }
+
     /// All tokens, input and output.
     #[must_use]
     pub const fn tokens(&self) -> u64 {
@@ -146,6 +162,26 @@ impl Ledger {
         if !model.is_empty() {
             Charge::add_to(&mut self.models, *account, model, usage);
         }
+    }
+
+    /// Everything that was charged, each once: by model and account, and by account alone
+    /// where no model was reached.
+    #[must_use]
+    pub fn charges(&self) -> Vec<Charge> {
+        let mut charges = self.models.clone();
+        for (account, total) in [
+            (Account::Planner, &self.planner),
+            (Account::Executor, &self.executor),
+            (Account::Judge, &self.judge),
+            (Account::Triage, &self.triage),
+        ] {
+            let of_models = self.models.iter().filter(|charge| charge.account == account);
+            let rest = total.without(&Charge::sum(&of_models.cloned().collect::<Vec<_>>()));
+            if rest != Usage::NONE {
+                charges.push(Charge::new(account, "", rest));
+            }
+        }
+        charges
     }
 
     /// The sum over all accounts.

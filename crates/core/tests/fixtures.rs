@@ -59,6 +59,7 @@ fn submission(plan: Plan) -> Submission {
         approval: Approval::default(),
         step_timeout_ms: None,
         quota_wait_ms: 0,
+        lineage: Vec::new(),
     };
     Submission {
         task: Brief::default(),
@@ -66,6 +67,7 @@ fn submission(plan: Plan) -> Submission {
         plan: Some(Arc::new(plan)),
         traceparent: None,
         carried: None,
+        parent: None,
     }
 }
 

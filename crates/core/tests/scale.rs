@@ -60,10 +60,12 @@ fn submission(steps: Vec<PlanStep>) -> Submission {
             approval: Approval::default(),
             step_timeout_ms: None,
             quota_wait_ms: 0,
+            lineage: Vec::new(),
         }),
         plan: Some(Arc::new(Plan::new(steps, final_step))),
         traceparent: None,
         carried: None,
+        parent: None,
     }
 }
 

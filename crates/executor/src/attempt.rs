@@ -9,7 +9,7 @@ use planfleet_bus::{
 };
 use planfleet_core::{
     command::StepOrder,
-    criteria::{Check, Unmet},
+    criteria::Check,
     failure::{Failure, FailureClass},
     json::{self, Json},
     plan::StepKind,
@@ -264,14 +264,4 @@ pub(crate) fn checks(order: &StepOrder) -> Result<Vec<Check<'_>>, Failure> {
         })
     };
     order.spec.success_criteria.iter().map(check).collect()
-}
-
-/// Unmet criteria as the failure that the planner reads.
-pub(crate) fn invalid_output(unmet: &[Unmet], output: &Value) -> Failure {
-    let message = unmet.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let failure = Failure {
-        criterion: unmet.first().map(|unmet| unmet.criterion.clone()),
-        ..Failure::new(FailureClass::InvalidOutput, message)
-    };
-    failure.with_seen(&json::plain_text(output))
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use planfleet_bus::trace;
 use planfleet_core::{
     command::StepOrder,
     failure::{Failure, FailureClass},
@@ -54,6 +55,7 @@ pub(crate) fn context(order: &StepOrder) -> CallContext {
         attempt: order.attempt,
         // The same for every attempt of a step: a repeated write is one write.
         idempotency_key: format!("{}.{}", order.run, order.step.token()),
+        traceparent: trace::traceparent(),
         allowed: Some(Arc::new(order.envelope.tools.clone())),
         allowed_hosts: Some(Arc::new(order.envelope.hosts.clone())),
     }

@@ -6,6 +6,7 @@
 use planfleet_core::{
     command::StepOrder,
     criteria::Check,
+    criteria::Unmet,
     failure::{Failure, FailureClass},
     json,
     plan::CriterionKind,
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 use crate::{
     Shared,
-    attempt::{self, Spent, invalid_output},
+    attempt::{self, Spent},
     envelope, judge, once, prompt,
 };
 
@@ -116,7 +117,7 @@ impl<'a> Talk<'a> {
             Err(failure) => return Ok(Err(failure)),
         };
         let broken = judge::unmet(self.shared, self.order, checks, &output, spent).await?;
-        Ok(if broken.is_empty() { Ok(output) } else { Err(invalid_output(&broken, &output)) })
+        Ok(if broken.is_empty() { Ok(output) } else { Err(Unmet::failure(&broken, &output)) })
     }
 
     /// Talks until the model gives an answer instead of calling tools.
@@ -265,6 +266,7 @@ pub(crate) mod tests {
             approval: Approval::default(),
             step_timeout_ms: None,
             quota_wait_ms: 0,
+            lineage: Vec::new(),
         }
     }
 

@@ -2,13 +2,14 @@
 
 use planfleet_core::{
     command::StepOrder,
+    criteria::Unmet,
     failure::{Failure, FailureClass},
 };
 use serde_json::Value;
 
 use crate::{
     Shared, arguments,
-    attempt::{self, Spent, invalid_output},
+    attempt::{self, Spent},
     envelope, judge, once,
 };
 
@@ -25,5 +26,5 @@ pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spen
     };
     let output = once::call(shared, order, name, Value::Object(arguments), &context).await?;
     let broken = judge::unmet(shared, order, &checks, &output, spent).await?;
-    if broken.is_empty() { Ok(output) } else { Err(invalid_output(&broken, &output)) }
+    if broken.is_empty() { Ok(output) } else { Err(Unmet::failure(&broken, &output)) }
 }

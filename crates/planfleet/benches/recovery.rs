@@ -118,10 +118,11 @@ fn submission() -> Submission {
         approval: Approval::default(),
         step_timeout_ms: None,
         quota_wait_ms: 0,
+        lineage: Vec::new(),
     };
     let task = Brief { goal: Some("Do ten things.".to_owned()), ..Brief::default() };
     let plan = Some(Arc::new(plan));
-    Submission { task, envelope: Arc::new(envelope), plan, traceparent: None, carried: None }
+    Submission { task, envelope: Arc::new(envelope), plan, traceparent: None, carried: None, parent: None }
 }
 
 fn succeeded(step: u32) -> Fact {

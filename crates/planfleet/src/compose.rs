@@ -15,7 +15,7 @@ use planfleet_bus::{
     },
     budgets::Budgets,
 };
-use planfleet_coordinator::{Coordinator, Room, Upkeep};
+use planfleet_coordinator::{Coordinator, Room, Sweeping, Upkeep};
 use planfleet_core::{id::ShardId, tool::ToolCatalog};
 use planfleet_executor::Executor;
 use planfleet_llm::{
@@ -355,6 +355,7 @@ impl Fleet {
             standby,
             room: room(settings),
             upkeep: Upkeep { snapshot_entries, log_entries, trim_entries: snapshot_entries / 6 },
+            sweeping: Sweeping { kept: tools::kept(&settings.tools), ..Sweeping::default() },
             ..planfleet_coordinator::Config::named(self.name.clone())
         };
         let coordinator = Coordinator::build(self.bus.clone(), config);

@@ -7,7 +7,7 @@ use planfleet_core::{
     budget::Amount,
     document::rfc3339,
     id::RunId,
-    task::{Brief, Budget},
+    task::{Brief, Budget, Envelope},
 };
 use planfleet_llm::{Hold, Purse, Refusal};
 use planfleet_runtime::{clock, config::Settings};
@@ -31,9 +31,7 @@ impl Purses {
     /// The purse of a step's calls.
     pub(crate) fn of_step(&self) -> planfleet_executor::FindPurse {
         let purses = self.clone();
-        Arc::new(move |order| {
-            purses.find(&order.run, &order.envelope.budget, order.batch.as_deref(), &order.tenant)
-        })
+        Arc::new(move |order| purses.find(&order.run, &order.envelope, order.batch.as_deref(), &order.tenant))
     }
 
     /// The purse of a planner's calls.
@@ -41,7 +39,7 @@ impl Purses {
         let purses = self.clone();
         Arc::new(move |order| {
             let task: &Brief = &order.submission.task;
-            purses.find(&order.run, &order.submission.envelope.budget, task.batch.as_deref(), task.tenant())
+            purses.find(&order.run, &order.submission.envelope, task.batch.as_deref(), task.tenant())
         })
     }
 
@@ -49,14 +47,15 @@ impl Purses {
     fn find(
         &self,
         run: &RunId,
-        budget: &Budget,
+        envelope: &Envelope,
         batch: Option<&str>,
         tenant: &str,
     ) -> Option<Arc<dyn Purse>> {
-        let mut sources = Vec::new();
-        if budget.is_limit() {
-            sources.push(Source { owner: Owner::Run(run.clone()), cap: Some(*budget) });
-        }
+        // What a part of a run spends, the run spends: from its own share first, then upwards.
+        let runs = envelope.lineage.iter().map(|ancestor| (&ancestor.run, ancestor.budget)).rev();
+        let limited = [(run, envelope.budget)].into_iter().chain(runs).filter(|(_, cap)| cap.is_limit());
+        let source = |(run, cap): (&RunId, Budget)| Source { owner: Owner::Run(run.clone()), cap: Some(cap) };
+        let mut sources: Vec<Source> = limited.map(source).collect();
         if let Some(batch) = batch {
             let owner = Owner::Batch { tenant: tenant.to_owned(), batch: batch.to_owned() };
             sources.push(Source { owner, cap: None });

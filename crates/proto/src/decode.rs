@@ -1,5 +1,6 @@
 //! From the wire to the core's types. What is not understood is refused.
 
+mod family;
 mod usage;
 
 use std::{borrow::Cow, str::FromStr, sync::Arc};
@@ -231,6 +232,7 @@ fn submission(submission: wire::Submission) -> Result<Submission> {
         plan: submission.plan.map(plan).transpose()?.map(Arc::new),
         traceparent: filled(submission.traceparent),
         carried: submission.carried.map(carried).transpose()?.map(Box::new),
+        parent: submission.parent.map(family::parent).transpose()?.map(Box::new),
     })
 }
 
@@ -304,6 +306,7 @@ fn envelope(envelope: wire::Envelope) -> Result<Envelope> {
         },
         step_timeout_ms: envelope.step_timeout_ms,
         quota_wait_ms: envelope.quota_wait_ms,
+        lineage: envelope.lineage.into_iter().map(family::ancestor).collect::<Result<_>>()?,
     })
 }
 

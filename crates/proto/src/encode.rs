@@ -9,7 +9,7 @@ use planfleet_core::{
     plan::{Criterion, ForEach, Input, Plan, PlanStep, StepKind},
     reason::Cause,
     record::{ApprovalDecided, AttemptReport, CacheNote, Decision, Draft, Fact, Gate, PlanSealed, Timer},
-    task::{Brief, Carried, Envelope, Mode, Priority, Review, Submission},
+    task::{Ancestor, Brief, Carried, Envelope, Mode, Parent, Priority, Review, Submission},
     tool::Effect,
     usage::{Account, Charge, Usage},
 };
@@ -207,6 +207,18 @@ fn submission(submission: &Submission) -> wire::Submission {
         plan: submission.plan.as_deref().map(plan),
         traceparent: submission.traceparent.clone().unwrap_or_default(),
         carried: submission.carried.as_deref().map(carried),
+        parent: submission.parent.as_deref().map(parent),
+    }
+}
+
+fn parent(parent: &Parent) -> wire::Parent {
+    wire::Parent {
+        run_id: parent.run.to_string(),
+        step: parent.step.step,
+        item: parent.step.item,
+        attempt: parent.attempt,
+        until_unix_ms: parent.until_ms,
+        criteria: parent.criteria.iter().map(criterion).collect(),
     }
 }
 
@@ -275,6 +287,15 @@ fn envelope(envelope: &Envelope, wanted: impl Fn(&str) -> bool) -> wire::Envelop
         approve_tools: envelope.approval.tools.iter().cloned().collect(),
         step_timeout_ms: envelope.step_timeout_ms,
         quota_wait_ms: envelope.quota_wait_ms,
+        lineage: envelope.lineage.iter().map(ancestor).collect(),
+    }
+}
+
+fn ancestor(ancestor: &Ancestor) -> wire::Ancestor {
+    wire::Ancestor {
+        run_id: ancestor.run.to_string(),
+        budget_nano_usd: ancestor.budget.nano_usd,
+        budget_tokens: ancestor.budget.tokens,
     }
 }
 
@@ -298,10 +319,6 @@ fn plan_step(step: &PlanStep) -> wire::PlanStep {
         path: each.path.clone(),
         item_name: each.item_name.clone(),
     };
-    let criterion = |criterion: &Criterion| wire::Criterion {
-        kind: criterion.kind.as_str().to_owned(),
-        arg: criterion.arg.clone(),
-    };
     wire::PlanStep {
         id: step.id,
         description: step.description.clone(),
@@ -315,6 +332,10 @@ fn plan_step(step: &PlanStep) -> wire::PlanStep {
         tier: step.tier.clone(),
         timeout_s: step.timeout_s,
     }
+}
+
+fn criterion(criterion: &Criterion) -> wire::Criterion {
+    wire::Criterion { kind: criterion.kind.as_str().to_owned(), arg: criterion.arg.clone() }
 }
 
 /// Planning work.

@@ -107,6 +107,28 @@ pub struct Submission {
     /// Present in a rerun.
     #[prost(message, optional, tag = "5")]
     pub carried: ::core::option::Option<Carried>,
+    /// Present in a run that is a part of another one.
+    #[prost(message, optional, tag = "6")]
+    pub parent: ::core::option::Option<Parent>,
+}
+/// Whom a child run is for.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Parent {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub step: u32,
+    /// Present for an item of a for_each step.
+    #[prost(uint32, optional, tag = "3")]
+    pub item: ::core::option::Option<u32>,
+    #[prost(uint32, tag = "4")]
+    pub attempt: u32,
+    /// When nobody waits for it any more.
+    #[prost(uint64, optional, tag = "5")]
+    pub until_unix_ms: ::core::option::Option<u64>,
+    /// What the step asks of the answer.
+    #[prost(message, repeated, tag = "6")]
+    pub criteria: ::prost::alloc::vec::Vec<Criterion>,
 }
 /// What a rerun takes over from the run before it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -191,6 +213,18 @@ pub struct Envelope {
     /// How long a run waits, without getting on, for a model out of credit.
     #[prost(uint64, tag = "15")]
     pub quota_wait_ms: u64,
+    /// The runs that the run is a part of, the outermost first: what it spends, they spend.
+    #[prost(message, repeated, tag = "16")]
+    pub lineage: ::prost::alloc::vec::Vec<Ancestor>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ancestor {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(uint64, optional, tag = "2")]
+    pub budget_nano_usd: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub budget_tokens: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AllowedTool {

@@ -14,6 +14,7 @@ mod readable;
 mod regex_extract;
 mod roots;
 mod stored;
+mod sub_task;
 mod text_split;
 mod text_template;
 mod wait;
@@ -45,6 +46,7 @@ pub(crate) fn all(
         Arc::new(json_transform::JsonTransform::new(settings.output_bytes_max)),
         Arc::new(math_eval::MathEval::new()),
         Arc::new(regex_extract::RegexExtract::new()),
+        Arc::new(sub_task::SubTask),
         Arc::new(text_split::TextSplit::new()),
         Arc::new(text_template::TextTemplate::new()),
         Arc::new(wait::Wait::new()),

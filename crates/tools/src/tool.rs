@@ -50,6 +50,8 @@ pub struct CallContext {
     pub attempt: u32,
     /// The same for every delivery and every attempt of one call; for tools that write.
     pub idempotency_key: String,
+    /// W3C `traceparent` of the step's span, for servers that take part in traces.
+    pub traceparent: Option<String>,
     /// The tools that the run may call, and the most that a call of each may do; `None` means all.
     pub allowed: Option<Arc<BTreeMap<String, Effect>>>,
     /// The host patterns that the run may reach, in the form of

@@ -81,6 +81,12 @@ fn sent(command: &Command, of: &RunId, active: &mut BTreeSet<RunId>) {
         Command::ArmTimer { run, .. }
         | Command::AskApproval { run, .. }
         | Command::BroadcastCancel { run } => run,
+        // A child's log, or its own.
+        Command::TellRun { run, fact } => {
+            let told = Record { run: run.clone(), at_ms: FIRST_MS, fact: fact.as_ref().clone() };
+            assert_eq!(messages::again(&told), told);
+            return;
+        }
         Command::FinishRun(document) => &document.run_id,
     };
     assert_eq!(run, of);

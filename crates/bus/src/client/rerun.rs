@@ -27,6 +27,14 @@ pub enum RerunError {
     /// It reached its end.
     #[error("run {0} has succeeded: nothing failed in it")]
     Succeeded(RunId),
+    /// It was a step of another run.
+    #[error("run {run} was a step of run {parent}: retry that one, which does what has failed again")]
+    IsPart {
+        /// The run.
+        run: RunId,
+        /// The run that it was a step of.
+        parent: String,
+    },
     /// Its document could be kept only without what a rerun needs.
     #[error("what run {0} had reached was too large to keep; submit its task again")]
     NotKept(RunId),
@@ -55,7 +63,10 @@ impl Client {
         match rerun {
             Some(submission) => Ok(submission),
             None if document["state"] == "succeeded" => Err(RerunError::Succeeded(run.clone())),
-            None => Err(RerunError::NotKept(run.clone())),
+            None => Err(match document["parent"]["run_id"].as_str() {
+                Some(parent) => RerunError::IsPart { run: run.clone(), parent: parent.to_owned() },
+                None => RerunError::NotKept(run.clone()),
+            }),
         }
     }
 

@@ -1,8 +1,16 @@
 //! What tools keep beyond their run, and what is known of calls.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use planfleet_bus::{broker::CasOutcome, calls::CallNote};
+use futures::StreamExt as _;
+use planfleet_bus::{
+    broker::CasOutcome,
+    calls::CallNote,
+    kept::{Bounded, Bounds},
+};
 use planfleet_core::failure::{Failure, FailureClass};
+use planfleet_proto::subjects;
 use serde_json::json;
 
 use super::new_bus;
@@ -52,4 +60,38 @@ async fn a_call_is_noted_by_who_knows_the_last_note() {
         assert!(second > first);
         assert_eq!(bus.call_note("k").await.unwrap(), Some((note, second)));
     }
+}
+
+/// Objects under their names, with the bounds that they are held to afterwards.
+async fn bounded(bounds: Bounds, now_ms: u64) -> (Vec<String>, Bounded) {
+    let bus = new_bus().await;
+    for n in 0..4 {
+        bus.keep_object("one", &format!("o{n}"), Bytes::from(vec![b'x'; 10])).await.unwrap();
+    }
+    bus.keep_object("two", "o0", Bytes::from_static(b"y")).await.unwrap();
+    // Written again it is the youngest.
+    bus.keep_object("one", "o0", Bytes::from(vec![b'z'; 10])).await.unwrap();
+    let bounded = bus.bound_objects(&bounds, now_ms).await.unwrap();
+    let listed = bus.broker().object_list(subjects::TOOL_OBJECTS).await.unwrap();
+    let mut names: Vec<String> = listed.map(|object| object.unwrap().name).collect().await;
+    names.sort();
+    (names, bounded)
+}
+
+#[tokio::test]
+async fn what_tools_keep_has_bounds_and_the_oldest_go_first() {
+    let day = Duration::from_secs(24 * 3600);
+    let bounds = Bounds { age: day, count: 100, bytes: 1_000 };
+    let (names, all) = bounded(bounds.clone(), 0).await;
+    assert_eq!((names.len(), all), (5, Bounded { objects: 5, removed: 0, removed_bytes: 0 }));
+
+    let (names, two) = bounded(Bounds { count: 2, ..bounds.clone() }, 0).await;
+    assert_eq!(names, ["one/o0", "one/o3", "two/o0"]);
+    assert_eq!(two, Bounded { objects: 5, removed: 2, removed_bytes: 20 });
+
+    let (names, _) = bounded(Bounds { bytes: 35, ..bounds.clone() }, 0).await;
+    assert_eq!(names, ["one/o0", "one/o2", "one/o3", "two/o0"]);
+
+    let (names, old) = bounded(bounds, u64::MAX).await;
+    assert_eq!((names.len(), old.removed), (0, 5), "each tenant's, whatever their number");
 }

@@ -86,12 +86,20 @@ fn envelope() -> Envelope {
         approval: Approval::default(),
         step_timeout_ms: None,
         quota_wait_ms: 0,
+        lineage: Vec::new(),
     }
 }
 
 fn submission(goal: &str) -> Submission {
     let task = Brief { goal: Some(goal.to_owned()), tenant: Some("acme".to_owned()), ..Brief::default() };
-    Submission { task, envelope: Arc::new(envelope()), plan: None, traceparent: None, carried: None }
+    Submission {
+        task,
+        envelope: Arc::new(envelope()),
+        plan: None,
+        traceparent: None,
+        carried: None,
+        parent: None,
+    }
 }
 
 fn order(run: &RunId, step: u32) -> StepOrder {
@@ -137,6 +145,7 @@ fn document(run: &RunId, answer: &str) -> RunDocument {
         created_ms: 1_000,
         ended_ms: Some(2_000),
         rerun_of: None,
+        parent: None,
         state: RunState::Succeeded,
         answer: Some(Json::from_value(&answer.into())),
         partial: false,
@@ -152,6 +161,7 @@ fn document(run: &RunId, answer: &str) -> RunDocument {
         cache: None,
         timings: Timings::default(),
         rerun: None,
+        report: None,
     }
 }
 

@@ -272,13 +272,21 @@ fn envelope() -> Envelope {
         approval: Approval::default(),
         step_timeout_ms: None,
         quota_wait_ms: 0,
+        lineage: Vec::new(),
     }
 }
 
 /// A task that has to be planned.
 fn goal() -> Submission {
     let task = Brief { goal: Some("report".to_owned()), ..Brief::default() };
-    Submission { task, envelope: Arc::new(envelope()), plan: None, traceparent: None, carried: None }
+    Submission {
+        task,
+        envelope: Arc::new(envelope()),
+        plan: None,
+        traceparent: None,
+        carried: None,
+        parent: None,
+    }
 }
 
 /// A task with its own plan: step 3 waits for 1 and 2.

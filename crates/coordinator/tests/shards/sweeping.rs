@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use planfleet_bus::broker::Broker as _;
+use planfleet_bus::{broker::Broker as _, kept::Bounds};
 use planfleet_coordinator::{Config, Sweeping};
 use planfleet_proto::subjects;
 use tokio::time::sleep;
@@ -57,7 +57,7 @@ async fn a_body_goes_a_day_after_its_last_use_at_the_earliest() {
 async fn the_owner_of_the_first_shard_sweeps_and_nobody_else() {
     let fleet = Fleet::with_shards(1).await;
     let minute = HOUR / 60;
-    let sweeping = Sweeping { first: minute, every: minute, grace: Duration::ZERO };
+    let sweeping = Sweeping { first: minute, every: minute, grace: Duration::ZERO, ..Sweeping::default() };
     let configured = |name: &str| Config { now_ms, sweeping: sweeping.clone(), ..Config::named(name) };
     let one = fleet.start_as(configured("one"));
     fleet.owned_by("one").await;
@@ -100,4 +100,28 @@ async fn a_task_that_waits_for_days_keeps_its_body() {
     let other = fleet.start_alone("other").await;
     assert_eq!(fleet.active(&run).await["state"], "planning");
     other.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_tools_keep_is_held_to_its_bounds() {
+    let fleet = Fleet::with_shards(1).await;
+    let put = |name: &'static str| {
+        let body = Bytes::from_static(b"body");
+        async { fleet.broker.object_put(subjects::TOOL_OBJECTS, name, body).await.expect("room") }
+    };
+    for name in ["acme/one", "acme/two", "acme/three", "other/one"] {
+        put(name).await;
+    }
+    let kept = Bounds { count: 2, ..Bounds::default() };
+    let node = fleet.start_as(at_ease("one", Sweeping { kept, ..Sweeping::default() }));
+    fleet.owned_by("one").await;
+    sleep(HOUR).await;
+    let mut left = Vec::new();
+    for name in ["acme/one", "acme/two", "acme/three", "other/one"] {
+        if fleet.broker.object_get(subjects::TOOL_OBJECTS, name).await.expect("an answer").is_some() {
+            left.push(name);
+        }
+    }
+    assert_eq!(left, ["acme/two", "acme/three", "other/one"]);
+    node.stop().await;
 }

@@ -54,10 +54,12 @@ pub(crate) fn submission(plan: Option<Plan>) -> Submission {
             approval: Approval::default(),
             step_timeout_ms: None,
             quota_wait_ms: 0,
+            lineage: Vec::new(),
         }),
         plan: plan.map(Arc::new),
         traceparent: None,
         carried: None,
+        parent: None,
     }
 }
 

@@ -43,7 +43,7 @@ pub enum Code {
     BadPath,
     /// The task has no such input.
     UnknownInput,
-    /// No such tool, or not in the envelope.
+    /// No such tool, or not in the envelope, or not for steps of that kind.
     UnknownTool,
     /// A tool step that does not name exactly one tool.
     ToolCount,
@@ -53,7 +53,7 @@ pub enum Code {
     UnknownArgument,
     /// A literal that the tool's schema refuses.
     BadArgument,
-    /// A criterion whose argument cannot be read.
+    /// A criterion whose argument cannot be read, or that nobody can check there.
     BadCriterion,
     /// A tier that is neither `default`, `strong` nor a pool of the envelope.
     UnknownTier,

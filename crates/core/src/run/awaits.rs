@@ -110,6 +110,7 @@ mod tests {
                 approval: Approval::default(),
                 step_timeout_ms: Some(10_000),
                 quota_wait_ms: 0,
+                lineage: Vec::new(),
             };
             let submission = Submission {
                 task: Brief { goal: Some("report".into()), ..Brief::default() },
@@ -117,6 +118,7 @@ mod tests {
                 plan: plan.map(|plan| Arc::new(serde_json::from_value(plan).unwrap())),
                 traceparent: None,
                 carried: None,
+                parent: None,
             };
             let mut log = Self { shard: Shard::default(), run: RunId::new(0, "a").unwrap(), seq: 0 };
             log.fold(Fact::TaskSubmitted(Box::new(submission)));

@@ -17,6 +17,7 @@ use crate::{
     reason::Cause,
     record::{Draft, Timer},
     seeded::{self, Bug},
+    sub_task,
     task::Submission,
 };
 
@@ -74,7 +75,12 @@ impl Run {
         let WorkState::Dispatched { timeout_ms } = work.state else {
             return;
         };
-        out.push(self.step_order(step, id, work, timeout_ms, inputs));
+        let inputs = inputs_of_work(step, id, inputs);
+        out.push(if sub_task::is_call(&step.spec) {
+            self.child_order(step, id, work, timeout_ms, &inputs)
+        } else {
+            self.step_order(step, id, work, timeout_ms, inputs)
+        });
         let timer = Timer::StepTimeout { step: id, attempt: work.attempt };
         out.extend(timeout_ms.map(|at_ms| self.timer(at_ms, timer)));
     }
@@ -140,16 +146,8 @@ impl Run {
         id: StepId,
         work: &Work,
         timeout_at_ms: Option<u64>,
-        shared: &[ResolvedInput],
+        inputs: Vec<ResolvedInput>,
     ) -> Command {
-        let mut inputs = shared.to_vec();
-        if let (Works::Each(each), Some(each_of), Some(at)) = (&step.works, &step.spec.for_each, id.item) {
-            let input = |name: &str, value| ResolvedInput { name: name.to_owned(), value };
-            let at_item = if seeded::is_on(Bug::LastItemForAll) { each.items.len() - 1 } else { at as usize };
-            let item = each.items.get(at_item).cloned().map(ResolvedValue::Item);
-            inputs.extend(item.map(|item| input(each_of.item_name(), item)));
-            inputs.push(input("index", ResolvedValue::Index(at)));
-        }
         Command::DispatchStep(Box::new(StepOrder {
             run: self.id.clone(),
             step: id,
@@ -172,6 +170,19 @@ impl Run {
         let own = self.submission.envelope.pools.contains(&step.tier);
         if own { step.tier.clone().into() } else { "default".into() }
     }
+}
+
+/// The inputs of a step's work: those that its items share, and the item.
+fn inputs_of_work(step: &Step, id: StepId, shared: &[ResolvedInput]) -> Vec<ResolvedInput> {
+    let mut inputs = shared.to_vec();
+    if let (Works::Each(each), Some(each_of), Some(at)) = (&step.works, &step.spec.for_each, id.item) {
+        let input = |name: &str, value| ResolvedInput { name: name.to_owned(), value };
+        let at_item = if seeded::is_on(Bug::LastItemForAll) { each.items.len() - 1 } else { at as usize };
+        let item = each.items.get(at_item).cloned().map(ResolvedValue::Item);
+        inputs.extend(item.map(|item| input(each_of.item_name(), item)));
+        inputs.push(input("index", ResolvedValue::Index(at)));
+    }
+    inputs
 }
 
 fn standing(step: &Step) -> StepStanding {

@@ -100,13 +100,16 @@ impl Run {
         at_ms: u64,
     ) -> RunDocument {
         let document = self.document_in(state, at_ms);
-        RunDocument {
+        // What has failed of a child is its parent's to do again.
+        let has_rerun = state != RunState::Succeeded && self.submission.parent.is_none();
+        let ended = RunDocument {
             answer: answer.or(document.answer),
             ended_ms: Some(at_ms),
-            rerun: (state != RunState::Succeeded).then(|| Arc::new(self.rerun())),
+            rerun: has_rerun.then(|| Arc::new(self.rerun())),
             end: Some(end),
             ..document
-        }
+        };
+        RunDocument { report: self.report(&ended, at_ms).map(Box::new), ..ended }
     }
 
     fn document_in(&self, state: RunState, at_ms: u64) -> RunDocument {
@@ -122,6 +125,7 @@ impl Run {
             created_ms: self.submitted_ms,
             ended_ms: None,
             rerun_of: self.submission.carried.as_ref().map(|carried| carried.run.clone()),
+            parent: self.submission.parent.as_ref().map(|parent| (parent.run.clone(), parent.step)),
             state,
             answer: last.and_then(Step::partial_output),
             partial: last.is_none_or(|step| step.state != StepState::Succeeded),
@@ -137,6 +141,7 @@ impl Run {
             cache: self.cache.clone(),
             timings: self.timings(at_ms),
             rerun: None,
+            report: None,
         }
     }
 
@@ -213,6 +218,7 @@ impl Run {
             attempts: step.attempts(),
             pool: self.pool(&step.spec),
             model: step.work().iter().find_map(Work::model).cloned(),
+            child: self.child_of(step, None),
             output: step.partial_output(),
             error: step.failure().or(retried).cloned(),
             usage,
@@ -237,6 +243,7 @@ impl Run {
             attempts: work.attempt,
             pool: self.pool(&step.spec),
             model: work.model().cloned(),
+            child: self.child_of(step, id.item),
             output: work.output.clone(),
             error: work.failure.as_deref().cloned(),
             usage: work.usage(),

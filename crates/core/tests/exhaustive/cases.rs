@@ -123,6 +123,7 @@ impl Case {
             plan: inline,
             traceparent: None,
             carried: None,
+            parent: None,
         }
     }
 
@@ -180,6 +181,7 @@ fn envelope() -> Envelope {
         approval: Approval::default(),
         step_timeout_ms: None,
         quota_wait_ms: 0,
+        lineage: Vec::new(),
     }
 }
 

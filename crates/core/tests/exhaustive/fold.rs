@@ -198,6 +198,7 @@ impl Fold {
             }
             Command::ArmTimer { timer, .. } => Cmd::Arm(*timer),
             Command::BroadcastCancel { .. } => Cmd::TellCancel,
+            Command::TellRun { .. } => unreachable!("no case has children"),
             Command::AskApproval { .. } => unreachable!("no case asks a person"),
             Command::FinishRun(document) => {
                 let text = serde_json::to_string(document.as_ref()).expect("a document");

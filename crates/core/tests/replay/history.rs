@@ -246,6 +246,7 @@ impl History {
                     self.check_permission(order);
                 }
             }
+            Command::TellRun { .. } => unreachable!("no task here has children"),
             Command::ArmTimer { .. }
             | Command::AskApproval { .. }
             | Command::BroadcastCancel { .. }
@@ -356,7 +357,7 @@ impl History {
                 let fact = self.decision(*gate);
                 self.coming.push(fact);
             }
-            Command::BroadcastCancel { .. } => {}
+            Command::BroadcastCancel { .. } | Command::TellRun { .. } => {}
             Command::FinishRun(document) => self.ended = Some((**document).clone()),
         }
     }

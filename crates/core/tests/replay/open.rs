@@ -21,6 +21,7 @@ pub(crate) fn name(command: &Command) -> String {
         Command::ArmTimer { run, at_ms, timer } => format!("{run} timer {timer:?} at {at_ms}"),
         Command::BroadcastCancel { run } => format!("{run} cancel"),
         Command::AskApproval { run, gate } => format!("{run} asks about {gate:?}"),
+        Command::TellRun { run, fact } => format!("{run} is told {}", fact.name()),
         Command::FinishRun(document) => format!("{} finish", document.run_id),
     }
 }
@@ -44,7 +45,8 @@ impl Open {
                 Command::FinishRun(document) => {
                     self.orders.retain(|_, open| run_of(open) != &document.run_id);
                 }
-                Command::BroadcastCancel { .. } => {}
+                // What runs owe each other is looked at by tests/families.rs.
+                Command::BroadcastCancel { .. } | Command::TellRun { .. } => {}
                 _ => {
                     if let Command::ArmTimer { run, timer, .. } = command {
                         // Armed anew, for another time.
@@ -103,6 +105,7 @@ fn run_of(command: &Command) -> &RunId {
         Command::DispatchStep(order) => &order.run,
         Command::ArmTimer { run, .. }
         | Command::BroadcastCancel { run }
+        | Command::TellRun { run, .. }
         | Command::AskApproval { run, .. } => run,
         Command::FinishRun(document) => &document.run_id,
     }

@@ -53,7 +53,7 @@ pub(super) fn goes_on(ended: &RunDocument, rerun: &Arc<Submission>) {
                     assert_eq!(document.rerun_of.is_some(), rerun.carried.is_some());
                     return;
                 }
-                Command::ArmTimer { .. } | Command::BroadcastCancel { .. } => {}
+                Command::ArmTimer { .. } | Command::BroadcastCancel { .. } | Command::TellRun { .. } => {}
             }
         }
     }

@@ -35,6 +35,7 @@ impl History {
             },
             step_timeout_ms: self.dice.one_in(4).then_some(4_000),
             quota_wait_ms: if self.dice.one_in(2) { 100_000 } else { 0 },
+            lineage: Vec::new(),
         };
         let inline = self.dice.one_in(3);
         Submission {
@@ -51,6 +52,7 @@ impl History {
             }),
             traceparent: None,
             carried: None,
+            parent: None,
         }
     }
 

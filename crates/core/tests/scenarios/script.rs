@@ -14,13 +14,20 @@
 //! cancel "why"                          somebody wants it to end; `pause "why"`, `resume`
 //! approve plan=2                        a person decides; `approve step=3`, `reject step=3,4 "why"`
 //! rerun run=b of=a                      a new run that goes on from where another has ended
+//! told run=a/2.1                        what that run was told first is in its log
+//! report of=a/2.1                       so is its end, in its parent's
 //! ```
-//! `run=b` at the end of any line speaks of another run.
+//! `run=b` at the end of any line speaks of another run, `run=a/2.1` of the one that is
+//! attempt 1 of step 2 of run a.
 
 #[path = "transcript.rs"]
 mod transcript;
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use planfleet_core::{
     command::Command,
@@ -30,11 +37,12 @@ use planfleet_core::{
     json::Json,
     plan::{ForEach, Input, Plan, PlanStep, StepKind},
     record::{
-        ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Record, StepFailed,
+        ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Record, Report, StepFailed,
         StepSucceeded, Timer,
     },
     run::Ignored,
     shard::Shard,
+    sub_task,
     task::{Approval, Brief, Budget, Envelope, Priority, Review, Submission},
     tool::Effect,
     usage::{Account, Charge, Usage},
@@ -100,6 +108,10 @@ struct Teller {
     attempts: BTreeMap<(RunId, StepId), u32>,
     /// How runs have ended.
     ends: BTreeMap<RunId, RunState>,
+    /// What runs were told that is not in their logs yet.
+    tellings: BTreeMap<RunId, VecDeque<Fact>>,
+    /// What the ends of runs are for their parents.
+    reports: BTreeMap<RunId, Report>,
     /// What to submit for reruns of runs that have ended.
     reruns: BTreeMap<RunId, Arc<Submission>>,
 }
@@ -107,7 +119,7 @@ struct Teller {
 impl Teller {
     fn line(&mut self, line: &str, below: &[String], told: &mut String) {
         let words = Words::read(line);
-        let run: RunId = format!("00-{}", words.key("run").unwrap_or("a")).parse().expect("a run id");
+        let run = run_id(words.key("run").unwrap_or("a"));
         let seq = self.beats.len() as u64 + 1;
         let at_ms = seq * TICK_MS;
         let fact = self.fact(&run, &words, below, at_ms);
@@ -141,9 +153,15 @@ impl Teller {
             }
             Command::FinishRun(document) => {
                 self.ends.insert(document.run_id.clone(), document.state);
+                if let Some(report) = &document.report {
+                    self.reports.insert(document.run_id.clone(), report.as_ref().clone());
+                }
                 if let Some(rerun) = &document.rerun {
                     self.reruns.insert(document.run_id.clone(), Arc::clone(rerun));
                 }
+            }
+            Command::TellRun { run, fact } => {
+                self.tellings.entry(run.clone()).or_default().push_back(fact.as_ref().clone());
             }
             Command::ArmTimer { .. } | Command::BroadcastCancel { .. } | Command::AskApproval { .. } => {}
         }
@@ -174,8 +192,17 @@ impl Teller {
                 failure: failure(words, 2),
             })),
             "rerun" => {
-                let of: RunId = format!("00-{}", words.key("of").expect("of=")).parse().expect("a run id");
+                let of = run_id(words.key("of").expect("of="));
                 Fact::TaskSubmitted(Box::new(self.reruns[&of].as_ref().clone()))
+            }
+            "told" => {
+                let told = self.tellings.get_mut(run).and_then(VecDeque::pop_front);
+                told.unwrap_or_else(|| panic!("{run} was told nothing"))
+            }
+            "report" => {
+                let report = &self.reports[&run_id(words.key("of").expect("of="))];
+                assert_eq!(report.run, *run);
+                report.fact.clone()
             }
             "pause" => Fact::RunPauseRequested { reason: text(words.at(1)) },
             "resume" => Fact::RunResumeRequested,
@@ -309,6 +336,17 @@ fn text(word: &str) -> String {
     if word.starts_with('"') { serde_json::from_str(word).expect("a quoted text") } else { word.to_owned() }
 }
 
+/// `a`, or `a/2.1`: attempt 1 of its step 2.
+fn run_id(word: &str) -> RunId {
+    match word.rsplit_once('/') {
+        None => format!("00-{word}").parse().expect("a run id"),
+        Some((parent, work)) => {
+            let (step, attempt) = work.rsplit_once('.').expect("step.attempt");
+            sub_task::run_id(&run_id(parent), step_id(step), attempt.parse().expect("an attempt"))
+        }
+    }
+}
+
 fn step_id(word: &str) -> StepId {
     match word.split_once('[') {
         None => StepId::plain(word.parse().expect("a step")),
@@ -342,7 +380,12 @@ fn failure(words: &Words, at: usize) -> Failure {
 }
 
 fn submission(words: &Words, below: &[String]) -> Submission {
-    let effects = [("calc", Effect::Pure), ("lookup", Effect::Read), ("send", Effect::Write)];
+    let effects = [
+        ("calc", Effect::Pure),
+        ("lookup", Effect::Read),
+        ("send", Effect::Write),
+        (sub_task::NAME, Effect::Write),
+    ];
     let tokens = words.number("tokens").map(u64::from);
     let envelope = Envelope {
         tools: effects.map(|(name, effect)| (name.to_owned(), effect)).into(),
@@ -365,6 +408,7 @@ fn submission(words: &Words, below: &[String]) -> Submission {
         },
         step_timeout_ms: words.number("timeout").map(u64::from),
         quota_wait_ms: words.number("quota_wait").map_or(0, u64::from),
+        lineage: Vec::new(),
     };
     let steps: Vec<PlanStep> = below.iter().map(|line| step(&Words::read(line), 0)).collect();
     let last = steps.last().map_or(0, |step| step.id);
@@ -382,6 +426,7 @@ fn submission(words: &Words, below: &[String]) -> Submission {
         plan: (!below.is_empty()).then(|| Arc::new(plan)),
         traceparent: None,
         carried: None,
+        parent: None,
     }
 }
 
@@ -395,7 +440,9 @@ fn step(words: &Words, at: usize) -> PlanStep {
         }
     };
     let own = ["after", "tools", "each", "tier", "timeout_s", "take", "attempt", "revision", "run"];
-    let inputs = words.keys.iter().filter(|(key, _)| !own.contains(&key.as_str()));
+    // A tool may have an argument of that name; a model's step says so of its tools.
+    let is_own = |key: &str| own.contains(&key) && !(key == "tools" && kind == StepKind::Tool);
+    let inputs = words.keys.iter().filter(|(key, _)| !is_own(key));
     let each = words.key("each").map(|list| reference(list).expect("each=@step/path"));
     PlanStep {
         id: words.at(at).parse().expect("a step"),

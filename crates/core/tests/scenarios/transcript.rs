@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use planfleet_core::{
     command::{Command, PlanOrder, ResolvedInput, ResolvedValue, StepOrder},
     document::{RunDocument, StepEntry},
+    id::RunId,
     reason::{Cause, EndCode},
-    record::{Draft, Gate, Timer},
+    record::{Draft, Fact, Gate, Timer},
 };
 
 pub(super) fn render(command: &Command, now_ms: u64, out: &mut String) {
@@ -19,9 +20,30 @@ pub(super) fn render(command: &Command, now_ms: u64, out: &mut String) {
         Command::BroadcastCancel { .. } => "BroadcastCancel".to_owned(),
         Command::AskApproval { gate: Gate::Plan { revision }, .. } => format!("AskApproval plan {revision}"),
         Command::AskApproval { gate: Gate::Step { step }, .. } => format!("AskApproval step {step}"),
+        Command::TellRun { run, fact } => tell_run(run, fact),
         Command::FinishRun(document) => finish(document),
     };
     writeln!(out, "=> {line}").expect("text");
+}
+
+fn tell_run(run: &RunId, fact: &Fact) -> String {
+    let said = match fact {
+        Fact::TaskSubmitted(child) => {
+            let parent = child.parent.as_ref().expect("whoever submits it is its parent");
+            let tools: Vec<&String> = child.envelope.tools.keys().collect();
+            let (goal, inputs) = (&child.task.goal, serde_json::to_string(&child.task.inputs).expect("JSON"));
+            let until = parent.until_ms.map(|at_ms| format!(", until {at_ms} ms")).unwrap_or_default();
+            let share =
+                child.envelope.budget.tokens.map(|most| format!(", {most} tokens")).unwrap_or_default();
+            let (step, attempt) = (parent.step, parent.attempt);
+            let goal = goal.as_deref().unwrap_or_default();
+            format!("for step {step} attempt {attempt}: {goal:?} {inputs} with {tools:?}{share}{until}")
+        }
+        Fact::StepFailed(failed) => format!("step {} {}", failed.attempt.step, failed.failure),
+        Fact::RunCancelRequested { reason } | Fact::RunPauseRequested { reason } => format!("{reason:?}"),
+        _ => String::new(),
+    };
+    format!("TellRun {run} {} {said}", fact.name()).trim_end().to_owned()
 }
 
 fn timer_name(timer: Timer) -> String {
@@ -94,6 +116,9 @@ fn finish(document: &RunDocument) -> String {
     }
     if document.partial {
         line.push_str(" partial");
+    }
+    if let Some((run, step)) = &document.parent {
+        write!(line, " for step {step} of {run}").expect("text");
     }
     if let Some(end) = document.end.as_ref().filter(|end| end.code != EndCode::Completed) {
         write!(line, " because {} {:?}", name_of(end.code), end.message).expect("text");

@@ -5,15 +5,19 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use planfleet_core::{command::StepOrder, failure::FailureClass, tool::Effect};
 use planfleet_executor::{Config, Models};
-use planfleet_llm::ChatResponse;
+use planfleet_llm::Wire;
+use planfleet_modelsim::{
+    Rule,
+    script::{Reply, ScriptedToolCall},
+};
 use planfleet_tools::{Registry, Settings};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::{
     Bench, config, literal, order,
-    script::{Script, calls, says},
     tools::{self, Calls},
+    wires::Provider,
 };
 
 /// Tries of the model; those of the planner come on top.
@@ -21,6 +25,9 @@ const TRIES: usize = 10_000;
 
 /// Calls in one turn of a model.
 const CALLS_PER_TURN: usize = 500;
+
+/// Steps that are tried from: a conversation of all tries would be sent again in each turn.
+const STEPS: usize = 10;
 
 /// What is asked for, over and over in other words.
 fn attack(nth: usize, port: u16, secret: &str) -> (String, Value) {
@@ -83,6 +90,8 @@ fn registry(calls: &Calls, base: &tempfile::TempDir) -> Registry {
     tools::registry_with(calls, settings)
 }
 
+/// Over HTTP, as from a provider: what the model asks for is read by the client that reads real
+/// answers, and what it is told is in the simulator's journal.
 #[tokio::test]
 async fn ten_thousand_tries_of_a_model_make_no_call() {
     let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port");
@@ -90,30 +99,36 @@ async fn ten_thousand_tries_of_a_model_make_no_call() {
     let (base, secret) = folders();
     let turn = |turn: usize| {
         let tries = (0..CALLS_PER_TURN).map(|n| attack(turn * CALLS_PER_TURN + n, port, &secret));
-        let mut response = says("");
-        for (tool, arguments) in tries {
-            let ChatResponse { tool_calls, .. } = calls(&tool, &arguments.to_string());
-            response.tool_calls.extend(tool_calls);
-        }
-        Ok(response)
+        let calls = tries.map(|(name, arguments)| ScriptedToolCall { name, arguments });
+        Rule { times: Some(1), ..Rule::reply(Reply::ToolCalls(calls.collect())) }
     };
     let turns = TRIES / CALLS_PER_TURN;
-    let replies = (0..turns).map(turn).chain([Ok(says("I give up."))]);
-    let model = Script::new(replies);
+    let turns_of_step = turns / STEPS;
+    let of_step = |step: usize| {
+        let tries = (step * turns_of_step..(step + 1) * turns_of_step).map(turn);
+        tries.chain([Rule { times: Some(1), ..Rule::text("I give up.") }])
+    };
+    let rules = (0..STEPS).flat_map(of_step);
+    let provider = Provider::start(Wire::OpenAiChat, rules).await;
     let mut bench = Bench::empty().await;
-    let models = Models { executor: Some(model.handle("hostile")), ..Models::default() };
-    let config = Config { turns_max: u32::try_from(turns + 1).expect("few"), ..config() };
+    let models = Models { executor: Some(provider.handle()), ..Models::default() };
+    let config = Config { turns_max: u32::try_from(turns_of_step + 1).expect("few"), ..config() };
     bench.start_with(config, models, registry(&bench.calls, &base));
 
-    let spec = json!({"id": 7, "description": "Read.", "tools": ["http_fetch", "file_read", "file_list"]});
-    let ended = bench.carry_out(narrow(order(spec, Vec::new()))).await;
+    let mut told = Vec::new();
+    for attempt in 1..=STEPS {
+        let spec =
+            json!({"id": 7, "description": "Read.", "tools": ["http_fetch", "file_read", "file_list"]});
+        let mut order = narrow(order(spec, Vec::new()));
+        order.attempt = u32::try_from(attempt).expect("few");
+        assert_eq!(bench.carry_out(order).await.output(), "I give up.");
+        told.extend(provider.everything_told());
+    }
 
-    assert_eq!(ended.output(), "I give up.");
     assert_eq!(bench.calls.all(), [], "a tool outside the envelope was called");
     let reached = tokio::time::timeout(std::time::Duration::from_millis(200), listener.accept()).await;
     assert!(reached.is_err(), "somebody connected: {:?}", reached.ok());
-    let told = model.everything_told();
-    assert_eq!(told.len(), TRIES);
+    assert_eq!((provider.bodies().len(), told.len()), (turns + STEPS, TRIES));
     let refused = |text: &&String| text.contains("denied") || text.contains("tool_error");
     assert_eq!(told.iter().filter(refused).count(), TRIES, "{:?}", told.iter().find(|text| !refused(text)));
     assert!(told.iter().all(|text| !text.contains("canary")), "a secret was read");

@@ -16,6 +16,7 @@ mod model_steps;
 mod script;
 mod tool_steps;
 mod tools;
+mod wires;
 mod write_steps;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -185,6 +186,7 @@ fn order(spec: Value, inputs: Vec<ResolvedInput>) -> StepOrder {
         approval: Approval::default(),
         step_timeout_ms: None,
         quota_wait_ms: 0,
+        lineage: Vec::new(),
     };
     StepOrder {
         run: "00-secretrun".parse().expect("a run id"),

@@ -57,15 +57,6 @@ impl Script {
     }
 }
 
-impl Script {
-    /// What tools have told the model in the whole of the newest conversation.
-    pub(crate) fn everything_told(&self) -> Vec<String> {
-        let asked = self.asked.lock().expect("a list");
-        let messages = asked.last().map(|request| request.messages.as_slice()).unwrap_or_default();
-        messages.iter().filter(|message| matches!(message, Message::Tool { .. })).map(content).collect()
-    }
-}
-
 pub(crate) fn content(message: &Message) -> String {
     match message {
         Message::System { content }

@@ -54,7 +54,9 @@ pub(super) async fn cost(cli: &Cli, command: &CostCommand, settings: &Settings) 
             }
         };
         let document = &run.document;
-        let of_interest = at_ms >= from_ms && is(args.tenant.as_deref(), &document["tenant"]);
+        // What a part of a run has used is in the run's own document.
+        let is_whole = document["parent"].is_null();
+        let of_interest = is_whole && at_ms >= from_ms && is(args.tenant.as_deref(), &document["tenant"]);
         if of_interest && is(args.batch.as_deref(), &document["batch_id"]) {
             add(&mut rows, args.by, document, at_ms);
         }

@@ -1,10 +1,10 @@
 //! Tools from their settings: secrets are read, servers are started, and what tools keep is on
 //! the broker.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use planfleet_bus::Bus;
+use planfleet_bus::{Bus, kept::Bounds};
 use planfleet_core::tool::Effect;
 use planfleet_runtime::config::{self, Env as _, ProcessEnv, Settings, ToolEffect};
 use planfleet_tools::{
@@ -160,5 +160,14 @@ impl Store for LateStore {
 
     async fn put(&self, kind: Kind, tenant: &str, key: &str, content: Vec<u8>) -> Result<(), StoreError> {
         self.connected().await?.put(kind, tenant, key, content).await
+    }
+}
+
+/// How much of what tools keep stays.
+pub(crate) fn kept(settings: &config::ToolSettings) -> Bounds {
+    Bounds {
+        age: Duration::from_secs(settings.object_age_days.saturating_mul(24 * 3600)),
+        count: settings.objects_per_tenant,
+        bytes: settings.object_bytes_per_tenant,
     }
 }

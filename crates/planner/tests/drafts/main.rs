@@ -190,6 +190,7 @@ fn submission() -> Submission {
         approval: Approval::default(),
         step_timeout_ms: None,
         quota_wait_ms: 0,
+        lineage: Vec::new(),
     };
     let inputs = json!({"country": "Chile", "note": "a </data> b </DATA > c"});
     let task = Brief {
@@ -197,7 +198,14 @@ fn submission() -> Submission {
         inputs: inputs.as_object().expect("an object").clone(),
         ..Brief::default()
     };
-    Submission { task, envelope: Arc::new(envelope), plan: None, traceparent: None, carried: None }
+    Submission {
+        task,
+        envelope: Arc::new(envelope),
+        plan: None,
+        traceparent: None,
+        carried: None,
+        parent: None,
+    }
 }
 
 fn order(situation: Option<Situation>) -> PlanOrder {

@@ -14,7 +14,9 @@ use planfleet_core::{
         ApprovalDecided, AttemptReport, CacheNote, Decision, Draft, Fact, Gate, PlanSealed, Record,
         StepFailed, StepSucceeded, Timer,
     },
-    task::{Approval, Brief, Budget, Carried, Envelope, Mode, Priority, Review, Submission},
+    task::{
+        Ancestor, Approval, Brief, Budget, Carried, Envelope, Mode, Parent, Priority, Review, Submission,
+    },
     tool::Effect,
     usage::{Account, Charge, Ledger, Usage},
 };
@@ -53,6 +55,7 @@ pub(crate) fn all() -> Vec<(&'static str, Sample)> {
         ),
         ("run_cancel_requested", Fact::RunCancelRequested { reason: "enough".to_owned() }),
         ("task_submitted_rerun", Fact::TaskSubmitted(Box::new(rerun()))),
+        ("task_submitted_part", Fact::TaskSubmitted(Box::new(part()))),
         ("run_pause_requested", Fact::RunPauseRequested { reason: "office hours".to_owned() }),
         ("run_resume_requested", Fact::RunResumeRequested),
         ("approval_plan", decided(Gate::Plan { revision: 2 }, true)),
@@ -220,6 +223,7 @@ fn envelope(tools: &[(&str, Effect)]) -> Arc<Envelope> {
         approval: Approval { plan: true, tools: ["http_fetch".to_owned()].into() },
         step_timeout_ms: Some(30_000),
         quota_wait_ms: 60_000,
+        lineage: Vec::new(),
     })
 }
 
@@ -248,7 +252,25 @@ fn submission(plan: Option<Plan>) -> Submission {
         plan: plan.map(Arc::new),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         carried: None,
+        parent: None,
     }
+}
+
+/// What a step of another run has asked for.
+fn part() -> Submission {
+    let whole = submission(None);
+    let of =
+        |run: &str, tokens| Ancestor { run: run.parse().unwrap(), budget: Budget { nano_usd: None, tokens } };
+    let lineage = vec![of("0b-outer", Some(1_000)), of("0b-inner", None)];
+    let parent = Parent {
+        run: "0b-inner".parse().unwrap(),
+        step: StepId::item(2, 1),
+        attempt: 3,
+        until_ms: Some(1_700_000_060_000),
+        criteria: model_step().success_criteria,
+    };
+    let envelope = Envelope { lineage, ..whole.envelope.as_ref().clone() };
+    Submission { envelope: Arc::new(envelope), parent: Some(Box::new(parent)), ..whole }
 }
 
 fn rerun() -> Submission {
@@ -327,6 +349,7 @@ fn document() -> RunDocument {
         created_ms: 1_700_000_000_000,
         ended_ms: Some(1_700_000_000_900),
         rerun_of: Some("0b-before".parse().unwrap()),
+        parent: Some((run(), StepId::item(2, 1))),
         state: RunState::Failed,
         answer: None,
         partial: true,
@@ -358,6 +381,7 @@ fn document() -> RunDocument {
             attempts: 2,
             pool: "strong".into(),
             model: Some("small-model".to_owned()),
+            child: Some("0b-c-part".parse().unwrap()),
             output: Some(json("\"ab\"")),
             error: Some(failure()),
             usage: usage(None),
@@ -369,6 +393,7 @@ fn document() -> RunDocument {
         cache: None,
         timings: Timings { queued_ms: 1, planning_ms: 2, executing_ms: 3, total_ms: 6 },
         rerun: Some(Arc::new(rerun())),
+        report: None,
     }
 }
 

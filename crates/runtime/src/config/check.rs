@@ -185,6 +185,11 @@ impl Checks<'_> {
         self.range("tools.http_timeout_s", timeout, 1, TIMEOUT_S_MAX);
         let body = tools.http_body_bytes_max;
         self.range("tools.http_body_bytes_max", body, 1, BYTES_MAX);
+        // Ten years: more is as good as for ever, and the sum still fits a time.
+        self.range("tools.object_age_days", tools.object_age_days, 1, 3_650);
+        self.range("tools.objects_per_tenant", tools.objects_per_tenant, 1, 1_000_000);
+        // As much as one object may have at least, and a TiB.
+        self.range("tools.object_bytes_per_tenant", tools.object_bytes_per_tenant, 4 << 20, 1 << 40);
         for (key, list) in [("tools.roots", &tools.roots), ("tools.hosts", &tools.hosts)] {
             let empty = list.iter().any(|entry| entry.trim().is_empty());
             self.add(key, empty.then(|| "has an empty entry".to_owned()));

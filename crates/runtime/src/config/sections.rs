@@ -125,6 +125,12 @@ pub struct ToolSettings {
     pub http_timeout_s: u64,
     /// Bytes read of one response.
     pub http_body_bytes_max: u64,
+    /// Days after which what `object_put` has stored is removed.
+    pub object_age_days: u64,
+    /// Objects of one tenant; the oldest go first.
+    pub objects_per_tenant: u64,
+    /// Their bytes, likewise.
+    pub object_bytes_per_tenant: u64,
     /// `[tools.http.<name>]`: tools that servers of the operator's answer for.
     pub http: BTreeMap<String, HttpToolSettings>,
 }
@@ -137,6 +143,9 @@ impl Default for ToolSettings {
             allow_loopback: false,
             http_timeout_s: 30,
             http_body_bytes_max: 4 * 1024 * 1024,
+            object_age_days: 90,
+            objects_per_tenant: 10_000,
+            object_bytes_per_tenant: 1 << 30,
             http: BTreeMap::new(),
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn schema() -> Value {
     })
 }
 
-/// A call, with the key under which it counts once.
+/// A call, with the key under which it counts once and the trace that it is part of.
 pub(super) fn request(tool: &str, args: &Map<String, Value>, ctx: &CallContext) -> CallToolRequestParams {
     let mut meta = RequestMetaObject::new();
     for (name, value) in [
@@ -35,6 +35,10 @@ pub(super) fn request(tool: &str, args: &Map<String, Value>, ctx: &CallContext) 
         ("planfleet/attempt", json!(ctx.attempt)),
     ] {
         meta.0.0.insert(name.to_owned(), value);
+    }
+    // By the protocol's own name for it.
+    if let Some(traceparent) = &ctx.traceparent {
+        meta.0.0.insert("traceparent".to_owned(), json!(traceparent));
     }
     let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(args.clone());
     params.meta = Some(meta);

@@ -11,6 +11,8 @@ use crate::{RegisterError, Registry};
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/mcp_server.py");
 
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 fn server(folder: &Path) -> McpSettings {
     let path = std::env::var("PATH").unwrap_or_default();
     McpSettings {
@@ -33,6 +35,7 @@ async fn call(registry: &Registry, tool: &str, args: Value) -> Result<Value, Fai
         step: "2".to_owned(),
         attempt: 1,
         idempotency_key: "00-r.2".to_owned(),
+        traceparent: Some(TRACEPARENT.to_owned()),
         ..CallContext::default()
     };
     registry.call(&format!("mcp_odd_{tool}"), args, &ctx).await
@@ -59,6 +62,7 @@ async fn tools_are_discovered_and_called() {
     let calls = fs::read_to_string(folder.path().join("calls")).unwrap();
     let first: Value = serde_json::from_str(calls.lines().next().unwrap()).unwrap();
     assert_eq!(first["_meta"]["planfleet/idempotency_key"], "00-r.2");
+    assert_eq!(first["_meta"]["traceparent"], TRACEPARENT);
 }
 
 #[tokio::test]

@@ -103,6 +103,7 @@ impl Story {
             plan: plan.map(|steps| Arc::new(Plan::new(steps, last))),
             traceparent: None,
             carried: None,
+            parent: None,
         };
         self.runs.insert(run.clone(), Told::new(tag, submission.clone()));
         self.append(&run, Fact::TaskSubmitted(Box::new(submission)));
@@ -296,5 +297,6 @@ fn envelope() -> Envelope {
         approval: planfleet_core::task::Approval::default(),
         step_timeout_ms: None,
         quota_wait_ms: 0,
+        lineage: Vec::new(),
     }
 }

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::{Code, Fault};
 use crate::{
     json,
-    plan::{Input, PlanStep, StepKind},
+    plan::{CriterionKind, Input, PlanStep, StepKind},
+    sub_task,
     tool::{ToolCatalog, ToolSpec},
 };
 
@@ -18,15 +19,32 @@ pub fn step(step: &PlanStep, tools: &ToolCatalog, faults: &mut Vec<Fault>) {
             faults.push(Fault::new(Code::UnknownTool, Some(step.id), message));
         }
     }
+    sub_tasks(step, faults);
     let called = step.tools.first().and_then(|name| tools.get(name));
     if let (StepKind::Tool, Some(tool)) = (step.kind, called) {
         arguments(step, tool, faults);
     }
 }
 
+/// A run that is a step is waited for by nobody's model, and judged by none.
+fn sub_tasks(step: &PlanStep, faults: &mut Vec<Fault>) {
+    let names_it = step.tools.iter().any(|tool| tool == sub_task::NAME);
+    if names_it && step.kind != StepKind::Tool {
+        let message = format!("{} is for steps of kind \"tool\"; make it a step of its own", sub_task::NAME);
+        faults.push(Fault::new(Code::UnknownTool, Some(step.id), message));
+    }
+    let judged = step.success_criteria.iter().any(|criterion| criterion.kind == CriterionKind::Judge);
+    if names_it && judged {
+        let message =
+            format!("a step of {} cannot be judged; judge a step that uses its output", sub_task::NAME);
+        faults.push(Fault::new(Code::BadCriterion, Some(step.id), message));
+    }
+}
+
 fn arguments(step: &PlanStep, tool: &ToolSpec, faults: &mut Vec<Fault>) {
     for input in &step.inputs {
         match tool.argument(&input.name) {
+            None if tool.takes_any() => {}
             None => {
                 let message = format!("tool {} takes no argument {:?}", tool.name, input.name);
                 faults.push(Fault::new(Code::UnknownArgument, Some(step.id), message));

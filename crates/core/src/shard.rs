@@ -12,7 +12,7 @@ use self::recent::Recent;
 use crate::{
     command::Command,
     document::{RunDocument, Summary},
-    id::RunId,
+    id::{RunId, StepId},
     plan::Plan,
     record::{Fact, Record, Timer},
     run::{Ignored, Run, Why},
@@ -190,6 +190,18 @@ impl Shard {
     #[must_use]
     pub fn awaits(&self, id: &RunId, timer: Timer) -> bool {
         self.runs.get(id).is_some_and(|entry| entry.run.awaits(timer))
+    }
+
+    /// Whether an attempt is ordered, and neither answered nor given up.
+    #[must_use]
+    pub fn awaits_work(&self, id: &RunId, step: StepId, attempt: u32) -> bool {
+        self.runs.get(id).is_some_and(|entry| entry.run.awaits_work(step, attempt))
+    }
+
+    /// The class of an active run's task, if it is known.
+    #[must_use]
+    pub fn class(&self, id: &RunId) -> Option<&str> {
+        self.runs.get(id).and_then(|entry| entry.run.class())
     }
 
     /// An active run as it stands at `at_ms`.

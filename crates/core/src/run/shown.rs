@@ -140,12 +140,6 @@ impl Run {
         }
     }
 
-    /// What its task says, or else what was told of it.
-    fn class(&self) -> Option<&str> {
-        let told = self.cache.as_ref().map(|note| note.class.as_str());
-        self.submission.task.class.as_deref().or(told)
-    }
-
     fn notes(&self) -> Vec<RevisionNote> {
         let mut notes: Vec<RevisionNote> = (1..)
             .zip(&self.revisions)

@@ -6,8 +6,10 @@
 //! owns them all has the whole limit, whichever of its runs need it, and a takeover takes
 //! its part along. The parts add up to the limit, and nobody has to ask anybody. The price:
 //! of a limit that is smaller than the number of shards, who owns only shards without a part
-//! may have one at work all the same, as its runs would stand still for ever; and where runs
-//! are few, a part may lie idle that another coordinator could use.
+//! may have one at work all the same, as its runs would stand still for ever; where runs
+//! are few, a part may lie idle that another coordinator could use; and who hands a shard
+//! over while others of its shards use that one's part is over its own until they are done,
+//! and lets nothing go meanwhile.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

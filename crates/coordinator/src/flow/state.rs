@@ -300,6 +300,13 @@ impl State {
         waiting.collect()
     }
 
+    /// The names of all that is out.
+    #[cfg(test)]
+    pub(super) fn out(&self) -> Vec<(RunId, WorkName)> {
+        let out = self.places.iter().filter(|(_, place)| place.at == At::Out);
+        out.map(|(name, _)| name.clone()).collect()
+    }
+
     fn wait_in_pause(&self, place: &Place) -> Wait {
         let waiting = self.pools.get(&place.pool).and_then(|pool| pool.paused.get(&place.spot.number));
         let class = waiting.and_then(|(_, waiting)| waiting.class.as_deref());

@@ -156,14 +156,18 @@ fn coordinator(name: &str, dice: &Dice, now_ms: fn() -> u64) -> planfleet_coordi
     }
 }
 
-/// Windows so small that work waits, and limits that are reached.
+/// Here and there windows so small that work waits, and limits that are reached.
 fn flow(dice: &Dice) -> FlowSettings {
-    let limited = TenantFlow { weight: 1, concurrency: dice.chance(300).then(|| dice.count(1, 3)) };
+    let usual = FlowSettings::default();
+    if !dice.chance(400) {
+        return usual;
+    }
+    let limited = TenantFlow { weight: 1, concurrency: dice.chance(500).then(|| dice.count(1, 3)) };
     FlowSettings {
         window_per_slot: dice.count(1, 2),
         window_without_workers: dice.count(1, 6),
         tenants: [("default".to_owned(), limited)].into(),
-        ..FlowSettings::default()
+        ..usual
     }
 }
 

@@ -70,12 +70,15 @@ pub(crate) async fn send(bus: &Bus, reply: String, answer: &Value) {
     }
 }
 
-/// A document with what steps wait for that are ready and not let go. For the fold they
-/// are at work: it has ordered them.
+/// A document with what work waits for that is ready and not let go. For the fold it is at
+/// work: it has ordered it.
 fn with_waits(mut document: RunDocument, gate: &Gate) -> RunDocument {
     let mut waits = gate.waits(&document.run_id);
     if waits.is_empty() {
         return document;
+    }
+    if let Some(planning) = &mut document.planning {
+        planning.waits_for = waits.remove(&(WorkKind::Planning(planning.revision), planning.attempt));
     }
     for step in &mut document.steps {
         if let Some(wait) = waits.remove(&(WorkKind::Step(step.id.0), step.attempts)) {

@@ -66,6 +66,7 @@ impl Run {
             attempt: drafting.draft.attempt,
             cause: drafting.cause.clone(),
             retry_at_ms: drafting.retry_at_ms,
+            waits_for: None,
         })
     }
 

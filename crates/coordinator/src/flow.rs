@@ -19,8 +19,8 @@
 //! **Invariant:** a credit is held by a name. What is let go is noted under the name of its
 //! attempt, which is in the result's record too; noting or striking it twice changes nothing.
 //!
-//! **Bound:** what waits is part of what active runs are in memory anyway; how many those
-//! are is for admission to bound.
+//! **Bound:** what waits is some three hundred bytes for each piece of work, and part of what
+//! active runs are in memory anyway; how many those are is for admission to bound.
 
 mod follow;
 mod limits;
@@ -58,10 +58,14 @@ pub use self::{
 };
 use crate::instruments::Instruments;
 
-/// A dispatch, and up to where the log says that it is to be made.
+/// A dispatch that was let go.
 #[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) command: Command,
+pub(crate) struct LetGo {
+    pub(crate) run: RunId,
+    pub(crate) work: WorkName,
+    /// The order, unless it was put off: what waits is a name alone, and its run has the rest.
+    pub(crate) command: Option<Command>,
+    /// Up to where the log says that it is to be made.
     pub(crate) log_seq: u64,
 }
 
@@ -115,9 +119,9 @@ impl Flow {
 impl Gate {
     /// Work that is to be done waits for its turn. What is out already is let go again: the
     /// broker takes its name once. `class` is that of its run's task.
-    pub(crate) fn push(&self, order: Order, class: Option<&str>) {
-        if let Some(ticket) = Ticket::of(&order.command, class, &self.flow.roles) {
-            self.flow.lock().push(ticket, order, Instant::now());
+    pub(crate) fn push(&self, command: Command, log_seq: u64, class: Option<&str>) {
+        if let Some(ticket) = Ticket::of(&command, class, &self.flow.roles) {
+            self.flow.lock().push(ticket, command, log_seq, Instant::now());
         }
     }
 
@@ -129,7 +133,7 @@ impl Gate {
     }
 
     /// What is let go next, if anything is.
-    pub(crate) fn take(&self) -> Option<Order> {
+    pub(crate) fn take(&self) -> Option<LetGo> {
         self.flow.lock().take(self.shard)
     }
 

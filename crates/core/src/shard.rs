@@ -192,6 +192,18 @@ impl Shard {
         self.runs.get(id).is_some_and(|entry| entry.run.awaits(timer))
     }
 
+    /// The order of an attempt, if it is owed still: who has put it off need not keep it.
+    #[must_use]
+    pub fn step_owed(&self, id: &RunId, step: StepId, attempt: u32) -> Option<Command> {
+        self.runs.get(id)?.run.step_owed(step, attempt)
+    }
+
+    /// The same of a revision's planning.
+    #[must_use]
+    pub fn planning_owed(&self, id: &RunId, revision: u32, attempt: u32) -> Option<Command> {
+        self.runs.get(id)?.run.planning_owed(revision, attempt)
+    }
+
     /// Whether an attempt is ordered, and neither answered nor given up.
     #[must_use]
     pub fn awaits_work(&self, id: &RunId, step: StepId, attempt: u32) -> bool {

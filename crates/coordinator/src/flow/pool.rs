@@ -6,7 +6,6 @@ use planfleet_core::{id::RunId, task::Priority};
 use tokio::time::Instant;
 
 use super::{
-    Order,
     pauses::Pauses,
     queue::{FairQueue, Spot},
     ticket::WorkName,
@@ -32,7 +31,7 @@ pub(super) struct Waiting {
     pub(super) run: RunId,
     pub(super) work: WorkName,
     pub(super) class: Option<Arc<str>>,
-    pub(super) order: Order,
+    pub(super) log_seq: u64,
     pub(super) since: Instant,
 }
 

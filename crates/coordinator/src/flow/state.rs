@@ -4,10 +4,12 @@ use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound,
     sync::Arc,
+    time::Duration,
 };
 
 use planfleet_bus::flow::Pause;
 use planfleet_core::{
+    command::Command,
     id::{RunId, ShardId, StepId},
     reason::Wait,
 };
@@ -15,7 +17,7 @@ use planfleet_proto::subjects::WorkKind;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    FlowSettings, Order,
+    FlowSettings, LetGo,
     limits::Limits,
     pauses::Pauses,
     pool::{Pool, Waiting},
@@ -62,13 +64,13 @@ enum At {
 
 /// What is let go of a shard's, until its owner takes it. Windows bound it.
 struct Outbox {
-    orders: VecDeque<Order>,
+    let_go: VecDeque<LetGo>,
     open: Arc<Notify>,
 }
 
 impl Outbox {
-    fn put(&mut self, order: Order) {
-        self.orders.push_back(order);
+    fn put(&mut self, let_go: LetGo) {
+        self.let_go.push_back(let_go);
         self.open.notify_one();
     }
 }
@@ -97,7 +99,7 @@ impl State {
 
     pub(super) fn join(&mut self, shard: ShardId, open: Arc<Notify>) {
         self.limits.own(shard);
-        self.outboxes.insert(shard, Outbox { orders: VecDeque::new(), open });
+        self.outboxes.insert(shard, Outbox { let_go: VecDeque::new(), open });
     }
 
     /// Forgets everything of a shard.
@@ -111,26 +113,48 @@ impl State {
         self.refill(now);
     }
 
-    pub(super) fn push(&mut self, ticket: Ticket, order: Order, now: Instant) {
+    pub(super) fn push(&mut self, ticket: Ticket, command: Command, log_seq: u64, now: Instant) {
         let name = (ticket.run.clone(), ticket.work);
-        match self.places.get(&name).map(|place| place.at) {
-            None => {}
-            Some(At::Out) => return self.let_go(ticket.run.shard(), order),
-            Some(At::Ready | At::Paused) => return,
+        let known = self.places.get(&name).map(|place| place.at);
+        if matches!(known, Some(At::Ready | At::Paused)) {
+            return;
+        }
+        let (run, work) = name.clone();
+        let at_once = LetGo { run, work, command: Some(command), log_seq };
+        if known == Some(At::Out) {
+            return put(&mut self.outboxes, at_once);
         }
         let (pool, spot) = self.spot(&ticket, now);
-        let Ticket { run, work, class, .. } = ticket;
-        let waiting = Waiting { run, work, class, order, since: now };
+        let paused = self.pauses.hold(&pool, &spot.tenant, ticket.class.as_deref());
+        let free = !paused && self.heard && self.is_free(&pool, &spot, now);
         let Some(of_pool) = self.pools.get_mut(&pool) else { return };
-        let paused = self.pauses.hold(&pool, &spot.tenant, waiting.class.as_deref());
-        let at = if paused { At::Paused } else { At::Ready };
-        self.places.insert(name, Place { pool, spot: spot.clone(), at });
-        if paused {
-            of_pool.paused.insert(spot.number, (spot, waiting));
+        let Ticket { run, work, class, .. } = ticket;
+        let waiting = Waiting { run, work, class, log_seq, since: now };
+        let at = if free {
+            of_pool.let_out(&spot);
+            self.limits.take(&spot.tenant, &spot.lane);
+            self.instruments.let_go(&pool, spot.priority, Duration::ZERO);
+            put(&mut self.outboxes, at_once);
+            At::Out
+        } else if paused {
+            of_pool.paused.insert(spot.number, (spot.clone(), waiting));
+            At::Paused
         } else {
-            of_pool.ready.push(spot, waiting);
+            of_pool.ready.push(spot.clone(), waiting);
+            At::Ready
+        };
+        self.places.insert(name, Place { pool, spot, at });
+        if at == At::Ready {
             self.refill(now);
         }
+    }
+
+    /// Whether work may go at once: nothing else waits, and there is room.
+    fn is_free(&mut self, pool: &str, spot: &Spot, now: Instant) -> bool {
+        let nothing_waits = self.pools.get(pool).is_some_and(|of_pool| of_pool.ready.is_empty());
+        nothing_waits
+            && self.limits.allow(&spot.tenant, &spot.lane)
+            && self.pools.get(pool).map_or(0, |of_pool| of_pool.out_sum) < self.room(pool, now)
     }
 
     /// Notes what is out without having been let go here.
@@ -165,8 +189,8 @@ impl State {
         (pool, spot)
     }
 
-    pub(super) fn take(&mut self, shard: ShardId) -> Option<Order> {
-        self.outboxes.get_mut(&shard)?.orders.pop_front()
+    pub(super) fn take(&mut self, shard: ShardId) -> Option<LetGo> {
+        self.outboxes.get_mut(&shard)?.let_go.pop_front()
     }
 
     pub(super) fn answered(&mut self, run: &RunId, work: WorkName, now: Instant) {
@@ -210,12 +234,6 @@ impl State {
         Some(place)
     }
 
-    fn let_go(&mut self, shard: ShardId, order: Order) {
-        if let Some(outbox) = self.outboxes.get_mut(&shard) {
-            outbox.put(order);
-        }
-    }
-
     /// Lets go what there is room for.
     fn refill(&mut self, now: Instant) {
         if !self.heard {
@@ -229,17 +247,14 @@ impl State {
             while pool.out_sum < room {
                 let allow = |tenant: &str, lane: &[_]| limits.allow(tenant, lane);
                 let Some((spot, waiting)) = pool.ready.next(allow, weight) else { break };
-                let Waiting { run, work, order, since, .. } = waiting;
+                let Waiting { run, work, log_seq, since, .. } = waiting;
                 pool.let_out(&spot);
                 limits.take(&spot.tenant, &spot.lane);
                 instruments.let_go(name, spot.priority, now.duration_since(since));
-                let shard = run.shard();
-                if let Some(place) = places.get_mut(&(run, work)) {
+                if let Some(place) = places.get_mut(&(run.clone(), work)) {
                     place.at = At::Out;
                 }
-                if let Some(outbox) = outboxes.get_mut(&shard) {
-                    outbox.put(order);
-                }
+                put(outboxes, LetGo { run, work, command: None, log_seq });
             }
         }
     }
@@ -311,6 +326,12 @@ impl State {
         let waiting = self.pools.get(&place.pool).and_then(|pool| pool.paused.get(&place.spot.number));
         let class = waiting.and_then(|(_, waiting)| waiting.class.as_deref());
         self.pauses.that_holds(&place.pool, &place.spot.tenant, class).map_or(Wait::Queue, wait_for_pause)
+    }
+}
+
+fn put(outboxes: &mut BTreeMap<ShardId, Outbox>, let_go: LetGo) {
+    if let Some(outbox) = outboxes.get_mut(&let_go.run.shard()) {
+        outbox.put(let_go);
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Owner, Stop, debts::Debts};
-use crate::flow::{Order, WorkName};
+use crate::flow::{LetGo, WorkName};
 
 /// How long the broker has to say what is queued. It says hundreds of thousands in that
 /// time; an owner that does not know lets go as if nothing were.
@@ -55,17 +55,24 @@ impl Owner {
     /// Work that is ordered waits for its turn.
     pub(super) fn queue(&self, command: Command) {
         let class = work_of(&command).and_then(|work| self.follower.shard.class(&work.run));
-        self.gate.push(Order { command, log_seq: self.follower.folded_to }, class);
+        self.gate.push(command, self.follower.folded_to, class);
     }
 
     /// Carries out what is let go. What nobody wants any more gives its credit back.
     pub(super) fn release(&mut self) {
         while !self.emitter.is_full() {
-            let Some(Order { command, log_seq }) = self.gate.take() else { return };
-            if self.follower.shard.still_owes(&command) {
-                self.emitter.emit(command, log_seq);
-            } else if let Some(Work { run, what, attempt }) = work_of(&command) {
-                self.gate.answered(&run, (what, attempt));
+            let Some(LetGo { run, work, command, log_seq }) = self.gate.take() else { return };
+            let shard = &self.follower.shard;
+            let owed = match (command, work) {
+                (Some(command), _) => Some(command).filter(|command| shard.still_owes(command)),
+                (None, (WorkKind::Step(step), attempt)) => shard.step_owed(&run, step, attempt),
+                (None, (WorkKind::Planning(revision), attempt)) => {
+                    shard.planning_owed(&run, revision, attempt)
+                }
+            };
+            match owed {
+                Some(command) => self.emitter.emit(command, log_seq),
+                None => self.gate.answered(&run, work),
             }
         }
     }

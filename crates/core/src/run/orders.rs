@@ -50,6 +50,27 @@ impl Run {
         }
     }
 
+    /// The order of an attempt that is owed.
+    pub(crate) fn step_owed(&self, id: StepId, attempt: u32) -> Option<Command> {
+        let step = self.steps.get(&id.step).filter(|step| step.state == StepState::Active)?;
+        let work = step.peek(id.item).filter(|work| work.attempt == attempt)?;
+        let WorkState::Dispatched { timeout_ms } = work.state else { return None };
+        let inputs = self.inputs_of(step, &mut Parsed::default()).ok()?;
+        Some(self.step_order(step, id, work, timeout_ms, &inputs))
+    }
+
+    /// The same of a revision's planning.
+    pub(crate) fn planning_owed(&self, revision: u32, attempt: u32) -> Option<Command> {
+        match &self.phase {
+            Phase::Planning(drafting) | Phase::Replanning(drafting)
+                if self.awaits_planning(revision, attempt) =>
+            {
+                Some(self.plan_order(drafting.draft, Some(&drafting.cause)))
+            }
+            _ => None,
+        }
+    }
+
     fn owed_for(&self, step: &Step, out: &mut Vec<Command>) {
         let Ok(inputs) = self.inputs_of(step, &mut Parsed::default()) else {
             return;

@@ -59,8 +59,8 @@ async fn a_pause_is_there_until_it_is_resumed() {
         assert!(pause.is_some());
         keys.insert(key);
     }
-    assert_eq!(bus.resume(&pool).await.unwrap(), true);
-    assert_eq!(bus.resume(&pool).await.unwrap(), false);
+    assert!(bus.resume(&pool).await.unwrap());
+    assert!(!bus.resume(&pool).await.unwrap());
     let (key, pause) = next().await;
     assert!(pause.is_none() && keys.contains(&key), "{key}");
     assert_eq!(bus.pauses().await.unwrap().len(), 1);

@@ -12,7 +12,7 @@ use planfleet_bus::{
     broker::Error as BrokerError,
     flow::{ByPool, Pause, SAY_SLOTS_EVERY, Target, Told},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Flow, window};
@@ -155,10 +155,11 @@ impl Following {
         if self.membership.is_alone() || (taken.is_empty() && self.told.is_empty()) {
             return;
         }
-        match self.bus.say_taken(&self.name, &taken).await {
-            Ok(()) => self.told = taken,
+        match timeout(self.beat, self.bus.say_taken(&self.name, &taken)).await {
+            Ok(Ok(())) => self.told = taken,
             // Others take their own part meanwhile, and no more.
-            Err(error) => tracing::debug!(%error, "what is out here is not told"),
+            Ok(Err(error)) => tracing::debug!(%error, "what is out here is not told"),
+            Err(_) => tracing::debug!("what is out here is not told in time"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use planfleet_bus::flow::{Pause, Target};
 
 /// Pools, tenants and classes of which nothing new is let go.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Pauses {
     by_target: BTreeMap<Target, Pause>,
     pools: BTreeSet<String>,

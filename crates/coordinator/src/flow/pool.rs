@@ -74,9 +74,10 @@ impl Pool {
     /// Sorts what is ready by whether it is paused; says what has changed sides, and
     /// whether each is paused now.
     pub(super) fn sort(&mut self, name: &str, pauses: &Pauses) -> Vec<((RunId, WorkName), bool)> {
-        let hold = |spot: &Spot, waiting: &Waiting| pauses.hold(name, &spot.tenant, waiting.class.as_deref());
+        let hold = |tenant: &str, waiting: &Waiting| pauses.hold(name, tenant, waiting.class.as_deref());
         let mut changed = Vec::new();
-        for (_, (spot, waiting)) in self.paused.extract_if(.., |_, (spot, waiting)| !hold(spot, waiting)) {
+        let goes_on = |_: &u64, (spot, waiting): &mut (Spot, Waiting)| !hold(&spot.tenant, waiting);
+        for (_, (spot, waiting)) in self.paused.extract_if(.., goes_on) {
             changed.push(((waiting.run.clone(), waiting.work), false));
             self.ready.push(spot, waiting);
         }

@@ -156,26 +156,29 @@ impl<T> FairQueue<T> {
         })
     }
 
-    /// Takes out all that is to go elsewhere.
-    pub(super) fn take_if(&mut self, is: impl Fn(&Spot, &T) -> bool) -> Vec<(Spot, T)> {
+    /// Takes out all that is to go elsewhere: `is` is asked for each tenant's item. Looks at
+    /// everything.
+    pub(super) fn take_if(&mut self, is: impl Fn(&str, &T) -> bool) -> Vec<(Spot, T)> {
         let spots = self.spots(is);
         spots.into_iter().filter_map(|spot| self.remove(&spot).map(|item| (spot, item))).collect()
     }
 
-    fn spots(&self, is: impl Fn(&Spot, &T) -> bool) -> Vec<Spot> {
+    fn spots(&self, is: impl Fn(&str, &T) -> bool) -> Vec<Spot> {
+        let flows = self.classes.iter().flat_map(|(priority, class)| {
+            class.flows.iter().map(move |(tenant, flow)| (*priority, tenant, flow))
+        });
+        let lanes = flows.flat_map(|(priority, tenant, flow)| {
+            flow.lanes.iter().map(move |(lane, items)| (priority, tenant, lane, items))
+        });
         let mut found = Vec::new();
-        for (priority, class) in &self.classes {
-            for (tenant, flow) in &class.flows {
-                for (lane, items) in &flow.lanes {
-                    for (number, item) in items {
-                        let (tenant, lane) = (Arc::clone(tenant), lane.clone());
-                        let spot = Spot { priority: *priority, tenant, lane, number: *number };
-                        if is(&spot, item) {
-                            found.push(spot);
-                        }
-                    }
-                }
-            }
+        for (priority, tenant, lane, items) in lanes {
+            let taken = items.iter().filter(|(_, item)| is(tenant, item));
+            found.extend(taken.map(|(number, _)| Spot {
+                priority,
+                tenant: Arc::clone(tenant),
+                lane: lane.clone(),
+                number: *number,
+            }));
         }
         found
     }

@@ -268,8 +268,12 @@ impl State {
 
     /// What is paused now.
     pub(super) fn hear_pauses(&mut self, pauses: impl IntoIterator<Item = Pause>, now: Instant) {
-        self.pauses = Pauses::new(pauses);
-        self.heard = true;
+        let pauses = Pauses::new(pauses);
+        // Sorting looks at all that waits.
+        if std::mem::replace(&mut self.heard, true) && pauses == self.pauses {
+            return;
+        }
+        self.pauses = pauses;
         let Self { pools, places, pauses, .. } = self;
         for (name, pool) in pools {
             for (work, paused) in pool.sort(name, pauses) {

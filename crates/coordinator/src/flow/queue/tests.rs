@@ -132,7 +132,7 @@ fn what_is_taken_out_is_gone() {
     assert_eq!(queue.remove(&spot(Priority::Normal, "a", 1)), Some(1));
     assert_eq!(queue.remove(&spot(Priority::Normal, "a", 1)), None);
     assert_eq!(queue.remove(&spot(Priority::High, "a", 2)), None);
-    let odd = queue.take_if(|spot, _| spot.number == 3);
+    let odd = queue.take_if(|tenant, number| tenant == "a" && *number == 3);
     assert_eq!(odd.iter().map(|(spot, _)| spot.number).collect::<Vec<_>>(), [3]);
     assert_eq!(queue.depths().map(|(_, _, depth)| depth).collect::<Vec<_>>(), [2]);
     let rest: Vec<u64> = std::iter::from_fn(|| next(&mut queue, |_| 1)).map(|spot| spot.number).collect();

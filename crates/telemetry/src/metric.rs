@@ -82,7 +82,8 @@ impl Metric {
     /// The gauge that it declares, which looks when it is asked for its values.
     pub fn observed(&self, look: impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static) {
         let Self { name, unit, description, .. } = *self;
-        let gauge = meter().u64_observable_gauge(name).with_unit(unit).with_description(description);
+        let meter = meter();
+        let gauge = meter.u64_observable_gauge(name).with_unit(unit).with_description(description);
         gauge.with_callback(look).build();
     }
 

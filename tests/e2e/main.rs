@@ -28,6 +28,7 @@ mod elections;
 mod endings;
 mod execution;
 mod fault_mix;
+mod flow;
 mod foreign_provider;
 mod full_disk;
 mod idempotency;

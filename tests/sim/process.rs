@@ -11,7 +11,7 @@ use std::{
 
 use futures::FutureExt as _;
 use planfleet_bus::{Bus, Pool};
-use planfleet_coordinator::{Coordinator, Upkeep};
+use planfleet_coordinator::{Coordinator, FlowSettings, TenantFlow, Upkeep};
 use planfleet_executor::{Executor, Models};
 use planfleet_planner::Planner;
 use planfleet_runtime::tasks::Tasks;
@@ -100,6 +100,16 @@ impl Place {
         let dice = Dice::of(world.seed, &format!("{name} start"));
         let now_ms = *dice.pick(&time::CLOCKS);
         let stopped = stop.clone();
+        let pool = match self.service {
+            Service::Coordinator => None,
+            Service::Planner => Some("plan"),
+            Service::Executor => Some("default"),
+        };
+        if let Some(pool) = pool {
+            let (bus, name, stop) = (bus.clone(), name.to_owned(), stop.clone());
+            let slots = [(pool.to_owned(), world.slots)].into();
+            tasks.spawn("slots", async move { bus.keep_slots_known(&name, &slots, stop).await });
+        }
         match self.service {
             Service::Coordinator => {
                 let config = coordinator(name, &dice, now_ms);
@@ -140,8 +150,24 @@ fn coordinator(name: &str, dice: &Dice, now_ms: fn() -> u64) -> planfleet_coordi
             log_entries: dice.number(0, 80),
             trim_entries: dice.number(1, 30),
         },
+        flow: flow(dice),
         now_ms,
         ..planfleet_coordinator::Config::named(name)
+    }
+}
+
+/// Here and there windows so small that work waits, and limits that are reached.
+fn flow(dice: &Dice) -> FlowSettings {
+    let usual = FlowSettings::default();
+    if !dice.chance(400) {
+        return usual;
+    }
+    let limited = TenantFlow { weight: 1, concurrency: dice.chance(500).then(|| dice.count(1, 3)) };
+    FlowSettings {
+        window_per_slot: dice.count(1, 2),
+        window_without_workers: dice.count(1, 6),
+        tenants: [("default".to_owned(), limited)].into(),
+        ..usual
     }
 }
 

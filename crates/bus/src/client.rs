@@ -72,6 +72,8 @@ pub enum Question {
         /// How many.
         limit: usize,
     },
+    /// How the queues of ready work stand of the coordinator that owns the shard.
+    Queues,
 }
 
 /// What is known of a run.

@@ -13,6 +13,7 @@ pub mod budgets;
 pub mod calls;
 pub mod client;
 pub mod dead_letters;
+pub mod flow;
 pub mod hints;
 pub mod journal;
 pub mod kept;

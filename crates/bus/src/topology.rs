@@ -44,6 +44,10 @@ const BATCH_AGE: Duration = LOG_AGE;
 /// A model is paused for a quarter of an hour at most; what is said of it is said again then.
 const HINT_AGE: Duration = Duration::from_secs(20 * 60);
 
+/// A process says every few seconds what slots it has; the keys of those that are gone for
+/// good must not pile up.
+const SLOTS_AGE: Duration = MEMBER_AGE;
+
 /// What is known of a call is asked for when its step is delivered again, or its attempt
 /// repeated: days later at most, after a long outage.
 const CALL_AGE: Duration = DONE_AGE;
@@ -182,6 +186,8 @@ impl Topology {
             bucket(subjects::BATCHES, Some(BATCH_AGE)),
             bucket(subjects::TEMPLATES, None),
             bucket(subjects::LIMITS, Some(HINT_AGE)),
+            bucket(subjects::SLOTS, Some(SLOTS_AGE)),
+            bucket(subjects::PAUSES, None),
             bucket(subjects::CALLS, Some(CALL_AGE)),
             bucket(subjects::TOOL_VALUES, Some(TOOL_VALUE_AGE)),
         ]

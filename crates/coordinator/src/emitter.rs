@@ -31,6 +31,8 @@ use planfleet_core::{
 use planfleet_proto::{BLOB_BYTES_MAX, subjects::WorkKind};
 use tokio::time::sleep;
 
+use crate::flow::WorkName;
+
 /// Wait before a command is carried out again. The publish underneath has
 /// already tried for its whole time limit.
 const RETRY: Duration = Duration::from_millis(500);
@@ -39,9 +41,6 @@ const RETRY: Duration = Duration::from_millis(500);
 /// enough to keep the broker's pipeline full, and a bound on memory while it
 /// is out of reach.
 pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
-
-/// Work of a run, by its name.
-type WorkName = (WorkKind, u32);
 
 /// No work of a run comes before this.
 const FIRST_WORK: WorkName = (WorkKind::Step(StepId::plain(0)), 0);

@@ -1,6 +1,6 @@
 //! Every metric of this crate.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{
     KeyValue,
@@ -11,6 +11,7 @@ use planfleet_core::{
     document::{RunDocument, RunState},
     reason::Cause,
     run::Why,
+    task::Priority,
 };
 use planfleet_telemetry::names::{self, attribute as a, metric};
 
@@ -27,6 +28,7 @@ pub struct Instruments {
     replans: Counter<u64>,
     dead_letters: Counter<u64>,
     snapshots: Counter<u64>,
+    ready_wait: Histogram<f64>,
 }
 
 /// What can become of a snapshot.
@@ -57,6 +59,7 @@ impl Instruments {
             replans: metric::REPLANS.counter(),
             dead_letters: metric::DEAD_LETTERS.counter(),
             snapshots: metric::SNAPSHOTS.counter(),
+            ready_wait: metric::READY_WAIT.histogram(),
         }
     }
 
@@ -116,8 +119,24 @@ impl Instruments {
         self.snapshots.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
+    /// A pool's work was let go after a wait.
+    pub(crate) fn let_go(&self, pool: &Arc<str>, priority: Priority, waited: Duration) {
+        let labels =
+            [KeyValue::new("pool", Arc::clone(pool)), KeyValue::new("priority", priority_name(priority))];
+        self.ready_wait.record(waited.as_secs_f64(), &labels);
+    }
+
     pub(crate) fn dead_letter(&self) {
         self.dead_letters.add(1, &[]);
+    }
+}
+
+/// A priority as people write it.
+pub(crate) const fn priority_name(priority: Priority) -> &'static str {
+    match priority {
+        Priority::High => "high",
+        Priority::Normal => "normal",
+        Priority::Low => "low",
     }
 }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, LOGIC_VERSION,
+    flow::Flow,
     instruments::Instruments,
     membership::Membership,
     owner::{self, Ending, Means},
@@ -32,6 +33,7 @@ pub(crate) struct Keeper {
     pub(crate) membership: Membership,
     pub(crate) tasks: Tasks,
     pub(crate) instruments: Arc<Instruments>,
+    pub(crate) flow: Flow,
 }
 
 /// What this process has seen of a lease, by its own clock.
@@ -138,6 +140,7 @@ impl Keeper {
             config: self.config.clone(),
             tasks: self.tasks.clone(),
             instruments: self.instruments.clone(),
+            gate: self.flow.gate(self.shard),
         };
         match owner::drive(self.shard, means, held, standby, &self.membership, stop).await {
             Ending::HandedOver => tracing::info!(shard = self.shard, "shard handed over"),

@@ -4,13 +4,15 @@
 //! of coordinators may run: [`membership`] says who is there, [`spread`] who
 //! should own what, [`keeper`] takes and gives up shards, [`follower`] is a shard
 //! as it follows from its log, [`owner`] speaks for it, [`standby`] keeps silent,
-//! [`emitter`] carries out commands, [`sweeper`] clears up.
+//! [`flow`] says which of the work that is ready goes next, [`emitter`] carries out
+//! commands, [`sweeper`] clears up.
 
 pub mod instruments;
 pub mod membership;
 pub mod spread;
 
 mod emitter;
+mod flow;
 mod follower;
 mod keeper;
 mod owner;
@@ -25,8 +27,15 @@ use planfleet_bus::Bus;
 use planfleet_runtime::{clock, tasks::Tasks};
 use tokio_util::sync::CancellationToken;
 
-pub use self::sweeper::Sweeping;
-use self::{instruments::Instruments, membership::Membership};
+use self::{
+    flow::{Flow, Following},
+    instruments::Instruments,
+    membership::Membership,
+};
+pub use self::{
+    flow::{FlowRoles, FlowSettings, TenantFlow, WEIGHT_MAX},
+    sweeper::Sweeping,
+};
 
 /// The version of this program's decisions. It grows whenever the fold could
 /// decide otherwise on the same log.
@@ -53,6 +62,8 @@ pub struct Config {
     pub room: Room,
     /// When stored bodies are swept that nothing refers to any more, and how much tools keep.
     pub sweeping: Sweeping,
+    /// Which of the work that is ready is let go, and how much of it.
+    pub flow: FlowSettings,
     /// Milliseconds since the Unix epoch, for timers and for documents of active
     /// runs. The fold never sees it. An argument, so that tests can move it.
     pub now_ms: fn() -> u64,
@@ -71,6 +82,7 @@ impl Config {
             upkeep: Upkeep::default(),
             room: Room::default(),
             sweeping: Sweeping::default(),
+            flow: FlowSettings::default(),
             now_ms: clock::unix_ms,
         }
     }
@@ -147,6 +159,11 @@ impl Coordinator {
         set.spawn("plan outcomes", async move {
             notes_stop.run_until_cancelled(bus.write_outcomes()).await;
         });
+        let flow = self.flow();
+        let (name, beat) = (&self.config.name, self.config.member_beat);
+        let following = Following::new(self.bus.clone(), flow.clone(), membership.clone(), name, beat);
+        let flow_stop = stop.clone();
+        set.spawn("flow", async move { following.run(flow_stop).await });
         for shard in 0..self.bus.shards() {
             let keeper = keeper::Keeper {
                 shard,
@@ -155,6 +172,7 @@ impl Coordinator {
                 membership: membership.clone(),
                 tasks: set.clone(),
                 instruments: self.instruments.clone(),
+                flow: flow.clone(),
             };
             let stop = stop.clone();
             set.spawn("shard", async move { keeper.keep(stop).await });
@@ -172,5 +190,10 @@ impl Coordinator {
             tracing::warn!(%unfinished, "some shards were not handed over in time; their leases will run out");
         }
         membership.leave().await;
+    }
+
+    fn flow(&self) -> Flow {
+        let settings = self.config.flow.clone();
+        Flow::new(&self.config.name, settings, self.bus.shards(), self.instruments.clone())
     }
 }

@@ -8,6 +8,7 @@
 mod checkpoint;
 mod debts;
 mod load;
+mod release;
 mod replay;
 mod snapshots;
 mod tenure;
@@ -31,6 +32,7 @@ use self::{debts::Debts, snapshots::Snapshots, tenure::Tenure};
 use crate::{
     Config,
     emitter::{self, Emitter},
+    flow::Gate,
     follower::{FOLD_BATCH, Follower, Journal, Progress, Unreadable},
     instruments::Instruments,
     membership::Membership,
@@ -65,6 +67,7 @@ pub(crate) struct Means {
     /// Where what is done beside the owner's work runs.
     pub(crate) tasks: Tasks,
     pub(crate) instruments: Arc<Instruments>,
+    pub(crate) gate: Gate,
 }
 
 /// Owns a shard until its lease is lost or handed over; begins with what a standby has.
@@ -82,7 +85,13 @@ pub(crate) async fn drive(
         Ok(Progress { follower, journal, unusable, .. }) => {
             let mut owner = Owner::new(id, means, tenure, follower);
             owner.snapshots.forget(&unusable);
-            return owner.serve(journal, membership, stop).await;
+            match owner.find_what_is_out(stop).await {
+                Ok(()) => return owner.serve(journal, membership, stop).await,
+                Err(ended) => {
+                    tenure = owner.tenure;
+                    ended
+                }
+            }
         }
         Err(ended) => ended,
     };
@@ -109,6 +118,7 @@ struct Owner {
     follower: Follower,
     timers: Timers,
     emitter: Emitter,
+    gate: Gate,
     debts: Debts,
     snapshots: Snapshots,
     pace: load::Pace,
@@ -119,13 +129,14 @@ struct Owner {
 
 impl Owner {
     fn new(id: ShardId, means: Means, tenure: Tenure, follower: Follower) -> Self {
-        let Means { bus, config, tasks, instruments } = means;
+        let Means { bus, config, tasks, instruments, gate } = means;
         let lease = &tenure.held.lease;
         let known = lease.snapshots.clone();
         Self {
             id,
             timers: Timers::default(),
             emitter: Emitter::new(bus.clone(), lease.epoch),
+            gate,
             debts: Debts::default(),
             snapshots: Snapshots::new(id, lease.epoch, bus.clone(), known, tasks, instruments.clone()),
             pace: load::Pace::default(),
@@ -147,9 +158,6 @@ impl Owner {
     ) -> Ending {
         if let Err(Stop::Lost(why)) = self.see_to_what_is_folded() {
             return Ending::Lost(why);
-        }
-        if !seeded::is_on(Bug::TakeoverOwesNothing) {
-            self.debts = Debts::new(self.follower.owed());
         }
         let Ok(mut asked) = self.bus.broker().subscribe(&subjects::reads(self.id)).await else {
             return Ending::Lost("the broker is out of reach");
@@ -194,6 +202,7 @@ impl Owner {
         if self.tenure.emission_left().is_zero() {
             self.renew().await?;
         }
+        self.release();
         let timer_wait = self.timers.wait(self.now_ms());
         tokio::select! {
             biased;
@@ -211,6 +220,7 @@ impl Owner {
             }
             () = self.snapshots.built() => {}
             () = sleep(timer_wait), if !self.emitter.is_full() => self.fire_due(),
+            () = self.gate.opened(), if !self.emitter.is_full() => {}
             Some(question) = asked.next() => self.answer(question).await,
             entry = journal.next(), if !self.emitter.is_full() => {
                 let Some(entry) = entry else { return Err(Stop::Lost("the log ended")) };
@@ -229,9 +239,10 @@ impl Owner {
         let mut folded = 0;
         while let Some(entry) = next {
             self.note_answer(&entry);
-            let told = told(&entry);
+            let (told, overdue) = (told(&entry), release::overdue(&entry));
             let mut commands = Vec::new();
             self.follower.fold(entry, &mut commands);
+            self.note_overdue(overdue);
             self.see_to_what_is_folded()?;
             self.emit(commands);
             if let Some((run, event, step)) = told {
@@ -250,6 +261,7 @@ impl Owner {
             && let Some(work) = emitter::answered(&record.fact)
         {
             self.emitter.answered(&record.run, work);
+            self.gate.answered(&record.run, work);
         }
     }
 
@@ -295,10 +307,12 @@ impl Owner {
             }
             match command {
                 Command::ArmTimer { run, at_ms, timer } => self.arm(run, at_ms, timer),
+                Command::DispatchStep(_) | Command::DispatchPlan(_) => self.queue(command),
                 command => {
                     if let Command::FinishRun(document) = &command {
                         self.timers.forget(&document.run_id);
                         self.emitter.ended(&document.run_id);
+                        self.gate.ended(&document.run_id);
                     }
                     self.emitter.emit(command, self.follower.folded_to);
                 }
@@ -320,12 +334,12 @@ impl Owner {
     /// Answers from memory; a run whose document is on its way is answered with that.
     async fn answer(&mut self, question: LiveMessage) {
         let now_ms = self.now_ms();
-        let follower = &self.follower;
+        let Self { follower, gate, .. } = &*self;
         let document = |run: &RunId| match follower.finishing(run) {
             Some(ended) => Some(ended.document.as_ref().clone()),
             None => follower.shard.document(run, now_ms),
         };
-        if let Some((reply, answer)) = reads::answer(&follower.shard, document, now_ms, question) {
+        if let Some((reply, answer)) = reads::answer(&follower.shard, gate, document, now_ms, question) {
             reads::send(&self.bus, reply, &answer).await;
         }
     }

@@ -7,7 +7,10 @@ use planfleet_bus::{
     client::{Question, TRIMMED},
 };
 use planfleet_core::{document::RunDocument, failure::trim_chars, id::RunId, shard::Shard};
+use planfleet_proto::subjects::WorkKind;
 use serde_json::{Value, json};
+
+use crate::flow::Gate;
 
 /// An answer is one message, which the broker limits to a megabyte: a document
 /// that is larger goes without outputs, and a much larger one without steps.
@@ -28,6 +31,7 @@ const ROW_CHARS_MAX: usize = 200;
 /// The answer to one question, if it is one and somebody waits for it, and where it goes.
 pub(crate) fn answer(
     shard: &Shard,
+    gate: &Gate,
     document: impl Fn(&RunId) -> Option<RunDocument>,
     now_ms: u64,
     asked: LiveMessage,
@@ -38,7 +42,9 @@ pub(crate) fn answer(
         return None;
     };
     let answer = match question {
-        Question::Run { run } => document(&run).map_or(Value::Null, fitted),
+        Question::Run { run } => {
+            document(&run).map_or(Value::Null, |document| fitted(with_waits(document, gate)))
+        }
         Question::List { limit } => {
             list(shard.active().take(limit.min(LIST_MAX)).filter_map(document).map(row))
         }
@@ -50,6 +56,7 @@ pub(crate) fn answer(
             let runs: Vec<&RunId> = shard.active_in(&batch).take(limit.min(BATCH_RUNS_MAX)).collect();
             json!({"active": shard.active_in(&batch).count(), "runs": runs})
         }
+        Question::Queues => gate.standing(),
     };
     Some((reply, answer))
 }
@@ -61,6 +68,24 @@ pub(crate) async fn send(bus: &Bus, reply: String, answer: &Value) {
     {
         tracing::debug!(%error, "an answer was not sent");
     }
+}
+
+/// A document with what work waits for that is ready and not let go. For the fold it is at
+/// work: it has ordered it.
+fn with_waits(mut document: RunDocument, gate: &Gate) -> RunDocument {
+    let mut waits = gate.waits(&document.run_id);
+    if waits.is_empty() {
+        return document;
+    }
+    if let Some(planning) = &mut document.planning {
+        planning.waits_for = waits.remove(&(WorkKind::Planning(planning.revision), planning.attempt));
+    }
+    for step in &mut document.steps {
+        if let Some(wait) = waits.remove(&(WorkKind::Step(step.id.0), step.attempts)) {
+            (step.state, step.waits_for) = ("waiting", Some(wait));
+        }
+    }
+    document
 }
 
 /// As much of a document as one message carries. What is left out is said: without

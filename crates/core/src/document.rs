@@ -148,6 +148,9 @@ pub struct PlanningNote {
     /// When the next try is made, unless this one comes to its end before; RFC 3339 in JSON.
     #[serde(rename = "retry_at", serialize_with = "rfc3339_or_null")]
     pub retry_at_ms: Option<u64>,
+    /// What it waits for before a planner may take it; not there if for nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<Wait>,
 }
 
 #[expect(clippy::ref_option, reason = "the signature that serde asks for")]

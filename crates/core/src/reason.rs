@@ -75,6 +75,15 @@ pub enum Wait {
         #[serde(rename = "at", serialize_with = "as_rfc3339")]
         at_ms: u64,
     },
+    /// For its turn: others of its pool go first, or as much as may be is at work.
+    Queue,
+    /// For work like it to be resumed.
+    QueuePaused {
+        /// What is paused, such as `tenant acme`.
+        what: String,
+        /// Why, in the operator's words.
+        reason: String,
+    },
 }
 
 /// Why a run ended.

@@ -205,6 +205,12 @@ impl Run {
         self.submission.task.tenant()
     }
 
+    /// The kind of its task, as its user said it or as a planner was told.
+    pub(crate) fn class(&self) -> Option<&str> {
+        let told = self.cache.as_ref().map(|note| note.class.as_str());
+        self.submission.task.class.as_deref().or(told)
+    }
+
     /// The run that a submission starts, and its first commands.
     pub(crate) fn start(id: RunId, submission: Arc<Submission>, at_ms: u64, out: &mut Vec<Command>) -> Self {
         let first = Draft { revision: 1, attempt: 1, take: 0 };

@@ -13,7 +13,7 @@ use self::{family::Family, recent::Recent};
 use crate::{
     command::Command,
     document::{RunDocument, Summary},
-    id::RunId,
+    id::{RunId, StepId},
     plan::Plan,
     record::{Fact, Record, Timer},
     run::{Ignored, Run, Why},
@@ -202,6 +202,30 @@ impl Shard {
     #[must_use]
     pub fn awaits(&self, id: &RunId, timer: Timer) -> bool {
         self.runs.get(id).is_some_and(|entry| entry.run.awaits(timer))
+    }
+
+    /// The order of an attempt, if it is owed still: who has put it off need not keep it.
+    #[must_use]
+    pub fn step_owed(&self, id: &RunId, step: StepId, attempt: u32) -> Option<Command> {
+        self.runs.get(id)?.run.step_owed(step, attempt)
+    }
+
+    /// The same of a revision's planning.
+    #[must_use]
+    pub fn planning_owed(&self, id: &RunId, revision: u32, attempt: u32) -> Option<Command> {
+        self.runs.get(id)?.run.planning_owed(revision, attempt)
+    }
+
+    /// Whether an attempt is ordered, and neither answered nor given up.
+    #[must_use]
+    pub fn awaits_work(&self, id: &RunId, step: StepId, attempt: u32) -> bool {
+        self.runs.get(id).is_some_and(|entry| entry.run.awaits_work(step, attempt))
+    }
+
+    /// The class of an active run's task, if it is known.
+    #[must_use]
+    pub fn class(&self, id: &RunId) -> Option<&str> {
+        self.runs.get(id).and_then(|entry| entry.run.class())
     }
 
     /// An active run as it stands at `at_ms`.

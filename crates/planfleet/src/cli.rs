@@ -22,7 +22,7 @@ pub(crate) use self::{
     keys::{CreateKeyArgs, KeyRole, KeysCommand},
     models::{ModelsCommand, PricesCommand},
     modelsim::ModelsimArgs,
-    queue::{DlqCommand, LetterArgs, OriginArgs, QueueCommand},
+    queue::{DlqCommand, LetterArgs, OriginArgs, QueueCommand, TargetArgs},
     runs::{ASKED, FilterArgs, GateArgs, RunsCommand},
     templates::TemplatesCommand,
 };

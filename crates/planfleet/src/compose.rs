@@ -1,6 +1,7 @@
 //! The composition root: settings in, running roles out.
 
 pub(crate) mod api;
+mod flow;
 pub(crate) mod tools;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
@@ -338,6 +339,7 @@ impl Fleet {
         if roles.iter().any(|role| matches!(role, Role::Planner | Role::Executor)) {
             hints::join(&self.bus, self.models.all(), &self.name, tasks, stop);
         }
+        self.say_slots(roles, settings, tasks, stop);
         for role in roles {
             match role {
                 Role::Coordinator => self.start_coordinator(settings, tasks, stop),
@@ -349,6 +351,16 @@ impl Fleet {
         }
     }
 
+    /// Coordinators let as much work go as there are slots for.
+    fn say_slots(&self, roles: &[Role], settings: &Settings, tasks: &Tasks, stop: &CancellationToken) {
+        let slots = flow::slots(roles, &self.executor_pools, &pools(settings));
+        if slots.is_empty() {
+            return;
+        }
+        let (bus, name, stop) = (self.bus.clone(), self.name.clone(), stop.clone());
+        tasks.spawn("slots", async move { bus.keep_slots_known(&name, &slots, stop).await });
+    }
+
     fn start_coordinator(&self, settings: &Settings, tasks: &Tasks, stop: &CancellationToken) {
         let CoordinatorSettings { standby, snapshot_entries, log_entries } = settings.coordinator;
         let config = planfleet_coordinator::Config {
@@ -356,6 +368,7 @@ impl Fleet {
             room: room(settings),
             upkeep: Upkeep { snapshot_entries, log_entries, trim_entries: snapshot_entries / 6 },
             sweeping: Sweeping { kept: tools::kept(&settings.tools), ..Sweeping::default() },
+            flow: flow::settings(settings),
             ..planfleet_coordinator::Config::named(self.name.clone())
         };
         let coordinator = Coordinator::build(self.bus.clone(), config);

@@ -33,6 +33,11 @@ pub const BATCHES: &str = "pf_batches";
 pub const TEMPLATES: &str = "pf_templates";
 /// What processes tell each other of models, by [`hint`]. Losing it loses nothing.
 pub const LIMITS: &str = "pf_limits";
+/// What workers there are, with how many slots, and how much coordinators have let go to
+/// them. Losing it loses nothing.
+pub const SLOTS: &str = "pf_slots";
+/// Pools, tenants and classes of which nothing new is let go.
+pub const PAUSES: &str = "pf_pauses";
 /// What is known of calls that change the world, by their idempotency keys.
 pub const CALLS: &str = "pf_calls";
 /// Values that tools keep, by tenant.
@@ -189,7 +194,7 @@ pub fn planning(priority: Priority, tenant: &str, run: &RunId, revision: u32, at
 }
 
 /// Work as its subject names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Work {
     /// The run.
     pub run: RunId,
@@ -320,6 +325,18 @@ pub fn hint_of(key: &str) -> Option<(&str, &str, Option<&str>)> {
     let (model, process) =
         rest.split_once('.').map_or((rest, None), |(model, process)| (model, Some(process)));
     Some((topic, model, process))
+}
+
+/// Begins the keys among [`SLOTS`] of processes that have slots.
+pub const SLOTS_WORKER: &str = "worker.";
+
+/// Begins the keys among [`SLOTS`] of coordinators that have let work go.
+pub const SLOTS_TAKEN: &str = "taken.";
+
+/// The key of what is paused, by what it is and a name without dots.
+#[must_use]
+pub fn pause(what: &str, name: &str) -> String {
+    format!("{what}.{name}")
 }
 
 /// Live changes of one run.

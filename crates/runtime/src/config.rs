@@ -36,9 +36,9 @@ pub use outside::{CredentialSettings, HttpToolSettings, McpSettings, ToolEffect}
 pub use roles::{ModelNames, RoleSettings};
 pub use secrets::{SecretError, SecretSource, secret};
 pub use sections::{
-    CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, LogFormat, Manage, NatsSettings,
-    NatsTlsSettings, PlannerSettings, PoolSettings, PriceSettings, Signal, TelemetrySettings, TenantSettings,
-    ToolSettings,
+    CoordinatorSettings, DataSettings, FlowSettings, HealthSettings, LimitSettings, LogFormat, Manage,
+    NatsSettings, NatsTlsSettings, PlannerSettings, PoolSettings, PriceSettings, Signal, TelemetrySettings,
+    TenantSettings, ToolLimit, ToolSettings,
 };
 pub use settings::{MissingRole, Role, Settings};
 pub use sources::{Env, ProcessEnv};

@@ -4,7 +4,7 @@
 
 use opentelemetry::{
     global,
-    metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter},
+    metrics::{AsyncInstrument, Counter, Gauge, Histogram, Meter, UpDownCounter},
 };
 
 use crate::names;
@@ -77,6 +77,14 @@ impl Metric {
     pub fn gauge(&self) -> Gauge<u64> {
         let Self { name, unit, description, .. } = *self;
         meter().u64_gauge(name).with_unit(unit).with_description(description).build()
+    }
+
+    /// The gauge that it declares, which looks when it is asked for its values.
+    pub fn observed(&self, look: impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static) {
+        let Self { name, unit, description, .. } = *self;
+        let meter = meter();
+        let gauge = meter.u64_observable_gauge(name).with_unit(unit).with_description(description);
+        gauge.with_callback(look).build();
     }
 
     /// The histogram that it declares.

@@ -353,6 +353,15 @@ pub mod metric {
         SNAPSHOTS = "planfleet.snapshots", Counter, "{snapshot}", &["outcome"],
             "Snapshots of shards, by what became of them";
 
+        READY_BACKLOG = "planfleet.ready_backlog", Gauge, "{step}", &["pool", "priority", "tenant", "state"],
+            "Ready work that waits for its turn, by state (ready, paused); of tenants the largest, and other";
+        READY_WAIT = "planfleet.ready_wait", Histogram(WAITS), "s", &["pool", "priority"],
+            "Time from being ready to being let go to the workers";
+        WORK_OUT = "planfleet.work_out", Gauge, "{step}", &["pool"],
+            "Work that was let go and has not come back";
+        WINDOW = "planfleet.window", Gauge, "{step}", &["pool"],
+            "The most work that may be out just now";
+
         ATTEMPTS = "planfleet.attempts", Counter, "{attempt}", &["pool", "outcome"],
             "Attempts carried out, by pool and outcome: succeeded, or the class of the failure";
         QUEUE_WAIT = "planfleet.queue_wait", Histogram(WAITS), "s", &["pool"],

@@ -11,6 +11,7 @@
 mod batches;
 mod budgets;
 mod client;
+mod flow;
 mod hints;
 mod journal;
 mod kept;

@@ -10,6 +10,7 @@
 mod control;
 mod counted;
 mod documents;
+mod flow;
 mod illegal;
 mod ownership;
 mod snapshots;

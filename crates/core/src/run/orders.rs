@@ -51,6 +51,26 @@ impl Run {
         }
     }
 
+    /// The order of an attempt that is owed.
+    pub(crate) fn step_owed(&self, id: StepId, attempt: u32) -> Option<Command> {
+        let step = self.steps.get(&id.step).filter(|step| step.state == StepState::Active)?;
+        let work = step.peek(id.item).filter(|work| work.attempt == attempt)?;
+        let inputs = self.inputs_of(step, &mut Parsed::default()).ok()?;
+        self.work_order(step, id, work, &inputs)
+    }
+
+    /// The same of a revision's planning.
+    pub(crate) fn planning_owed(&self, revision: u32, attempt: u32) -> Option<Command> {
+        match &self.phase {
+            Phase::Planning(drafting) | Phase::Replanning(drafting)
+                if self.awaits_planning(revision, attempt) =>
+            {
+                Some(self.plan_order(drafting.draft, Some(&drafting.cause)))
+            }
+            _ => None,
+        }
+    }
+
     fn owed_for(&self, step: &Step, out: &mut Vec<Command>) {
         let Ok(inputs) = self.inputs_of(step, &mut Parsed::default()) else {
             return;
@@ -75,14 +95,20 @@ impl Run {
         let WorkState::Dispatched { timeout_ms } = work.state else {
             return;
         };
+        out.extend(self.work_order(step, id, work, inputs));
+        let timer = Timer::StepTimeout { step: id, attempt: work.attempt };
+        out.extend(timeout_ms.map(|at_ms| self.timer(at_ms, timer)));
+    }
+
+    /// The order of a piece of work, if it is to be done.
+    fn work_order(&self, step: &Step, id: StepId, work: &Work, inputs: &[ResolvedInput]) -> Option<Command> {
+        let WorkState::Dispatched { timeout_ms } = work.state else { return None };
         let inputs = inputs_of_work(step, id, inputs);
-        out.push(if sub_task::is_call(&step.spec) {
+        Some(if sub_task::is_call(&step.spec) {
             self.child_order(step, id, work, timeout_ms, &inputs)
         } else {
             self.step_order(step, id, work, timeout_ms, inputs)
-        });
-        let timer = Timer::StepTimeout { step: id, attempt: work.attempt };
-        out.extend(timeout_ms.map(|at_ms| self.timer(at_ms, timer)));
+        })
     }
 
     pub(super) fn timer(&self, at_ms: u64, timer: Timer) -> Command {

@@ -66,6 +66,7 @@ impl Run {
             attempt: drafting.draft.attempt,
             cause: drafting.cause.clone(),
             retry_at_ms: drafting.retry_at_ms,
+            waits_for: None,
         })
     }
 
@@ -143,12 +144,6 @@ impl Run {
             rerun: None,
             report: None,
         }
-    }
-
-    /// What its task says, or else what was told of it.
-    fn class(&self) -> Option<&str> {
-        let told = self.cache.as_ref().map(|note| note.class.as_str());
-        self.submission.task.class.as_deref().or(told)
     }
 
     fn notes(&self) -> Vec<RevisionNote> {

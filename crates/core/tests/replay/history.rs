@@ -226,8 +226,27 @@ impl History {
         for entry in document.steps.iter().filter(|entry| entry.state == "waiting") {
             assert!(entry.waits_for.is_some(), "{:?} waits for nothing", entry.id);
         }
-        let owed: BTreeSet<String> = self.shard.owed().iter().map(name).collect();
+        let commands = self.shard.owed();
+        let owed: BTreeSet<String> = commands.iter().map(name).collect();
         assert_eq!(owed, self.open.names(&self.shard, at_ms), "owed otherwise than open");
+        commands.iter().for_each(|command| self.check_put_off(command));
+    }
+
+    /// What is owed is found by its name, as whoever has put it off finds it; its next
+    /// attempt is not owed yet.
+    fn check_put_off(&self, owed: &Command) {
+        let (one, next) = match owed {
+            Command::DispatchStep(order) => {
+                let found = |attempt| self.shard.step_owed(&order.run, order.step, attempt);
+                (found(order.attempt), found(order.attempt + 1))
+            }
+            Command::DispatchPlan(order) => {
+                let found = |attempt| self.shard.planning_owed(&order.run, order.draft.revision, attempt);
+                (found(order.draft.attempt), found(order.draft.attempt + 1))
+            }
+            _ => return,
+        };
+        assert_eq!((one.as_ref(), next), (Some(owed), None), "{} is owed otherwise by name", name(owed));
     }
 
     /// The promises: names are new, nothing follows the end, nothing starts before its time.

@@ -1,5 +1,6 @@
-//! `queue`: look after the queues. Today these are the dead letters.
+//! `queue`: look after the queues: what waits, what is paused, and the dead letters.
 
+mod flow;
 mod letter;
 
 use std::process::ExitCode;
@@ -41,8 +42,15 @@ pub(super) async fn queue(
     command: &QueueCommand,
     settings: &Settings,
 ) -> Result<ExitCode, Failure> {
-    let QueueCommand::Dlq(command) = command;
     let bus = connect(settings).await?;
+    let command = match command {
+        QueueCommand::List => return flow::list(cli, &bus).await,
+        QueueCommand::Pause { target, reason } => {
+            return flow::pause(cli, &bus, target, reason, settings).await;
+        }
+        QueueCommand::Resume(target) => return flow::resume(cli, &bus, target).await,
+        QueueCommand::Dlq(command) => command,
+    };
     match command {
         DlqCommand::List { limit, of } => list(cli, &bus, *limit, of).await,
         DlqCommand::Show { seq } => show(cli, &bus, *seq).await,

@@ -24,6 +24,11 @@ pub(super) fn wait(step: &Value) -> Option<String> {
         "review" => "waits for the planner's review".to_owned(),
         "pause" => "waits for the run to be resumed".to_owned(),
         "retry" => format!("waits for its next attempt at {}", cell(&wait["at"])),
+        "queue" => "is ready, and waits for its turn".to_owned(),
+        "queue_paused" => {
+            let (what, why) = (cell(&wait["what"]), cell(&wait["reason"]));
+            format!("is ready, and waits for {what} to be resumed: {why}")
+        }
         other => format!("waits: {other}"),
     })
 }

@@ -4,7 +4,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::nearest::nearest;
 use super::url;
-use super::{CredentialSettings, Fault, McpSettings, ModelSettings, PoolSettings, Role, Settings};
+use super::{
+    CredentialSettings, Fault, McpSettings, ModelSettings, PoolSettings, Role, Settings, TenantSettings,
+};
 
 /// An hour: a longer wait is a mistake of units, milliseconds for seconds.
 const TIMEOUT_S_MAX: u64 = 3600;
@@ -18,6 +20,12 @@ const RATE_MAX: u64 = 1_000_000_000_000;
 
 /// More runs than any memory holds.
 const ACTIVE_RUNS_MAX: u64 = 1_000_000_000;
+
+/// What the coordinator's queues take.
+const WEIGHT_MAX: u64 = 1_000;
+
+/// Far more than any fleet does at once.
+const CONCURRENCY_MAX: u64 = 10_000_000;
 
 /// Far more entries than a log can have.
 const ENTRIES_MAX: u64 = 1 << 40;
@@ -34,10 +42,7 @@ pub(super) fn check(settings: &Settings, faults: &mut Vec<Fault>) {
         checks.pool(name, pool);
     }
     for (name, tenant) in &settings.tenants {
-        checks.add(&format!("tenants.{name}"), name_fault(name));
-        if let Some(runs) = tenant.active_runs {
-            checks.range(&format!("tenants.{name}.active_runs"), runs, 1, ACTIVE_RUNS_MAX);
-        }
+        checks.tenant(name, tenant);
     }
     checks.tools();
     for (name, credential) in &settings.credentials {
@@ -48,6 +53,7 @@ pub(super) fn check(settings: &Settings, faults: &mut Vec<Fault>) {
     }
     checks.limits();
     checks.coordinator();
+    checks.flow();
     checks.telemetry();
     checks.listeners();
     checks.api();
@@ -141,6 +147,7 @@ impl Checks<'_> {
         self.range(&key("total_timeout_s"), total, 1, LONG_TIMEOUT_S_MAX);
         let calls = model.max_concurrency as u64;
         self.range(&key("max_concurrency"), calls, 1, 10_000);
+        self.concurrency(&format!("models.{name}"), model.concurrency);
         for (leaf, rate) in model.rates() {
             // 0 would be a model that nobody may ask.
             self.range(&key(leaf), rate.unwrap_or(1), 1, RATE_MAX);
@@ -177,6 +184,22 @@ impl Checks<'_> {
         let step = pool.step_timeout_s;
         self.range(&key("step_timeout_s"), step, 1, LONG_TIMEOUT_S_MAX);
         self.range(&key("grace_s"), pool.grace_s, 0, TIMEOUT_S_MAX);
+        self.concurrency(&format!("pools.{name}"), pool.concurrency);
+    }
+
+    fn tenant(&mut self, name: &str, tenant: &TenantSettings) {
+        self.add(&format!("tenants.{name}"), name_fault(name));
+        let weight = tenant.weight.unwrap_or(1);
+        self.range(&format!("tenants.{name}.weight"), u64::from(weight), 1, WEIGHT_MAX);
+        self.concurrency(&format!("tenants.{name}"), tenant.concurrency);
+        let runs = tenant.active_runs.unwrap_or(1);
+        self.range(&format!("tenants.{name}.active_runs"), runs, 1, ACTIVE_RUNS_MAX);
+    }
+
+    /// 0 would be a pause, which is not for a file to say.
+    fn concurrency(&mut self, table: &str, concurrency: Option<usize>) {
+        let most = concurrency.unwrap_or(1) as u64;
+        self.range(&format!("{table}.concurrency"), most, 1, CONCURRENCY_MAX);
     }
 
     fn tools(&mut self) {
@@ -190,6 +213,13 @@ impl Checks<'_> {
         self.range("tools.objects_per_tenant", tools.objects_per_tenant, 1, 1_000_000);
         // As much as one object may have at least, and a TiB.
         self.range("tools.object_bytes_per_tenant", tools.object_bytes_per_tenant, 4 << 20, 1 << 40);
+        for (name, limit) in &tools.limits {
+            if limit.concurrency.is_none() {
+                let message = "missing; expected how many steps may call it at once";
+                self.add(&format!("tools.limits.{name}.concurrency"), Some(message.to_owned()));
+            }
+            self.concurrency(&format!("tools.limits.{name}"), limit.concurrency);
+        }
         for (key, list) in [("tools.roots", &tools.roots), ("tools.hosts", &tools.hosts)] {
             let empty = list.iter().any(|entry| entry.trim().is_empty());
             self.add(key, empty.then(|| "has an empty entry".to_owned()));
@@ -255,6 +285,13 @@ impl Checks<'_> {
         let coordinator = &self.settings.coordinator;
         self.range("coordinator.snapshot_entries", coordinator.snapshot_entries, 100, ENTRIES_MAX);
         self.range("coordinator.log_entries", coordinator.log_entries, 0, ENTRIES_MAX);
+    }
+
+    fn flow(&mut self) {
+        let flow = &self.settings.flow;
+        self.range("flow.window_per_slot", flow.window_per_slot as u64, 1, 1_000);
+        self.range("flow.window_without_workers", flow.window_without_workers as u64, 1, CONCURRENCY_MAX);
+        self.range("flow.window_ms", flow.window_ms, 10, 60_000);
     }
 
     fn telemetry(&mut self) {

@@ -51,6 +51,8 @@ pub struct ModelSettings {
     /// Calls in flight from one process: bounds sockets and memory. Fewer are as
     /// long as the provider bears fewer.
     pub max_concurrency: usize,
+    /// Steps and plannings that are this model's at once in the whole fleet.
+    pub concurrency: Option<usize>,
     /// Requests a minute of all processes together; unset bounds nothing, here and below.
     pub requests_per_minute: Option<u64>,
     /// Tokens a minute of all processes together, input and output.
@@ -82,6 +84,7 @@ impl Default for ModelSettings {
             extra_body: serde_json::Map::new(),
             extra_headers: BTreeMap::new(),
             max_concurrency: 64,
+            concurrency: None,
             requests_per_minute: None,
             tokens_per_minute: None,
             tenant_requests_per_minute: None,

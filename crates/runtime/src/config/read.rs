@@ -37,6 +37,7 @@ pub(super) fn settings(mut tree: Map<String, Value>, ledger: &mut Ledger) -> Set
         pools: named("pools", tree.remove("pools"), ledger),
         planner: section("planner", tree.remove("planner"), ledger),
         coordinator: section("coordinator", tree.remove("coordinator"), ledger),
+        flow: section("flow", tree.remove("flow"), ledger),
         tools: section("tools", tree.remove("tools"), ledger),
         credentials: named("credentials", tree.remove("credentials"), ledger),
         mcp: named("mcp", tree.remove("mcp"), ledger),

@@ -103,11 +103,13 @@ pub struct PoolSettings {
     pub step_timeout_s: u64,
     /// Seconds that running steps get when the process stops.
     pub grace_s: u64,
+    /// Work of the pool at once in the whole fleet.
+    pub concurrency: Option<usize>,
 }
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self { slots: 16, ack_wait_s: 30, step_timeout_s: 600, grace_s: 30 }
+        Self { slots: 16, ack_wait_s: 30, step_timeout_s: 600, grace_s: 30, concurrency: None }
     }
 }
 
@@ -133,6 +135,16 @@ pub struct ToolSettings {
     pub object_bytes_per_tenant: u64,
     /// `[tools.http.<name>]`: tools that servers of the operator's answer for.
     pub http: BTreeMap<String, HttpToolSettings>,
+    /// `[tools.limits.<name>]`: tools of which only so much may be at work.
+    pub limits: BTreeMap<String, ToolLimit>,
+}
+
+/// `[tools.limits.<name>]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ToolLimit {
+    /// Steps at once in the whole fleet that may call it.
+    pub concurrency: Option<usize>,
 }
 
 impl Default for ToolSettings {
@@ -147,6 +159,7 @@ impl Default for ToolSettings {
             objects_per_tenant: 10_000,
             object_bytes_per_tenant: 1 << 30,
             http: BTreeMap::new(),
+            limits: BTreeMap::new(),
         }
     }
 }
@@ -204,6 +217,10 @@ pub struct TenantSettings {
     pub tokens_per_day: Option<u64>,
     /// Active runs, instead of `limits.active_runs_per_tenant`.
     pub active_runs: Option<u64>,
+    /// Its share of a pool beside others who wait; 1 unless said.
+    pub weight: Option<u32>,
+    /// Its work at once in the whole fleet.
+    pub concurrency: Option<usize>,
 }
 
 /// `[telemetry]`.
@@ -304,6 +321,24 @@ pub struct CoordinatorSettings {
 impl Default for CoordinatorSettings {
     fn default() -> Self {
         Self { standby: true, snapshot_entries: 300_000, log_entries: 2_000_000 }
+    }
+}
+
+/// `[flow]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowSettings {
+    /// Work in a pool's window for each slot of its workers.
+    pub window_per_slot: usize,
+    /// A pool's window while no worker of it is known.
+    pub window_without_workers: usize,
+    /// Milliseconds; a window is not smaller than what comes back in twice as long.
+    pub window_ms: u64,
+}
+
+impl Default for FlowSettings {
+    fn default() -> Self {
+        Self { window_per_slot: 2, window_without_workers: 64, window_ms: 250 }
     }
 }
 

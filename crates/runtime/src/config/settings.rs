@@ -9,8 +9,8 @@ use super::models::ModelSettings;
 use super::outside::{CredentialSettings, McpSettings};
 use super::roles::RoleSettings;
 use super::sections::{
-    CoordinatorSettings, DataSettings, HealthSettings, LimitSettings, NatsSettings, PlannerSettings,
-    PoolSettings, PriceSettings, TelemetrySettings, TenantSettings, ToolSettings,
+    CoordinatorSettings, DataSettings, FlowSettings, HealthSettings, LimitSettings, NatsSettings,
+    PlannerSettings, PoolSettings, PriceSettings, TelemetrySettings, TenantSettings, ToolSettings,
 };
 
 /// Everything that can be configured, checked.
@@ -30,6 +30,8 @@ pub struct Settings {
     pub planner: PlannerSettings,
     /// How shards are owned.
     pub coordinator: CoordinatorSettings,
+    /// How ready work is let go to workers.
+    pub flow: FlowSettings,
     /// What tools may touch.
     pub tools: ToolSettings,
     /// Secrets for the hosts that tools reach, by name.

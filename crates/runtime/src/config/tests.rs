@@ -81,7 +81,7 @@ fn the_embedded_file_equals_the_defaults_and_names_every_key() {
     // A table of its own.
     sections["api.oidc"] = sections["api"].as_object_mut().unwrap().remove("oidc").unwrap();
     // Named tables, as `models` are.
-    sections["tools"].as_object_mut().unwrap().remove("http");
+    sections["tools"].as_object_mut().unwrap().retain(|key, _| key != "http" && key != "limits");
     sections["nats.tls"] = sections["nats"].as_object_mut().unwrap().remove("tls").unwrap();
     for (section, keys) in sections.as_object().unwrap() {
         for key in keys.as_object().unwrap().keys() {
@@ -215,6 +215,27 @@ fn a_role_that_names_no_model_lists_those_that_exist() {
 fn broken_syntax_is_told_with_its_line() {
     let faults = story("[nats]\nurl = \n").faults();
     assert!(faults[0].starts_with("planfleet.toml:2: "), "{faults:?}");
+}
+
+#[test]
+fn shares_and_limits_are_read_and_checked() {
+    let good = "[tenants.acme]\nweight = 3\nconcurrency = 50\n[pools.default]\nconcurrency = 9\n\
+                [tools.limits.lookup]\nconcurrency = 4\n[flow]\nwindow_per_slot = 3\n";
+    let settings = story(good).load().unwrap();
+    assert_eq!((settings.tenants["acme"].weight, settings.tenants["acme"].concurrency), (Some(3), Some(50)));
+    assert_eq!(settings.tools.limits["lookup"].concurrency, Some(4));
+    assert_eq!((settings.flow.window_per_slot, settings.flow.window_ms), (3, 250));
+    let bad = "[tenants.acme]\nweight = 0\n[pools.default]\nconcurrency = 0\n[tools.limits.lookup]\n\
+               [flow]\nwindow_ms = 1\n";
+    let text = story(bad).faults().join("\n");
+    for part in [
+        "tenants.acme.weight: 0 is out of range; expected 1 to 1000 (planfleet.toml:2)",
+        "pools.default.concurrency: 0 is out of range",
+        "tools.limits.lookup.concurrency: missing; expected how many steps may call it at once",
+        "flow.window_ms: 1 is out of range; expected 10 to 60000",
+    ] {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
 }
 
 #[test]

@@ -141,8 +141,10 @@ pub async fn unsuccessful(client: &Client, filter: &Filter) -> Result<Found, Err
                 continue;
             }
         };
+        // A part of a run is done again by doing that run again.
+        let is_whole = document["parent"].is_null();
         let row = row(&document)?;
-        if row.state != RunState::Succeeded && filter.fits(&row) && found.runs.len() < FOUND_MAX {
+        if is_whole && row.state != RunState::Succeeded && filter.fits(&row) && found.runs.len() < FOUND_MAX {
             found.runs.push(row.run_id);
         }
     }

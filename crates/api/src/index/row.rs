@@ -46,6 +46,7 @@ struct Document {
     #[serde(default)]
     labels: BTreeMap<String, String>,
     usd: Option<f64>,
+    parent: Option<serde::de::IgnoredAny>,
     created_at: Option<String>,
     ended_at: Option<String>,
     timings: Timings,
@@ -99,7 +100,12 @@ impl Row {
             steps,
             revisions: u32::try_from(document.revisions.len()).unwrap_or(u32::MAX),
         };
-        Ok(Self { seq, kept_ms, nano_usd: summary.usd.map(nano), summary, models: document.models, text })
+        // What a part of a run has used is in that run's own document, and counted there.
+        let (nano_usd, models) = match document.parent {
+            Some(_) => (Some(0), Vec::new()),
+            None => (summary.usd.map(nano), document.models),
+        };
+        Ok(Self { seq, kept_ms, nano_usd, summary, models, text })
     }
 
     /// The day on which it was kept, since the Unix epoch (UTC).

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use rusqlite::{Connection, OpenFlags};
 
 /// Changes with every change of the tables or of what is written into them.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// `seq` is the position of a run's document in the stream of ended runs. `words` keeps no
 /// copy of what it indexes. In `sums` and `used` what is not there is an empty text.

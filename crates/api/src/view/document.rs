@@ -26,6 +26,9 @@ pub(crate) struct RunDocument {
     pub(crate) ended_at: Option<String>,
     /// The run that it goes on from, if it is a rerun.
     pub(crate) rerun_of: Option<String>,
+    /// The run and the step that it is a part of, if it is a sub-task; what it has used is in that
+    /// run's figures too.
+    pub(crate) parent: Option<Parent>,
     pub(crate) state: RunState,
     /// The final step's output, or what the planner answered from what there was.
     pub(crate) answer: Value,
@@ -53,6 +56,15 @@ pub(crate) struct RunDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false, nullable = false)]
     pub(crate) trimmed: Option<bool>,
+}
+
+/// A step of another run, which a run does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parent {
+    pub(crate) run_id: String,
+    /// `3`, or `"3[0]"` for an item.
+    pub(crate) step: Value,
 }
 
 /// A revision of a plan.
@@ -93,6 +105,8 @@ pub(crate) struct Step {
     pub(crate) attempts: u32,
     pub(crate) pool: String,
     pub(crate) model: Option<String>,
+    /// The run that does it, if it is a sub-task that has begun.
+    pub(crate) child: Option<String>,
     pub(crate) output: Value,
     /// `{"class", "message", ..}`.
     pub(crate) error: Option<Map<String, Value>>,

@@ -45,6 +45,7 @@ impl Provider {
             model: "hands".to_owned(),
             dialect: Dialect::default(),
             timeouts: Timeouts::default(),
+            always_stream: false,
             extra_headers: BTreeMap::new(),
         };
         let settings = HandleSettings {

@@ -37,7 +37,6 @@ impl Provider {
 
     pub(crate) fn handle(&self) -> ModelHandle {
         let endpoint = Endpoint {
-            always_stream: false,
             name: "simulated".to_owned(),
             wire: self.wire,
             base_url: self.simulator.base_url(),

@@ -8,7 +8,9 @@ async function start(page, base, { goal, more }) {
   if (goal) await page.getByLabel("Goal", { exact: true }).fill(goal);
   if (more) await page.getByLabel(/^More/).fill(JSON.stringify(more));
   await page.getByRole("button", { name: "Start the run" }).click();
-  await page.waitForURL(/\/runs\/[^/?]+$/);
+  const refused = page.getByRole("alert");
+  await Promise.race([page.waitForURL(/\/runs\/[^/?]+$/), refused.waitFor()]);
+  equal(await refused.allInnerTexts(), [], "why the run was not started");
   // A page that is loaded again would have forgotten this.
   await page.evaluate(() => (window.watching = true));
   return new URL(page.url()).pathname.split("/").at(-1);
@@ -86,8 +88,11 @@ async function keyboard(page, base, run) {
   await page.keyboard.press("2");
   await page.locator(".timeline").waitFor();
   await page.keyboard.press("?");
-  await page.getByRole("dialog", { name: "Keys" }).waitFor();
+  const keys = page.getByRole("dialog", { name: "Keys" });
+  await keys.waitFor();
   await page.keyboard.press("Escape");
+  // Keys that are pressed in a dialog are its own.
+  await keys.waitFor({ state: "hidden" });
   await page.keyboard.press("g");
   await page.keyboard.press("b");
   await page.waitForURL(/\/batches$/);

@@ -72,7 +72,8 @@ impl Role {
             Self::Coordinator => coordinator(shards),
             Self::Planner => planner(),
             Self::Executor(pool) => executor(pool),
-            Self::Api | Self::Client => client(),
+            Self::Api => api(shards),
+            Self::Client => client(),
         }
     }
 }
@@ -88,6 +89,10 @@ fn coordinator(shards: ShardId) -> Vec<Grant> {
         // Work that could not be dispatched, and a run whose records nobody can read.
         append(Kind::Failure),
         append(Kind::Cancel),
+        // Steps that are runs: begun, held, let go on, and what came of them.
+        append(Kind::Submit),
+        append(Kind::Control),
+        append(Kind::Result),
         publish(subjects::STEPS_FILTER),
         publish(subjects::DONE_FILTER),
         publish(subjects::DEAD_LETTERS_FILTER),
@@ -104,9 +109,15 @@ fn coordinator(shards: ShardId) -> Vec<Grant> {
         set(subjects::MEMBERS),
         Grant::Follow(subjects::MEMBERS.to_owned()),
         set(subjects::CANCELS),
+        // Flow control: who has how many slots, what others have out, what is paused.
+        set(subjects::SLOTS),
+        Grant::Follow(subjects::SLOTS.to_owned()),
+        Grant::Follow(subjects::PAUSES.to_owned()),
         // What came of the runs of a cached plan.
         set(subjects::PLANS),
         Grant::Clear(subjects::BLOBS.to_owned()),
+        // What tools keep is bounded.
+        Grant::Clear(subjects::TOOL_OBJECTS.to_owned()),
         Grant::Clear(subjects::SNAPSHOTS.to_owned()),
     ];
     logs.chain(own).collect()
@@ -146,8 +157,23 @@ fn worker(pool: &str) -> Vec<Grant> {
         set(subjects::BUDGETS),
         set(subjects::LIMITS),
         Grant::Follow(subjects::LIMITS.to_owned()),
+        set(subjects::SLOTS),
         Grant::Store(subjects::BLOBS.to_owned()),
     ]
+}
+
+/// What a client does, and for its own callers: who they are, what happens to their runs, and
+/// how the fleet is.
+fn api(shards: ShardId) -> Vec<Grant> {
+    let logs = (0..shards).map(|shard| Grant::Read(subjects::log(shard)));
+    let own = [
+        set(subjects::API_KEYS),
+        Grant::Follow(subjects::API_KEYS.to_owned()),
+        Grant::Follow(subjects::MEMBERS.to_owned()),
+        Grant::Follow(subjects::LIMITS.to_owned()),
+        Grant::Count(subjects::STEPS.to_owned()),
+    ];
+    client().into_iter().chain(logs).chain(own).collect()
 }
 
 /// Submits and steers runs, and reads what came of them.
@@ -167,6 +193,8 @@ fn client() -> Vec<Grant> {
         Grant::Follow(subjects::BATCHES.to_owned()),
         set(subjects::TEMPLATES),
         Grant::Follow(subjects::TEMPLATES.to_owned()),
+        set(subjects::PAUSES),
+        Grant::Follow(subjects::PAUSES.to_owned()),
         // The plan cache is shown, and entries are removed from it.
         set(subjects::PLANS),
         Grant::Follow(subjects::PLANS.to_owned()),

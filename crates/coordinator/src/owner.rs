@@ -28,7 +28,7 @@ use planfleet_runtime::tasks::Tasks;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::{debts::Debts, snapshots::Snapshots, tenure::Tenure};
+use self::{debts::Debts, release::Queue, snapshots::Snapshots, tenure::Tenure};
 use crate::{
     Config,
     emitter::{self, Emitter},
@@ -85,13 +85,7 @@ pub(crate) async fn drive(
         Ok(Progress { follower, journal, unusable, .. }) => {
             let mut owner = Owner::new(id, means, tenure, follower);
             owner.snapshots.forget(&unusable);
-            match owner.find_what_is_out(stop).await {
-                Ok(()) => return owner.serve(journal, membership, stop).await,
-                Err(ended) => {
-                    tenure = owner.tenure;
-                    ended
-                }
-            }
+            return owner.serve(journal, membership, stop).await;
         }
         Err(ended) => ended,
     };
@@ -120,6 +114,7 @@ struct Owner {
     emitter: Emitter,
     gate: Gate,
     debts: Debts,
+    queue: Queue,
     snapshots: Snapshots,
     pace: load::Pace,
     trimmed_to: u64,
@@ -138,6 +133,7 @@ impl Owner {
             emitter: Emitter::new(bus.clone(), lease.epoch),
             gate,
             debts: Debts::default(),
+            queue: Queue::default(),
             snapshots: Snapshots::new(id, lease.epoch, bus.clone(), known, tasks, instruments.clone()),
             pace: load::Pace::default(),
             trimmed_to: 0,
@@ -159,6 +155,7 @@ impl Owner {
         if let Err(Stop::Lost(why)) = self.see_to_what_is_folded() {
             return Ending::Lost(why);
         }
+        self.find_what_is_out();
         let Ok(mut asked) = self.bus.broker().subscribe(&subjects::reads(self.id)).await else {
             return Ending::Lost("the broker is out of reach");
         };
@@ -219,6 +216,7 @@ impl Owner {
                 }
             }
             () = self.snapshots.built() => {}
+            queued = self.queue.read() => self.note_what_is_out(queued),
             () = sleep(timer_wait), if !self.emitter.is_full() => self.fire_due(),
             () = self.gate.opened(), if !self.emitter.is_full() => {}
             Some(question) = asked.next() => self.answer(question).await,

@@ -21,8 +21,8 @@ const AT_ONCE: usize = 64;
 pub(super) struct Debts(VecDeque<Command>);
 
 impl Debts {
-    pub(super) fn new(owed: Vec<Command>) -> Self {
-        Self(owed.into())
+    pub(super) fn add(&mut self, owed: Vec<Command>) {
+        self.0.extend(owed);
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,8 +1,9 @@
 //! What is between the fold's orders and the broker's queue: work waits at the gate until
 //! it is let go.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use futures::{FutureExt as _, future::BoxFuture};
 use planfleet_bus::JournalEntry;
 use planfleet_core::{
     command::Command,
@@ -15,41 +16,76 @@ use planfleet_proto::{
     subjects::{Work, WorkKind},
 };
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use super::{Owner, Stop, debts::Debts};
+use super::Owner;
 use crate::flow::{LetGo, WorkName};
 
 /// How long the broker has to say what is queued. It says hundreds of thousands in that
 /// time; an owner that does not know lets go as if nothing were.
 const QUEUE_READ: Duration = Duration::from_secs(10);
 
+/// What the broker says of its queue when an owner begins, and the work that is owed until
+/// that is known.
+#[derive(Default)]
+pub(super) struct Queue {
+    reading: Option<BoxFuture<'static, Queued>>,
+    owed: Vec<Command>,
+}
+
+/// The work in the queue or with a worker, or why nobody knows.
+type Queued = Result<BTreeSet<Work>, String>;
+
+impl Queue {
+    /// Waits until it is read; for ever where that is not asked for.
+    pub(super) async fn read(&mut self) -> Queued {
+        let Some(reading) = &mut self.reading else { return std::future::pending().await };
+        let queued = reading.await;
+        self.reading = None;
+        queued
+    }
+}
+
 impl Owner {
-    /// Finds what is owed, and which of it is in the broker's queue or with a worker: that
-    /// holds its credit, whoever has let it go.
-    pub(super) async fn find_what_is_out(&mut self, stop: &CancellationToken) -> Result<(), Stop> {
+    /// Finds what is owed, and asks which of it is in the broker's queue or with a worker: that
+    /// holds its credit, whoever has let it go. Until that is known no work is let go, and the
+    /// log is read all the same: what is done meanwhile is owed no more.
+    pub(super) fn find_what_is_out(&mut self) {
+        if seeded::is_on(Bug::TakeoverOwesNothing) {
+            return;
+        }
         let owed = self.follower.owed();
-        if owed.iter().any(|command| work_of(command).is_some()) {
-            let bus = self.bus.clone();
-            let read = timeout(QUEUE_READ, bus.work_in_queue(self.id));
-            match self.tenure.during(stop, read).await? {
-                Ok(Ok(queued)) => {
-                    let is_out =
-                        |command: &&Command| work_of(command).is_some_and(|work| queued.contains(&work));
-                    owed.iter().filter(is_out).for_each(|command| self.gate.is_out(command));
+        let (work, rest): (Vec<_>, Vec<_>) = owed.into_iter().partition(|command| work_of(command).is_some());
+        self.debts.add(rest);
+        if !work.is_empty() {
+            let (bus, shard) = (self.bus.clone(), self.id);
+            let read = async move {
+                match timeout(QUEUE_READ, bus.work_in_queue(shard)).await {
+                    Ok(queued) => queued.map_err(|error| error.to_string()),
+                    Err(_) => Err("the broker has not said it in time".to_owned()),
                 }
-                Ok(Err(error)) => self.warn_of_unknown_queue(&error),
-                Err(_) => self.warn_of_unknown_queue(&"the broker has not said it in time"),
-            }
+            };
+            self.queue = Queue { reading: Some(read.boxed()), owed: work };
         }
-        if !seeded::is_on(Bug::TakeoverOwesNothing) {
-            self.debts = Debts::new(owed);
-        }
-        Ok(())
     }
 
-    fn warn_of_unknown_queue(&self, why: &dyn std::fmt::Display) {
-        tracing::warn!(shard = self.id, %why, "what is queued is not known; limits may be passed for a while");
+    pub(super) fn note_what_is_out(&mut self, queued: Queued) {
+        let owed = std::mem::take(&mut self.queue.owed);
+        match queued {
+            Ok(queued) => {
+                let shard = &self.follower.shard;
+                let is_out = |command: &&Command| work_of(command).is_some_and(|work| queued.contains(&work));
+                let out = owed.iter().filter(is_out).filter(|command| shard.still_owes(command));
+                out.for_each(|command| self.gate.is_out(command));
+            }
+            Err(why) => {
+                tracing::warn!(
+                    shard = self.id,
+                    why,
+                    "what is queued is not known; limits may be passed for a while"
+                );
+            }
+        }
+        self.debts.add(owed);
     }
 
     /// Work that is ordered waits for its turn.
@@ -60,6 +96,9 @@ impl Owner {
 
     /// Carries out what is let go. What nobody wants any more gives its credit back.
     pub(super) fn release(&mut self) {
+        if self.queue.reading.is_some() {
+            return;
+        }
         while !self.emitter.is_full() {
             let Some(LetGo { run, work, command, log_seq }) = self.gate.take() else { return };
             let shard = &self.follower.shard;

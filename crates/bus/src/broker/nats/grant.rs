@@ -20,6 +20,8 @@ pub enum Grant {
     Remove(String),
     /// Take work from a durable consumer of a stream and settle it.
     Take(String, String),
+    /// Ask how much waits for the consumers of a stream.
+    Count(String),
     /// Read single keys of a bucket.
     Get(String),
     /// That, and write and remove keys.
@@ -78,6 +80,7 @@ impl Permissions {
             Grant::Trim(stream) => self.api(&["STREAM.INFO", "STREAM.PURGE"], stream),
             Grant::Remove(stream) => self.api(&["STREAM.MSG.DELETE", "STREAM.MSG.GET"], stream),
             Grant::Take(stream, consumer) => self.take(stream, consumer),
+            Grant::Count(stream) => self.api(&["CONSUMER.INFO"], &format!("{stream}.*")),
             Grant::Get(bucket) => self.api(&["STREAM.MSG.GET"], &kv::stream_of(bucket)),
             Grant::Set(bucket) => {
                 self.add(&Grant::Get(bucket.clone()));

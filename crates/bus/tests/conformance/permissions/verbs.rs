@@ -40,12 +40,12 @@ const NOBODY: &str = "";
 
 const PUBLISH: &[(&str, &str)] = &[
     // Records: each kind by who makes it.
-    ("pf.ev.00.submit", "iu"),
+    ("pf.ev.00.submit", "ciu"),
     ("pf.ev.01.cancel", "ciu"),
-    ("pf.ev.01.control", "iu"),
+    ("pf.ev.01.control", "ciu"),
     ("pf.ev.00.step", "p"),
     ("pf.ev.00.sealed", "p"),
-    ("pf.ev.00.result", "ds"),
+    ("pf.ev.00.result", "cds"),
     ("pf.ev.00.failure", "cpds"),
     ("pf.ev.00.timer", "c"),
     ("pf.ev.00.epoch", "c"),
@@ -109,27 +109,30 @@ const LISTEN: &[(&str, &str)] = &[
 
 /// Streams: who reads single messages, and who all of it.
 const STREAMS: &[(&str, &str, &str)] = &[
-    ("PF_EV_00", "c", "c"),
-    ("PF_EV_01", "c", "c"),
+    ("PF_EV_00", "ci", "ci"),
+    ("PF_EV_01", "ci", "ci"),
     ("PF_STEPS_0", "c", NOBODY),
     ("PF_DONE", "ciu", "ciu"),
     ("PF_DLQ", "c", "c"),
 ];
 
-/// Pools: who takes their work.
-const POOLS: &[(&str, &str)] = &[("plan", "p"), ("default", "d"), ("strong", "s")];
+/// Pools: who takes their work, and who asks how much there is.
+const POOLS: &[(&str, &str, &str)] = &[("plan", "p", "pi"), ("default", "d", "di"), ("strong", "s", "si")];
 
 /// Buckets of values: who reads a key, who follows all of them, who writes.
 const VALUES: &[(&str, &str, &str, &str)] = &[
     ("pf_shards", "ciu", NOBODY, "c"),
-    ("pf_members", "c", "c", "c"),
+    ("pf_members", "ci", "ci", "c"),
+    ("pf_api_keys", "i", "i", "i"),
+    ("pf_slots", "cpds", "c", "cpds"),
+    ("pf_pauses", "ciu", "ciu", "iu"),
     ("pf_cancel", "cpds", "pds", "c"),
     ("pf_keys", "iu", NOBODY, "iu"),
     ("pf_batches", "iu", "iu", "iu"),
     ("pf_templates", "iu", "iu", "iu"),
     ("pf_plans", "cpiu", "piu", "cpiu"),
     ("pf_budgets", "pdsiu", NOBODY, "pdsiu"),
-    ("pf_limits", "pds", "pds", "pds"),
+    ("pf_limits", "pdsi", "pdsi", "pds"),
     ("pf_calls", "ds", NOBODY, "ds"),
     ("pf_tool_kv", "ds", NOBODY, "ds"),
 ];
@@ -138,7 +141,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
 const OBJECTS: &[(&str, &str, &str, &str)] = &[
     ("pf_blobs", "cpdsiu", "c", "c"),
     ("pf_snapshots", "c", "c", "c"),
-    ("pf_tool_objects", "ds", "ds", NOBODY),
+    ("pf_tool_objects", "cds", "cds", "c"),
 ];
 
 /// All of them.
@@ -171,12 +174,12 @@ pub(crate) fn verbs() -> Vec<(Try, &'static str)> {
         api(clear, "STREAM.MSG.DELETE", &stream);
         api(clear, "CONSUMER.MSG.NEXT", &format!("{stream}.xyz"));
     }
-    for (pool, by) in POOLS {
+    for (pool, by, count) in POOLS {
         let place = format!("PF_STEPS_0.pool_{pool}");
-        api(by, "CONSUMER.INFO", &place);
+        api(count, "CONSUMER.INFO", &place);
         api(by, "CONSUMER.MSG.NEXT", &place);
     }
-    for (pool, by) in POOLS {
+    for (pool, by, _) in POOLS {
         let place = format!("PF_STEPS_0.pool_{pool}.1.1.1.1.0");
         all.push((Publish(format!("$JS.ACK.{place}")), by));
         all.push((Publish(format!("$JS.ACK._.hash.{place}")), by));

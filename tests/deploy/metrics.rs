@@ -10,10 +10,6 @@ use crate::{read, root, text};
 /// is three.
 const ENDINGS: [&str; 6] = ["", "_total", "_seconds", "_seconds_bucket", "_seconds_sum", "_seconds_count"];
 
-/// Coordinators that hold ready work back export it; without one, the panel is empty and executors
-/// are scaled by their queues alone.
-const BACKLOG: &str = "planfleet_ready_backlog";
-
 /// Every name in the sources that may be a metric's, as Prometheus writes it.
 fn exported() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -32,7 +28,6 @@ fn exported() -> BTreeSet<String> {
             }
         }
     }
-    names.insert(BACKLOG.to_owned());
     assert!(names.contains("planfleet_runs_ended"), "the sources are not where they were");
     names
 }

@@ -180,14 +180,22 @@ pub struct Retried {
 /// # Errors
 /// When the fleet cannot be reached, or takes no more; asking again goes on.
 pub async fn retry(client: &Client, runs: &[RunId]) -> Result<Retried, Error> {
-    let again = stream::iter(runs).map(|run| async move { (run, client.rerun(run, Some(RETRY_KEY)).await) });
+    again(client, runs.to_vec(), RETRY_KEY).await
+}
+
+/// The same under another key: who asks with it again gets the same new runs.
+pub(crate) async fn again(client: &Client, runs: Vec<RunId>, key: &str) -> Result<Retried, Error> {
+    let again = stream::iter(runs).map(|run| async move {
+        let rerun = client.rerun(&run, Some(key)).await;
+        (run, rerun)
+    });
     let mut again = again.buffer_unordered(ORDERS_MAX);
     let mut retried = Retried::default();
     while let Some((run, rerun)) = again.next().await {
         match rerun {
-            Ok(new) => retried.runs.push((new, run.clone())),
+            Ok(new) => retried.runs.push((new, run)),
             Err(RerunError::Bus(error)) => return Err(error),
-            Err(other) => retried.refused.push((run.clone(), other.to_string())),
+            Err(other) => retried.refused.push((run, other.to_string())),
         }
     }
     Ok(retried)

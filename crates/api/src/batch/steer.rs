@@ -3,11 +3,13 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use planfleet_bus::{Client, Error, client::RerunError};
+use planfleet_bus::{Client, Error};
 use planfleet_core::id::RunId;
 use tokio::time::{Instant, sleep};
 
 use super::{BatchError, status::tally};
+use crate::bulk;
+pub use crate::bulk::Retried;
 
 /// Orders under way at once.
 const ORDERS_MAX: usize = 128;
@@ -70,15 +72,6 @@ pub(super) async fn cancel_active(
     }
 }
 
-/// Runs that were tried again, and those that cannot be.
-#[derive(Debug, Default)]
-pub struct Retried {
-    /// The new runs, with those that they go on from.
-    pub runs: Vec<(RunId, RunId)>,
-    /// Why others are not tried again.
-    pub refused: Vec<(RunId, String)>,
-}
-
 /// Runs again what did not succeed, from where each run stopped. Asked again before the
 /// new runs have ended, it starts nothing twice: a run is tried again once, and then it is
 /// the new run's turn.
@@ -92,20 +85,7 @@ pub async fn retry_failed(client: &Client, id: &str) -> Result<Retried, BatchErr
         return Err(BatchError::Refused(format!("batch {id:?} was cancelled ({reason})")));
     }
     let missed = tally(client, &batch).await?.unsuccessful;
-    let again = stream::iter(missed.into_keys()).map(|run| async move {
-        let rerun = client.rerun(&run, Some(RETRY_KEY)).await;
-        (run, rerun)
-    });
-    let mut again = again.buffer_unordered(ORDERS_MAX);
-    let mut retried = Retried::default();
-    while let Some((run, rerun)) = again.next().await {
-        match rerun {
-            Ok(new) => retried.runs.push((new, run)),
-            Err(RerunError::Bus(error)) => return Err(error.into()),
-            Err(other) => retried.refused.push((run, other.to_string())),
-        }
-    }
-    Ok(retried)
+    Ok(bulk::again(client, missed.into_keys().collect(), RETRY_KEY).await?)
 }
 
 /// The key of every retry of a batch, among those of the run that it goes on from.

@@ -67,3 +67,14 @@ export function check(holds, what) {
 export function equal(found, expected, what) {
   check(JSON.stringify(found) === JSON.stringify(expected), `${what}: ${JSON.stringify(found)} is not ${JSON.stringify(expected)}`);
 }
+
+/** Waits until there are so many: what is pressed is drawn a moment later. */
+export async function counted(locator, many, what) {
+  const end = Date.now() + PATIENCE_MS;
+  let found = await locator.count();
+  while (found !== many && Date.now() < end) {
+    await new Promise((done) => setTimeout(done, 50));
+    found = await locator.count();
+  }
+  equal(found, many, what);
+}

@@ -2,7 +2,7 @@
 // Large plans stay usable. Who is asked for a key gives one.
 
 import { join } from "node:path";
-import { answer, axe, check, equal, open } from "./browser.mjs";
+import { answer, axe, check, counted, equal, open } from "./browser.mjs";
 import { fleet, run, step, summary, wide } from "./documents.mjs";
 
 const RUN = "00-a";
@@ -90,7 +90,7 @@ async function large(browser, base) {
     await page.goto(`${base}/runs/00-wide`);
     await page.locator(".box").nth(6).waitFor();
   });
-  equal(await page.locator(".box").count(), 7, "boxes of 5,002 steps");
+  await counted(page.locator(".box"), 7, "boxes of 5,002 steps");
   await page.locator(".box.many", { hasText: "failed" }).click();
   await page.getByRole("region", { name: "Steps of the group" }).last().getByText("failed").first().waitFor();
   await page.getByRole("button", { name: "Close the group" }).click();

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use crate::{
     Options,
     engine::{self, Fleet, User},
@@ -14,6 +16,10 @@ use crate::{
     sample::Sample,
     site::{Role, Site},
 };
+
+/// What a process does differently in its first seconds is no part of the figures: until it
+/// knows who watches runs (three seconds), it tells the news of all of them.
+const SETTLED: Duration = Duration::from_millis(3_500);
 
 /// How runs are submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +69,7 @@ impl Load {
         engine::start(&mut site, options, &Fleet::usual(options)).await?;
         let mut user = User::new(&site, self.warm_up_graph().submission()?);
         site.with_crew(drive(&mut user, self.pace, self.warm_up())).await?;
+        sleep(SETTLED).await;
         user.set(self.graph.submission()?);
         let before = site.read().await?;
         let latencies = site.with_crew(drive(&mut user, self.pace, self.runs)).await?;

@@ -10,6 +10,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     panic::AssertUnwindSafe,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -264,16 +265,19 @@ impl Worker {
         if seeded::is_on(Bug::AckBeforeWork) {
             let _ = settle.ack().await;
         }
-        let work = async {
-            match slots.slot(&stop).await {
-                Some(slot) => {
-                    let told = (deliveries, at_ms);
-                    self.body_and_job(&subject, &headers, payload.clone(), told, slot, handler).await
+        let settled = {
+            // Where it is, as it is large: a future that is handed on is copied.
+            let work = pin!(async {
+                match slots.slot(&stop).await {
+                    Some(slot) => {
+                        let told = (deliveries, at_ms);
+                        self.body_and_job(&subject, &headers, payload.clone(), told, slot, handler).await
+                    }
+                    None => Settled::GiveBack,
                 }
-                None => Settled::GiveBack,
-            }
+            });
+            extend_while(self.pool.ack_wait / 3, &*settle, work).await
         };
-        let settled = extend_while(self.pool.ack_wait / 3, &*settle, work).await;
         if settled == Settled::Done {
             // The outcome is recorded: the next one need not wait for the broker to have heard.
             if let Some(flight) = lock(&in_flight).get_mut(&number) {
@@ -319,7 +323,7 @@ impl Worker {
             slot: slot.clone(),
         };
         // One bad job must not leave its delivery behind, unsettled until the ack wait.
-        let done = AssertUnwindSafe(async move { handler(job).await }).catch_unwind().await;
+        let done = pin!(AssertUnwindSafe(async move { handler(job).await }).catch_unwind()).await;
         slot.free();
         self.cancels.done(subject);
         done.unwrap_or_else(|_panic| panicked(subject))
@@ -330,7 +334,7 @@ impl Worker {
         let outcome = match settled {
             Settled::Done => settle.ack().await.map_err(Error::from),
             Settled::GiveBack => settle.give_back().await.map_err(Error::from),
-            Settled::Unreadable(reason) => self.set_aside(original, settle, reason).await,
+            Settled::Unreadable(reason) => Box::pin(self.set_aside(original, settle, reason)).await,
         };
         if let Err(error) = outcome {
             // The broker delivers it again after the ack wait, and the fold ignores what it knows.
@@ -395,10 +399,12 @@ fn panicked(subject: &str) -> Settled {
 }
 
 /// Runs a job and tells the broker now and then that it goes on.
-async fn extend_while<F: Future<Output = Settled>>(every: Duration, settle: &dyn Settle, job: F) -> Settled {
+async fn extend_while<F>(every: Duration, settle: &dyn Settle, mut job: Pin<&mut F>) -> Settled
+where
+    F: Future<Output = Settled>,
+{
     let every = every.max(Duration::from_millis(100));
     let mut ticks = interval_at(Instant::now() + every, every);
-    tokio::pin!(job);
     loop {
         tokio::select! {
             biased;

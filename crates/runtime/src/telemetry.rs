@@ -15,6 +15,7 @@ mod span_fields;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -28,9 +29,11 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use planfleet_telemetry::ids::Ids;
 use planfleet_telemetry::names;
+use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::{Filter, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
@@ -203,9 +206,20 @@ fn log_layer(
     }
     let lines = tracing_subscriber::fmt::layer()
         .compact()
+        .fmt_fields(debug_fn(human_field))
         .with_ansi(terminal && !settings.no_color)
         .with_writer(writer);
     Ok(lines.with_filter(filter).boxed())
+}
+
+/// People read `run_id=.. step=..`. The dotted names of the conventions say the same again, and
+/// writing them down is a tenth of what a step without work costs.
+fn human_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        name if name.contains('.') => Ok(()),
+        name => write!(writer, " {name}={value:?}"),
+    }
 }
 
 /// The configured filter for events; spans of INFO pass whatever it says, since

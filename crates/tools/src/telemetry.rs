@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use opentelemetry::metrics::Histogram;
 use planfleet_core::failure::{FailureClass, trim_chars};
-use planfleet_telemetry::KeyValue;
 use planfleet_telemetry::names::{self, attribute as a, metric};
+use planfleet_telemetry::{KeyValue, exports_traces};
 use serde_json::Value;
 use tracing::Span;
 use tracing::field::Empty;
@@ -15,9 +15,14 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 /// Of one attribute, as in the crate `llm`: spans are exported by the hundred.
 const CHARS_MAX: usize = 8_000;
 
-/// Opens the span `execute_tool {name}`.
+/// Opens the span `execute_tool {name}`. Lines of the log have their step's, and one more for
+/// each call would be a tenth of what a step without work costs.
 pub(crate) fn span(name: &str) -> Span {
+    if !exports_traces() {
+        return Span::none();
+    }
     tracing::info_span!(
+        target: names::TRACE_ONLY,
         names::EXECUTE_TOOL.name,
         otel.name = format!("execute_tool {name}"),
         otel.status_code = Empty,

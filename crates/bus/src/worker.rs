@@ -265,22 +265,21 @@ impl Worker {
             let _ = settle.ack().await;
         }
         let work = async {
-            match slots.slot(&stop).await {
-                Some(slot) => {
-                    let told = (deliveries, at_ms);
-                    self.body_and_job(&subject, &headers, payload.clone(), told, slot, handler).await
-                }
-                None => Settled::GiveBack,
-            }
+            let slot = slots.slot(&stop).await?;
+            let told = (deliveries, at_ms);
+            Some(self.body_and_job(&subject, &headers, payload.clone(), told, slot, handler).await)
         };
         let settled = extend_while(self.pool.ack_wait / 3, &*settle, work).await;
-        if settled == Settled::Done {
+        if settled == Some(Settled::Done) {
             // The outcome is recorded: the next one need not wait for the broker to have heard.
             if let Some(flight) = lock(&in_flight).get_mut(&number) {
                 flight.recorded = true;
             }
             slots.finished(room);
+        } else if settled.is_none() {
+            slots.not_begun(room);
         }
+        let settled = settled.unwrap_or(Settled::GiveBack);
         let again = deliveries == 1 && seeded::is_on(Bug::DoneHandedBack);
         let settled = if again { Settled::GiveBack } else { settled };
         self.settle(Original { subject, headers, payload }, &*settle, settled).await;
@@ -395,7 +394,7 @@ fn panicked(subject: &str) -> Settled {
 }
 
 /// Runs a job and tells the broker now and then that it goes on.
-async fn extend_while<F: Future<Output = Settled>>(every: Duration, settle: &dyn Settle, job: F) -> Settled {
+async fn extend_while<F: Future>(every: Duration, settle: &dyn Settle, job: F) -> F::Output {
     let every = every.max(Duration::from_millis(100));
     let mut ticks = interval_at(Instant::now() + every, every);
     tokio::pin!(job);

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Bus, Client, Error,
-    broker::{self, CasOutcome, KvChange, StreamState},
+    broker::{self, CasOutcome, KvChange},
     client::Question,
 };
 
@@ -203,22 +203,14 @@ impl Bus {
         Ok(understood(changes.map(move |change| change.map(pause).map_err(Error::from))))
     }
 
-    /// The work of a shard's runs that is in the queue or with a worker. With flow control
-    /// the queue is short, so this reads all of it, without the bodies.
+    /// The work of a shard's runs that is in the queue or with a worker, by its names alone.
     ///
     /// # Errors
     /// When the broker cannot be reached: then nobody knows all of it.
     pub async fn work_in_queue(&self, shard: ShardId) -> Result<BTreeSet<Work>, Error> {
-        let StreamState { messages, first_seq, .. } = self.broker().stream_state(subjects::STEPS).await?;
-        let mut found = BTreeSet::new();
-        if messages == 0 {
-            return Ok(found);
-        }
-        let mut queued = self.broker().read_headers(subjects::STEPS, first_seq).await?;
-        while let Some(entry) = queued.next().await {
-            found.extend(subjects::work(&entry?.subject).filter(|work| work.run.shard() == shard));
-        }
-        Ok(found)
+        let queued = self.broker().subjects(subjects::STEPS, subjects::STEPS_FILTER).await?;
+        let work = queued.iter().filter_map(|subject| subjects::work(subject));
+        Ok(work.filter(|work| work.run.shard() == shard).collect())
     }
 
     /// Writes a key, whatever it held.

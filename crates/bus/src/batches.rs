@@ -208,10 +208,10 @@ impl Bus {
     /// Every batch that is kept, the newest first.
     ///
     /// # Errors
-    /// When the broker cannot be reached or what is kept cannot be read.
+    /// When the broker cannot be reached.
     pub async fn batches(&self) -> Result<Vec<Batch>, Error> {
-        let kept = self.broker().kv_all(subjects::BATCHES).await?;
-        let mut batches = kept.values().map(|entry| read(&entry.value)).collect::<Result<Vec<_>, _>>()?;
+        let kept = self.read_all(subjects::BATCHES, |entry| read(&entry.value)).await?;
+        let mut batches: Vec<Batch> = kept.into_values().collect();
         batches.sort_by(|a, b| b.created_at_ms.cmp(&a.created_at_ms).then_with(|| a.id.cmp(&b.id)));
         Ok(batches)
     }

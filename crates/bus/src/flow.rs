@@ -174,13 +174,13 @@ impl Bus {
         Ok(there)
     }
 
-    /// All that is paused.
+    /// All that is paused, as far as it can be read.
     ///
     /// # Errors
-    /// When the broker cannot be reached, or what it keeps cannot be read.
+    /// When the broker cannot be reached.
     pub async fn pauses(&self) -> Result<Vec<Pause>, Error> {
-        let all = self.broker().kv_all(subjects::PAUSES).await?;
-        all.values().map(|entry| read(&entry.value)).collect()
+        let all = self.read_all(subjects::PAUSES, |entry| read(&entry.value)).await?;
+        Ok(all.into_values().collect())
     }
 
     /// All that is paused by its key, then each change, without end: `None` for what is

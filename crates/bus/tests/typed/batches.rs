@@ -18,7 +18,7 @@ use planfleet_core::{
 use planfleet_proto::subjects;
 use serde_json::json;
 
-use super::{document, new_bus, soon, submission};
+use super::{document, new_bus, soon, submission, unreadable};
 
 fn batch(id: &str) -> Batch {
     Batch {
@@ -115,6 +115,7 @@ async fn a_batch_is_kept_once_and_changed_by_many() {
     }
     assert_eq!(bus.batch("b").await.unwrap().unwrap().submitted, 8);
     bus.open_batch(Batch { created_at_ms: 9, ..batch("newer") }).await.unwrap();
+    unreadable(&bus, subjects::BATCHES).await;
     let listed: Vec<_> = bus.batches().await.unwrap().into_iter().map(|batch| batch.id).collect();
     assert_eq!(listed, ["newer", "b"]);
     let unknown = bus.change_batch("nope", add).await.unwrap_err();

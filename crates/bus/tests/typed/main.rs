@@ -68,6 +68,12 @@ async fn make_assets(bus: &Bus) {
     bus.bootstrap(&topology).await.expect("assets");
 }
 
+/// What a later version may have written.
+async fn unreadable(bus: &Bus, bucket: &str) {
+    let value = bytes::Bytes::from_static(b"[]");
+    bus.broker().kv_cas(bucket, "unreadable", value, 0).await.expect("written");
+}
+
 fn run_id(text: &str) -> RunId {
     text.parse().expect("a run id")
 }

@@ -142,9 +142,15 @@ impl Gate {
         self.open.notified().await;
     }
 
-    /// The result of work is in the log, or its time is over.
+    /// The result of work is in the log.
     pub(crate) fn answered(&self, run: &RunId, work: WorkName) {
         self.flow.lock().answered(run, work, Instant::now());
+    }
+
+    /// The time of work is over, or nobody wants it any more: it gives its credit back, and
+    /// says nothing of how fast workers are.
+    pub(crate) fn forget(&self, run: &RunId, work: WorkName) {
+        self.flow.lock().forget(run, work, Instant::now());
     }
 
     /// A run has ended, with all its work.

@@ -203,6 +203,12 @@ impl State {
         }
     }
 
+    pub(super) fn forget(&mut self, run: &RunId, work: WorkName, now: Instant) {
+        if self.strike(&(run.clone(), work)).is_some() {
+            self.refill(now);
+        }
+    }
+
     pub(super) fn ended(&mut self, run: &RunId, now: Instant) {
         let of_run = self.of_run(run).map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let any = !of_run.is_empty();

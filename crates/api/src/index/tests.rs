@@ -45,7 +45,7 @@ fn rows(from: u64, to: u64) -> Vec<row::Row> {
     (from..to).map(|n| row::Row::of(n, DAY_MS + n * 1_000, &document(n)).unwrap()).collect()
 }
 
-async fn filled(count: u64) -> Index {
+pub(crate) async fn filled(count: u64) -> Index {
     let index = Index::open(&IndexFile::Temporary).unwrap();
     let mut from = 1;
     while from <= count {
@@ -101,6 +101,17 @@ async fn words_and_filters_find_runs_in_every_order() {
     assert_eq!(seqs(&index, &between, Order::Oldest, None, 2).await, [100, 101]);
     let later = Filter { since_ms: Some(DAY_MS * 2), ..Filter::default() };
     assert_eq!(newest(later).await, Vec::<i64>::new());
+}
+
+#[tokio::test]
+async fn a_position_that_nothing_has_is_none_to_fall_over() {
+    let index = filled(3).await;
+    let at = async |order, seq| seqs(&index, &Filter::default(), order, Some((0, seq)), 9).await;
+    assert_eq!(at(Order::Newest, i64::MIN).await, Vec::<i64>::new());
+    assert_eq!(at(Order::Newest, i64::MAX).await, [3, 2, 1]);
+    assert_eq!(at(Order::Oldest, i64::MIN).await, [1, 2, 3]);
+    // The last position there is: nobody can come behind it, and what is on it is not in use.
+    assert_eq!(at(Order::Oldest, i64::MAX).await, Vec::<i64>::new());
 }
 
 #[tokio::test]

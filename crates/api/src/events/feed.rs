@@ -2,10 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -77,7 +74,6 @@ pub(crate) struct Feed {
     said: broadcast::Sender<Arc<Said>>,
     /// Whether all that was in the log when it was opened has been read.
     whole: watch::Sender<bool>,
-    over: AtomicBool,
 }
 
 #[derive(Default)]
@@ -88,6 +84,8 @@ struct Past {
     /// Older events were let go, or were gone from the log.
     cut: bool,
     ended: bool,
+    /// Nobody reads the log for it any more.
+    over: bool,
 }
 
 /// What a watcher gets.
@@ -103,18 +101,22 @@ pub(crate) struct Watcher {
 impl Feed {
     pub(super) fn new(run: RunId) -> Self {
         let said = broadcast::Sender::new(BEHIND_MAX);
-        Self {
-            run,
-            past: Mutex::default(),
-            said,
-            whole: watch::Sender::new(false),
-            over: AtomicBool::new(false),
-        }
+        Self { run, past: Mutex::default(), said, whole: watch::Sender::new(false) }
     }
 
     /// Whether somebody still reads the log for it, or all of it is read.
     pub(super) fn is_usable(&self) -> bool {
-        !self.over.load(Ordering::Acquire) || self.past().ended
+        let past = self.past();
+        !past.over || past.ended
+    }
+
+    /// Whether nobody watches it any more: then nobody reads for it either, and whoever comes
+    /// next needs another.
+    pub(super) fn closes(&self) -> bool {
+        // Under the lock, as watchers come under it: none can come in between.
+        let mut past = self.past();
+        past.over |= self.said.receiver_count() == 0;
+        past.over
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
@@ -173,12 +175,13 @@ impl Feed {
         let mut after = 0;
         while let Err(error) = self.follow(&bus, span, &mut after).await {
             tracing::debug!(run = %self.run, %error, "cannot follow a run's log; trying again");
-            if self.said.receiver_count() == 0 {
+            if self.closes() {
+                self.past().cut = true;
                 break;
             }
             sleep(RETRY).await;
         }
-        self.over.store(true, Ordering::Release);
+        self.past().over = true;
         self.whole.send_replace(true);
     }
 
@@ -226,7 +229,7 @@ impl Feed {
                     }
                 },
                 _ = look.tick() => {
-                    if self.said.receiver_count() == 0 && *self.whole.borrow() {
+                    if *self.whole.borrow() && self.closes() {
                         return Ok(());
                     }
                     if ending.is_none() && bus.has_ended(&self.run).await? {

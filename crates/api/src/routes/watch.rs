@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     access::Caller,
-    events::{Feed, Said},
+    events::{Feed, Said, Watcher},
     problem::Problem,
     view::Events,
 };
@@ -58,9 +58,9 @@ pub(super) async fn events(
 ) -> Outcome {
     let after = last_seen(&headers)?;
     let (run, document) = service.document(&caller, &id).await?;
-    let feed = service.feeds.of(&run, &document)?;
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if !accepts.contains("text/event-stream") {
+        let feed = service.feeds.of(&run, &document)?;
         let (mut events, incomplete) = feed.history(HISTORY_WAIT).await;
         events.retain(|event| event.seq.is_none_or(|seq| seq > after));
         return Ok(Json(Events { events, incomplete }).into_response());
@@ -68,7 +68,8 @@ pub(super) async fn events(
     let Ok(seat) = Arc::clone(&service.watchers).try_acquire_owned() else {
         return Err(Problem::unavailable("watchers_too_many", "too many streams are open at once"));
     };
-    let told = told(feed, after, seat).take_until(service.stop.clone().cancelled_owned());
+    let (feed, watcher) = service.feeds.watch(&run, &document, after)?;
+    let told = told(feed, watcher, after, seat).take_until(service.stop.clone().cancelled_owned());
     let stream = Sse::new(told).keep_alive(KeepAlive::new().interval(HEARTBEAT));
     let headers =
         [(header::CACHE_CONTROL, "no-store"), (header::HeaderName::from_static("x-accel-buffering"), "no")];
@@ -87,10 +88,10 @@ fn last_seen(headers: &HeaderMap) -> Result<u64, Problem> {
 /// What a watcher reads: what has happened behind a position, then what happens.
 fn told(
     feed: Arc<Feed>,
+    watcher: Watcher,
     after: u64,
     seat: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    let watcher = feed.watch(after);
     let past = stream::iter(watcher.past).map(|said| event(&said));
     let begin = stream::once(async { Event::default().retry(RETRY).comment("planfleet") });
     let next = (!watcher.ended).then_some((watcher.next, feed, seat));

@@ -35,7 +35,7 @@ pub(crate) fn answer(
     document: impl Fn(&RunId) -> Option<RunDocument>,
     now_ms: u64,
     asked: LiveMessage,
-) -> Option<(String, Value)> {
+) -> Option<(String, String)> {
     let reply = asked.reply?;
     let Ok(question) = serde_json::from_slice::<Question>(&asked.payload) else {
         tracing::debug!(subject = asked.subject, "a question that is none");
@@ -43,7 +43,8 @@ pub(crate) fn answer(
     };
     let answer = match question {
         Question::Run { run } => {
-            document(&run).map_or(Value::Null, |document| fitted(with_waits(document, gate)))
+            let document = document(&run).map(|document| with_waits(document, gate));
+            return Some((reply, document.map_or_else(|| Value::Null.to_string(), fitted)));
         }
         Question::List { limit } => {
             list(shard.active().take(limit.min(LIST_MAX)).filter_map(document).map(row))
@@ -58,14 +59,12 @@ pub(crate) fn answer(
         }
         Question::Queues => gate.standing(),
     };
-    Some((reply, answer))
+    Some((reply, answer.to_string()))
 }
 
 /// Sends an answer. Whoever asked asks again if it is lost.
-pub(crate) async fn send(bus: &Bus, reply: String, answer: &Value) {
-    if let Err(error) =
-        bus.broker().publish_live(reply, Headers::new(), Bytes::from(answer.to_string())).await
-    {
+pub(crate) async fn send(bus: &Bus, reply: String, answer: String) {
+    if let Err(error) = bus.broker().publish_live(reply, Headers::new(), Bytes::from(answer)).await {
         tracing::debug!(%error, "an answer was not sent");
     }
 }
@@ -90,18 +89,20 @@ fn with_waits(mut document: RunDocument, gate: &Gate) -> RunDocument {
 
 /// As much of a document as one message carries. What is left out is said: without
 /// its answer, a run that has ended would look as if it had none.
-fn fitted(mut document: RunDocument) -> Value {
-    let whole = to_json(&document);
-    if whole.to_string().len() <= ANSWER_BYTES_MAX {
+fn fitted(mut document: RunDocument) -> String {
+    let fits = |text: &String| text.len() <= ANSWER_BYTES_MAX;
+    // Of thousands of steps: made once, as text.
+    if let Some(whole) = serde_json::to_string(&document).ok().filter(fits) {
         return whole;
     }
     document.steps.iter_mut().for_each(|step| step.output = None);
     document.answer = None;
-    let without_outputs = to_json(&document);
-    let fits = without_outputs.to_string().len() <= ANSWER_BYTES_MAX;
-    let mut trimmed = if fits { without_outputs } else { outline(document) };
-    trimmed[TRIMMED] = Value::Bool(true);
-    trimmed
+    let trimmed = |mut document: Value| {
+        document[TRIMMED] = Value::Bool(true);
+        document.to_string()
+    };
+    let without_outputs = trimmed(to_json(&document));
+    if fits(&without_outputs) { without_outputs } else { trimmed(outline(document)) }
 }
 
 /// As many rows as one message carries, and how many are left out where not all are.

@@ -25,7 +25,10 @@ pub(crate) use self::{
     feed::{Feed, Said, Watcher},
     told::AttemptOf,
 };
-use crate::problem::Problem;
+use crate::{
+    access::{Caller, Shares},
+    problem::Problem,
+};
 
 /// Runs that one process follows at once. Each is a reader of a whole log.
 const FEEDS_MAX: usize = 256;
@@ -34,6 +37,7 @@ const FEEDS_MAX: usize = 256;
 pub(crate) struct Feeds {
     bus: Bus,
     stop: CancellationToken,
+    shares: Arc<Shares>,
     open: Mutex<Open>,
 }
 
@@ -51,20 +55,20 @@ impl Open {
 
 impl Feeds {
     pub(crate) fn new(bus: Bus, stop: CancellationToken) -> Self {
-        Self { bus, stop, open: Mutex::default() }
+        Self { bus, stop, shares: Shares::of(FEEDS_MAX, "watched runs"), open: Mutex::default() }
     }
 
     /// What has happened to a run, of which `document` is known.
     ///
     /// # Errors
-    /// When too many runs are watched here already.
-    pub(crate) fn of(&self, run: &RunId, document: &Value) -> Result<Arc<Feed>, Problem> {
+    /// When too many runs are watched here already, or by this caller.
+    pub(crate) fn of(&self, caller: &Caller, run: &RunId, document: &Value) -> Result<Arc<Feed>, Problem> {
         let mut open = self.lock();
         if let Some(feed) = open.known(run).filter(|feed| feed.is_usable()) {
             return Ok(feed);
         }
         let feed = Arc::new(Feed::new(run.clone()));
-        self.begin(&mut open, run, &feed, document)?;
+        self.begin(&mut open, caller, run, &feed, document)?;
         Ok(feed)
     }
 
@@ -74,6 +78,7 @@ impl Feeds {
     /// Likewise.
     pub(crate) fn watch(
         &self,
+        caller: &Caller,
         run: &RunId,
         document: &Value,
         after: u64,
@@ -88,12 +93,19 @@ impl Feeds {
         }
         let feed = Arc::new(Feed::new(run.clone()));
         let watcher = feed.watch(after);
-        self.begin(&mut open, run, &feed, document)?;
+        self.begin(&mut open, caller, run, &feed, document)?;
         Ok((feed, watcher))
     }
 
     /// Has somebody read the log for a feed.
-    fn begin(&self, open: &mut Open, run: &RunId, feed: &Arc<Feed>, document: &Value) -> Result<(), Problem> {
+    fn begin(
+        &self,
+        open: &mut Open,
+        caller: &Caller,
+        run: &RunId,
+        feed: &Arc<Feed>,
+        document: &Value,
+    ) -> Result<(), Problem> {
         // Whoever comes clears what others have left.
         while open.readers.try_join_next().is_some() {}
         open.feeds.retain(|_, feed| feed.strong_count() > 0);
@@ -101,9 +113,11 @@ impl Feeds {
             let detail = format!("{FEEDS_MAX} runs are watched at once here already");
             return Err(Problem::unavailable("watched_too_many", detail));
         }
+        let share = self.shares.take(caller)?;
         let reading = Arc::clone(feed).read(self.bus.clone(), Span::of(document));
         let stop = self.stop.clone();
         open.readers.spawn(async move {
+            let _share = share;
             tokio::select! {
                 () = reading => {}
                 () = stop.cancelled() => {}
@@ -131,7 +145,8 @@ mod tests {
         let bus = Bus::new(Arc::new(MemoryBroker::new()), 1);
         let feeds = Feeds::new(bus, CancellationToken::new());
         let (run, document) = ("00-a".parse().unwrap(), json!({}));
-        let watch = || feeds.watch(&run, &document, 0).unwrap();
+        let caller = Caller::local();
+        let watch = || feeds.watch(&caller, &run, &document, 0).unwrap();
         let (first, watcher) = watch();
         assert!(!first.closes(), "it is watched");
         let (same, other) = watch();
@@ -140,6 +155,6 @@ mod tests {
         assert!(first.closes(), "nobody watches it any more");
         let (next, _watcher) = watch();
         assert!(!Arc::ptr_eq(&first, &next) && !next.closes());
-        assert!(Arc::ptr_eq(&next, &feeds.of(&run, &document).unwrap()));
+        assert!(Arc::ptr_eq(&next, &feeds.of(&caller, &run, &document).unwrap()));
     }
 }

@@ -106,6 +106,13 @@ impl Problem {
         }
     }
 
+    /// More at once than one set of credentials may have open.
+    pub(crate) fn too_many_at_once(most: usize, what: &str) -> Self {
+        let detail = format!("these credentials have {most} {what} at once already, a quarter of the room");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_at_once", detail);
+        Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
+    }
+
     /// Somebody who may not do this.
     pub(crate) fn forbidden(is: Role, needed: Role) -> Self {
         let detail = format!("this needs the role {}, and the caller is {}", needed.as_str(), is.as_str());

@@ -22,7 +22,7 @@ use tracing::Span;
 
 use crate::{
     Config, FleetView,
-    access::{Caller, Door},
+    access::{Caller, Door, Shares},
     events::Feeds,
     index::Index,
     listing::Listing,
@@ -47,6 +47,7 @@ const UNKNOWN_PAUSES: [Duration; 3] =
 /// What all requests share.
 pub(crate) struct Service {
     pub(crate) room: Semaphore,
+    pub(crate) request_shares: Arc<Shares>,
     pub(crate) config: Config,
     pub(crate) bus: Bus,
     pub(crate) client: Client,
@@ -58,6 +59,7 @@ pub(crate) struct Service {
     pub(crate) listing: Listing,
     /// Streams of events that may be open at once.
     pub(crate) watchers: Arc<Semaphore>,
+    pub(crate) watcher_shares: Arc<Shares>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -75,11 +77,15 @@ impl Service {
         let feeds = Feeds::new(bus.clone(), stop.clone());
         let listing = Listing::new(client.clone(), index);
         let watchers = Arc::new(Semaphore::new(config.watchers_max));
+        let request_shares = Shares::of(config.requests_max, "requests");
+        let watcher_shares = Shares::of(config.watchers_max, "streams of events");
         Arc::new(Self {
             door,
             listing,
             watchers,
+            watcher_shares,
             room,
+            request_shares,
             config,
             bus,
             client,

@@ -22,7 +22,7 @@ use crate::{
 /// Who asks
 #[utoipa::path(get, path = "/v1/whoami", tag = "fleet", responses((status = 200, body = WhoAmI)))]
 pub(super) async fn whoami(caller: Caller, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
-    let Caller { tenant, role, auth, name } = caller;
+    let Caller { tenant, role, auth, name, .. } = caller;
     Ok(Json(WhoAmI { tenant, role, auth: auth.as_str().to_owned(), name }).into_response())
 }
 

@@ -319,7 +319,7 @@ pub(super) async fn step(
     let planned_as = step.split('[').next().unwrap_or_default();
     let planned = steps.iter().find(|entry| name(entry) == planned_as).unwrap_or(found);
     let resolved = resolved(&document, &steps, planned);
-    let feed = service.feeds.of(&run, &document)?;
+    let feed = service.feeds.of(&caller, &run, &document)?;
     let (attempts, trace_id) = feed.attempts(ATTEMPTS_WAIT).await;
     let own = attempts.iter().filter(|attempt| attempt.step.to_string() == step);
     let detail = StepDetail {

@@ -20,7 +20,7 @@ use super::{
     query::{Asked, Nothing},
 };
 use crate::{
-    access::Caller,
+    access::{Caller, Share},
     events::{Feed, Said, Watcher},
     problem::Problem,
     view::Events,
@@ -60,7 +60,7 @@ pub(super) async fn events(
     let (run, document) = service.document(&caller, &id).await?;
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if !accepts.contains("text/event-stream") {
-        let feed = service.feeds.of(&run, &document)?;
+        let feed = service.feeds.of(&caller, &run, &document)?;
         let (mut events, incomplete) = feed.history(HISTORY_WAIT).await;
         events.retain(|event| event.seq.is_none_or(|seq| seq > after));
         return Ok(Json(Events { events, incomplete }).into_response());
@@ -68,7 +68,8 @@ pub(super) async fn events(
     let Ok(seat) = Arc::clone(&service.watchers).try_acquire_owned() else {
         return Err(Problem::unavailable("watchers_too_many", "too many streams are open at once"));
     };
-    let (feed, watcher) = service.feeds.watch(&run, &document, after)?;
+    let seat = (seat, service.watcher_shares.take(&caller)?);
+    let (feed, watcher) = service.feeds.watch(&caller, &run, &document, after)?;
     let told = told(feed, watcher, after, seat).take_until(service.stop.clone().cancelled_owned());
     let stream = Sse::new(told).keep_alive(KeepAlive::new().interval(HEARTBEAT));
     let headers =
@@ -90,7 +91,7 @@ fn told(
     feed: Arc<Feed>,
     watcher: Watcher,
     after: u64,
-    seat: OwnedSemaphorePermit,
+    seat: (OwnedSemaphorePermit, Share),
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let past = stream::iter(watcher.past).map(|said| event(&said));
     let begin = stream::once(async { Event::default().retry(RETRY).comment("planfleet") });

@@ -1,12 +1,12 @@
 //! Batches over HTTP.
 
-use std::io;
+use std::{io, pin::pin};
 
 use axum::{
     Json,
     body::{Body, Bytes},
     extract::{Path, State, rejection::BytesRejection},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::IntoResponse as _,
 };
 use futures::{FutureExt as _, TryStreamExt as _, future};
@@ -19,18 +19,21 @@ use planfleet_core::{
 use planfleet_runtime::clock;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::io::BufReader;
+use sha2::{Digest as _, Sha256};
+use tokio::{io::BufReader, time::timeout};
 use tokio_util::io::StreamReader;
 use utoipa::IntoParams;
 
 use super::{
     Outcome, Shared,
     query::{Asked, Limit, Nothing},
+    runs::idempotency_key,
 };
 use crate::{
     access::Caller,
     batch::{Desk, Event, Order, order::WINDOW_MAX, results, status, steer},
     problem::Problem,
+    service::Service,
     steer::asked_reason,
     template::library::LibraryError,
     view::{
@@ -65,9 +68,12 @@ pub(super) struct Asks {
 /// Submit a batch
 ///
 /// One task or request of OpenAI's batch files in each line, at most 50,000 of them. Answered
-/// when all are in the log; a line that is refused stops no other.
+/// when all are in the log; a line that is refused stops no other. What is not in the log in
+/// time is a 503 whose `Location` names the batch: posted again with its `id`, or with the same
+/// `Idempotency-Key`, the same lines go on.
 #[utoipa::path(
-    post, path = "/v1/batches", tag = "batches", params(Asks),
+    post, path = "/v1/batches", tag = "batches",
+    params(Asks, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters")),
     request_body(content = String, content_type = "application/jsonl"),
     responses((status = 202, body = BatchAccepted))
 )]
@@ -75,9 +81,17 @@ pub(super) async fn submit(
     State(service): Shared,
     caller: Caller,
     Asked(asks): Asked<Asks>,
+    headers: HeaderMap,
     body: Body,
 ) -> Outcome {
-    let order = order(&caller, asks)?;
+    let order = order(&caller, asks, idempotency_key(&headers)?)?;
+    let location = format!("/v1/batches/{}", order.id);
+    let submitted = submit_lines(&service, order, body).await;
+    let taken = submitted.map_err(|problem| problem.at(location.clone()))?;
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(taken)).into_response())
+}
+
+async fn submit_lines(service: &Service, order: Order, body: Body) -> Result<BatchAccepted, Problem> {
     let id = order.id.clone();
     let (mut bytes, mut lines, mut within_line) = (0, 0, false);
     let counted = body.into_data_stream().map_err(io::Error::other).and_then(move |part: Bytes| {
@@ -97,7 +111,6 @@ pub(super) async fn submit(
         })
     });
     let find = |name: String| {
-        let service = &service;
         async move {
             match service.templates.find(&name).await {
                 Ok(template) => Ok(Ok(template)),
@@ -119,7 +132,17 @@ pub(super) async fn submit(
         }
     };
     let input = BufReader::new(StreamReader::new(Box::pin(counted)));
-    let outcome = crate::batch::submit(&desk, order, input, &service.stop, &mut on).await;
+    let stop = service.stop.child_token();
+    let outcome = {
+        let mut submitting = pin!(crate::batch::submit(&desk, order, input, &stop, &mut on));
+        match timeout(service.config.submit_max, &mut submitting).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                stop.cancel();
+                submitting.await
+            }
+        }
+    };
     let outcome = outcome.map_err(|error| match error {
         crate::batch::BatchError::Read(cause) if cause.kind() == io::ErrorKind::FileTooLarge => {
             let detail = format!("{cause}; what came before is submitted: go on under another id");
@@ -128,22 +151,35 @@ pub(super) async fn submit(
         other => other.into(),
     })?;
     if outcome.stopped {
-        let detail = "this process stops; post the same lines again under the same id, and they go on";
-        return Err(Problem::unavailable("stopping", detail));
+        let (code, why) = match service.stop.is_cancelled() {
+            true => ("stopping", "this process stops"),
+            false => ("batch_unfinished", "the fleet, or the sender, was too slow for one request"),
+        };
+        let detail = format!(
+            "{why}; {} lines of batch {id:?} are submitted: post the same lines again with id={id}, and \
+             they go on",
+            outcome.progress.submitted
+        );
+        return Err(Problem::unavailable(code, detail));
     }
     let (submitted, new) = (outcome.progress.submitted, outcome.progress.new);
     let rejected = outcome.progress.rejected;
-    let location = [(header::LOCATION, format!("/v1/batches/{id}"))];
-    let taken = BatchAccepted { batch_id: id, submitted, new, rejected, rejections };
-    Ok((StatusCode::ACCEPTED, location, Json(taken)).into_response())
+    Ok(BatchAccepted { batch_id: id, submitted, new, rejected, rejections })
 }
 
-fn order(caller: &Caller, asks: Asks) -> Result<Order, Problem> {
+/// The batch that a key stands for where no id is said: the same for the same tenant and key.
+fn id_of(tenant: &str, key: &str) -> String {
+    // No tenant's name has a line's end.
+    hex::encode(&Sha256::digest(format!("{tenant}\n{key}"))[..16])
+}
+
+fn order(caller: &Caller, asks: Asks, key: Option<&str>) -> Result<Order, Problem> {
     let Asks { id, name, tenant, budget_usd, budget_tokens } = asks;
-    let id = id.unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
-    check_name("id", &id).map_err(Problem::query)?;
     let tenant = caller.tenant_for(tenant.as_deref())?.unwrap_or_else(|| "default".to_owned());
     check_name("tenant", &tenant).map_err(Problem::query)?;
+    let id = id.or_else(|| key.map(|key| id_of(&tenant, key)));
+    let id = id.unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
+    check_name("id", &id).map_err(Problem::query)?;
     let mut budget = Map::new();
     budget.extend(budget_usd.map(|usd| ("usd".to_owned(), json!(usd))));
     budget.extend(budget_tokens.map(|tokens| ("tokens".to_owned(), tokens.into())));

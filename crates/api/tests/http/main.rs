@@ -1,5 +1,6 @@
 //! The API over real HTTP.
 
+mod batches;
 mod contract;
 mod rig;
 mod steering;

@@ -23,6 +23,7 @@ use tracing::Span;
 use crate::{
     Config, FleetView,
     access::{Caller, Door, Shares},
+    batch::Tallies,
     events::Feeds,
     index::Index,
     listing::Listing,
@@ -57,6 +58,7 @@ pub(crate) struct Service {
     pub(crate) door: Door,
     pub(crate) feeds: Feeds,
     pub(crate) listing: Listing,
+    pub(crate) tallies: Tallies,
     /// Streams of events that may be open at once.
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) watcher_shares: Arc<Shares>,
@@ -82,6 +84,7 @@ impl Service {
         Arc::new(Self {
             door,
             listing,
+            tallies: Tallies::default(),
             watchers,
             watcher_shares,
             room,

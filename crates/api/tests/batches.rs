@@ -13,7 +13,7 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _};
 use planfleet_api::{
-    batch::{Desk, Event, Order, Outcome, submit},
+    batch::{Desk, Event, Order, Outcome, Tallies, status::status, submit},
     submission::Scope,
 };
 use planfleet_bus::{
@@ -28,7 +28,7 @@ use planfleet_core::{
     task::{Budget, Submission},
     usage::Ledger,
 };
-use planfleet_proto::decode::Entry;
+use planfleet_proto::{decode::Entry, subjects::DONE};
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -199,6 +199,25 @@ async fn a_submit_that_is_stopped_goes_on() {
     assert_eq!(fleet.submits(), vec![1; 400]);
     let most = fleet.most_open.load(Ordering::SeqCst);
     assert!(most <= WINDOW as u64, "{most} runs were open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_of_a_batch_is_not_read_again() {
+    let fleet = Fleet::start(Duration::ZERO).await;
+    let (client, stop) = (Client::new(fleet.bus.clone()), CancellationToken::new());
+    let tallies = Tallies::default();
+    fleet.submit(order(9), &tasks(5), &stop).await;
+    let counted = async |tallies: &Tallies| status(&client, "b", tallies).await.unwrap().tally.succeeded;
+    assert_eq!(counted(&tallies).await, 5);
+    // As if they were dropped for their age: who reads them all finds none.
+    fleet.bus.broker().trim(DONE, u64::MAX).await.unwrap();
+    assert_eq!((counted(&tallies).await, counted(&Tallies::default()).await), (5, 0));
+    fleet.submit(Order { wait: false, ..order(9) }, &tasks(7), &stop).await;
+    while fleet.ended.load(Ordering::SeqCst) < 7 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((counted(&tallies).await, counted(&Tallies::default()).await), (7, 2));
 }
 
 #[tokio::test(start_paused = true)]

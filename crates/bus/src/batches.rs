@@ -257,13 +257,19 @@ impl Bus {
         Ok(ends.boxed())
     }
 
-    /// How the runs of a batch have ended until now.
+    /// How the runs of a batch have ended until now, from a position of the log of ended runs on
+    /// (0: all of them).
     ///
     /// # Errors
     /// When the broker cannot be reached.
-    pub async fn batch_ends(&self, batch: &Batch) -> Result<BoxStream<'static, Result<End, Error>>, Error> {
+    pub async fn batch_ends(
+        &self,
+        batch: &Batch,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<End, Error>>, Error> {
         let subject = subjects::done_of_batch(&batch.tenant, &batch.id);
-        let entries = self.broker().read_headers_of(subjects::DONE, &subject, batch.done_from).await?;
+        let from_seq = batch.done_from.max(from_seq);
+        let entries = self.broker().read_headers_of(subjects::DONE, &subject, from_seq).await?;
         Ok(entries.map_err(Error::from).map(|entry| end(&entry?)).boxed())
     }
 

@@ -1,7 +1,6 @@
 //! How a batch stands: what is kept of it, the sums over its ended runs, and what the
 //! shards' owners say of the active ones.
 
-use futures::TryStreamExt as _;
 use planfleet_bus::{
     Client, Error,
     batches::{Active, Batch, Tally},
@@ -10,7 +9,7 @@ use planfleet_core::document::{RunState, rfc3339, usd};
 use planfleet_proto::subjects;
 use serde_json::{Value, json};
 
-use super::BatchError;
+use super::{BatchError, Tallies};
 
 /// A batch just now.
 #[derive(Debug)]
@@ -32,29 +31,25 @@ pub(super) async fn forgotten(client: &Client, batch: &Batch) -> Result<bool, Ba
     Ok(done.first_seq > batch.done_from)
 }
 
-/// Looks at a batch. Reads the headers of its ended runs, and nothing of others.
+/// Looks at a batch. Reads the headers of its ended runs, as far as `tallies` has not counted
+/// them, and nothing of others.
 ///
 /// # Errors
 /// When there is no such batch, or the broker cannot be reached.
-pub async fn status(client: &Client, id: &str) -> Result<Standing, BatchError> {
+pub async fn status(client: &Client, id: &str, tallies: &Tallies) -> Result<Standing, BatchError> {
     let bus = client.bus();
     let batch = bus.batch(id).await?.ok_or_else(|| Error::UnknownBatch(id.to_owned()))?;
     // Before the ended ones: a run that ends between the two looks is counted twice for a
     // moment, and never missed.
     let active = client.active_in_batch(id, 0).await;
-    let tally = tally(client, &batch).await?;
+    let tally = tallies.of(client, &batch).await?;
     let forgotten = forgotten(client, &batch).await?;
     Ok(Standing { batch, tally, active, forgotten })
 }
 
 /// The sums over a batch's ended runs.
 pub(super) async fn tally(client: &Client, batch: &Batch) -> Result<Tally, BatchError> {
-    let ends = client.bus().batch_ends(batch).await?;
-    let add = |mut tally: Tally, end| async move {
-        tally.add(&end);
-        Ok(tally)
-    };
-    Ok(ends.try_fold(Tally::default(), add).await?)
+    Tallies::default().of(client, batch).await
 }
 
 impl Standing {

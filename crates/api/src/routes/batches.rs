@@ -7,9 +7,9 @@ use axum::{
     body::{Body, Bytes},
     extract::{Path, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header},
-    response::IntoResponse as _,
+    response::{IntoResponse as _, Response},
 };
-use futures::{FutureExt as _, TryStreamExt as _, future};
+use futures::{FutureExt as _, Stream, TryStreamExt as _, future};
 use planfleet_bus::batches;
 use planfleet_core::{
     document::{rfc3339, usd},
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     access::Caller,
-    batch::{Desk, Event, Order, order::WINDOW_MAX, results, status, steer},
+    batch::{BatchError, Desk, Event, Order, order::WINDOW_MAX, results, status, steer},
     problem::Problem,
     service::Service,
     steer::asked_reason,
@@ -144,7 +144,7 @@ async fn submit_lines(service: &Service, order: Order, body: Body) -> Result<Bat
         }
     };
     let outcome = outcome.map_err(|error| match error {
-        crate::batch::BatchError::Read(cause) if cause.kind() == io::ErrorKind::FileTooLarge => {
+        BatchError::Read(cause) if cause.kind() == io::ErrorKind::FileTooLarge => {
             let detail = format!("{cause}; what came before is submitted: go on under another id");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "batch_too_large", detail)
         }
@@ -239,7 +239,7 @@ pub(super) async fn one(
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Outcome {
     service.batch(&caller, &id).await?;
-    let standing = service.answer(status::status(&service.client, &id)).await?;
+    let standing = service.answer(status::status(&service.client, &id, &service.tallies)).await?;
     Ok(Json(standing.to_json(clock::unix_ms())).into_response())
 }
 
@@ -251,12 +251,17 @@ pub(super) async fn one(
 pub(super) async fn results(State(service): Shared, caller: Caller, Path(id): Path<String>) -> Outcome {
     service.batch(&caller, &id).await?;
     let documents = service.answer(results::documents(&service.client, &id)).await?;
-    let lines = documents.map_ok(|document| Bytes::from(document + "\n")).map_err(|error| {
+    Ok(in_lines(documents))
+}
+
+/// An answer of one line for each, as it comes.
+fn in_lines(texts: impl Stream<Item = Result<String, BatchError>> + Send + 'static) -> Response {
+    let lines = texts.map_ok(|text| Bytes::from(text + "\n")).map_err(|error| {
         // The connection is cut, so that nobody takes a part for the whole.
-        tracing::warn!(%error, "the results of a batch break off");
+        tracing::warn!(%error, "what has come of a batch breaks off");
         error
     });
-    Ok(([(header::CONTENT_TYPE, JSON_LINES)], Body::from_stream(lines)).into_response())
+    ([(header::CONTENT_TYPE, JSON_LINES)], Body::from_stream(lines)).into_response()
 }
 
 const JSON_LINES: &str = "application/jsonl";
@@ -270,10 +275,8 @@ const JSON_LINES: &str = "application/jsonl";
 )]
 pub(super) async fn errors(State(service): Shared, caller: Caller, Path(id): Path<String>) -> Outcome {
     service.batch(&caller, &id).await?;
-    let mut lines = String::new();
-    let mut on = |error: Value| lines.push_str(&format!("{error}\n"));
-    service.answer(results::errors(&service.client, &id, &mut on)).await?;
-    Ok(([(header::CONTENT_TYPE, JSON_LINES)], lines).into_response())
+    let misses = service.answer(results::misses(&service.client, &id, &service.tallies)).await?;
+    Ok(in_lines(misses.map_ok(|miss| miss.to_string())))
 }
 
 /// Cancel a batch

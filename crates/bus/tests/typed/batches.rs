@@ -87,7 +87,7 @@ async fn ended_runs_are_found_by_their_id_and_by_their_batch() {
     for run in [&alone, &first, &second, &others] {
         assert_eq!(bus.ended(run).await.unwrap().unwrap().document["run_id"], run.as_str());
     }
-    let ends: Vec<End> = bus.batch_ends(&kept).await.unwrap().try_collect().await.unwrap();
+    let ends: Vec<End> = bus.batch_ends(&kept, 0).await.unwrap().try_collect().await.unwrap();
     let named: Vec<_> = ends.iter().map(|end| (&end.run, end.state, end.nano_usd)).collect();
     assert_eq!(named, [(&first, RunState::Failed, Some(3)), (&second, RunState::Succeeded, Some(3))]);
     assert_eq!((ends[0].code.as_deref(), ends[0].custom_id.as_deref()), (Some("budget"), Some("c")));

@@ -7,7 +7,7 @@ mod view;
 use std::{pin::pin, process::ExitCode};
 
 use planfleet_api::batch::{
-    Standing, results, status, steer,
+    Standing, Tallies, results, status, steer,
     watch::{self, Seen, Wanted},
 };
 use planfleet_bus::{Client, batches::Batch};
@@ -39,7 +39,7 @@ pub(super) async fn batch(
     match command {
         BatchCommand::Submit(_) => Ok(ExitCode::SUCCESS),
         BatchCommand::Status { id } => {
-            print(cli, &status::status(&client, checked(id)?).await?)?;
+            print(cli, &status::status(&client, checked(id)?, &Tallies::default()).await?)?;
             Ok(ExitCode::SUCCESS)
         }
         BatchCommand::Watch { id } => follow(cli, &client, checked(id)?, Wanted::default()).await,

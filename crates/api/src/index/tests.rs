@@ -1,8 +1,14 @@
 //! Runs go in, are found, summed up, and go.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    io::{Seek as _, SeekFrom, Write as _},
+    time::Instant,
+};
 
+use planfleet_bus::{Bus, Manage, Topology, broker::memory::MemoryBroker};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::view::RunState;
@@ -112,6 +118,39 @@ async fn a_position_that_nothing_has_is_none_to_fall_over() {
     assert_eq!(at(Order::Oldest, i64::MIN).await, [1, 2, 3]);
     // The last position there is: nobody can come behind it, and what is on it is not in use.
     assert_eq!(at(Order::Oldest, i64::MAX).await, Vec::<i64>::new());
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_is_made_anew() {
+    let index = filled(2_000).await;
+    let in_file = "PRAGMA wal_checkpoint(TRUNCATE)";
+    index.change(move |connection| connection.query_row(in_file, [], |_| Ok(()))).await.unwrap();
+    let all = async || index.page(Filter::default(), Order::Oldest, None, 5_000, Vec::new()).await;
+    assert_eq!(all().await.unwrap().hits.len(), 2_000);
+
+    // Everything behind the first page, which says that it is one of SQLite's.
+    let mut file = std::fs::OpenOptions::new().write(true).open(index.path()).unwrap();
+    let size = file.metadata().unwrap().len();
+    file.seek(SeekFrom::Start(4_096)).unwrap();
+    file.write_all(&vec![0xa5; usize::try_from(size - 4_096).unwrap()]).unwrap();
+    assert!(all().await.is_err());
+
+    let bus = Bus::new(Arc::new(MemoryBroker::new()), 1);
+    bus.bootstrap(&Topology { shards: 1, replicas: 1, pools: Vec::new(), manage: Manage::Create })
+        .await
+        .unwrap();
+    let filled = async {
+        while !(index.is_whole() && all().await.is_ok_and(|page| page.hits.is_empty())) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let filling = fill(index.clone(), bus, CancellationToken::new());
+    tokio::select! {
+        () = filling => unreachable!("it goes on until it is stopped"),
+        healed = timeout(Duration::from_secs(60), filled) => healed.unwrap(),
+    }
+    index.change(|connection| write::add(connection, &rows(1, 4))).await.unwrap();
+    assert_eq!(all().await.unwrap().hits.len(), 3);
 }
 
 #[tokio::test]

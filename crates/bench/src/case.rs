@@ -3,6 +3,7 @@
 use crate::{
     Broker, Options,
     backlog::Backlog,
+    batch::Batch,
     cold_start,
     error::Error,
     floor,
@@ -27,6 +28,7 @@ pub(crate) enum Case {
     Slow(Slow),
     Scale(Scale),
     Backlog(Backlog),
+    Batch(Batch),
     Movie(Movie),
     Streamed(Streamed),
 }
@@ -48,6 +50,10 @@ impl Case {
                 ..of(scale.runs, scale.steps(options))
             },
             Self::Backlog(backlog) => of(backlog.runs, backlog.steps()),
+            Self::Batch(batch) => Subject {
+                variant: Some(Variant::Number("window", batch.window)),
+                ..of(batch.runs, batch.steps())
+            },
             Self::Movie(movie) => Subject {
                 variant: Some(Variant::Name("mode", movie.mode.name())),
                 ..of(movie.runs, movie.steps())
@@ -66,6 +72,7 @@ impl Case {
             Self::Slow(slow) => slow.engine(options).await,
             Self::Scale(scale) => scale.engine(options).await,
             Self::Backlog(backlog) => backlog.engine(options).await,
+            Self::Batch(batch) => batch.engine(options).await,
             Self::Movie(movie) => movie.engine(options).await,
             Self::Streamed(streamed) => streamed.engine(options).await,
         }

@@ -8,6 +8,7 @@
 //! run that did not succeed makes the whole measurement void.
 
 mod backlog;
+mod batch;
 mod case;
 mod child;
 mod cold_start;
@@ -32,6 +33,7 @@ mod site;
 mod slow;
 mod streamed;
 mod targets;
+mod usage;
 mod workload;
 
 use std::{path::PathBuf, time::Duration};

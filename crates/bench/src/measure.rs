@@ -1,5 +1,5 @@
 //! From two readings and some latencies to figures. What their names leave open:
-//! `engine_cpu` is that of coordinators, executors and planners, `floor_cpu` that of
+//! `engine_cpu` is that of coordinators, executors, planners and the API, `floor_cpu` that of
 //! the floor's processes and its servers together; `messages` are those that streams
 //! and buckets have stored; `bytes` and `server_messages` are what the servers have got
 //! and sent, acks and requests included; `peak_rss` is the sum over all processes but
@@ -49,9 +49,8 @@ impl Span {
     }
 
     /// The part of the machine that others have used: figures beside much of it say little.
-    fn others_cpu_share(&self) -> f64 {
-        let all = [Role::Server, Role::Coordinator, Role::Executor, Role::Planner, Role::Model, Role::Client];
-        (self.busy_s() - self.cpu_s(&all)).max(0.0) / (self.seconds() * machine::cpus())
+    pub(crate) fn others_cpu_share(&self) -> f64 {
+        (self.busy_s() - self.cpu_s(&Role::ALL)).max(0.0) / (self.seconds() * machine::cpus())
     }
 
     /// Messages stored meanwhile, all streams and buckets.
@@ -93,7 +92,7 @@ impl Span {
         let steps = self.steps as f64;
         let per_1k = |cpu_s: f64| cpu_s * 1_000.0 / steps;
         let server = self.cpu_s(&[Role::Server]);
-        let workers = self.cpu_s(&[Role::Coordinator, Role::Executor, Role::Planner]);
+        let workers = self.cpu_s(&[Role::Coordinator, Role::Executor, Role::Planner, Role::Api]);
         let client = self.cpu_s(&[Role::Client]);
         let rss = |role| site.peak_rss_mb(role);
         let all = rss(Role::Server)? + rss(Role::Coordinator)? + rss(Role::Executor)? + rss(Role::Planner)?;

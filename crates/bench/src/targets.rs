@@ -5,6 +5,11 @@ use crate::{
     sample::{Row, Subject, Target, Variant},
 };
 
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// What a run that has ended may leave behind in a process: a name and a number, twice over.
+const BYTES_PER_ENDED_RUN: f64 = 256.0;
+
 /// Judges every row, some by others that were measured with them.
 pub(crate) fn judge(rows: &mut [Row]) {
     for place in 0..rows.len() {
@@ -50,6 +55,7 @@ fn targets(row: &Row, all: &[Row]) -> Vec<Target> {
             let bytes = median("coordinator_bytes_per_run_beyond_payload");
             targets.push(at_most("bytes of coordinator per run beyond its payload", bytes, 4_096.0));
         }
+        ("batch", _) => targets.extend(batch(row, all)),
         ("movie", _) => targets.extend(movie(row)),
         ("streamed", _) => {
             targets.push(at_most("ms to the first step at p50", median("first_step_p50_ms"), 20.0));
@@ -68,6 +74,27 @@ fn messages(row: &Row) -> Option<Target> {
     let per_run = 2.0 * row.subject.runs as f64 / row.subject.steps? as f64;
     let beyond = row.median("messages_per_step").map(|messages| messages - per_run);
     Some(at_most("messages/step beyond 2/run", beyond, 2.1))
+}
+
+/// Memory that grows with the batch would end in none: what is left of a run that has ended is a
+/// name and a number.
+fn batch(row: &Row, all: &[Row]) -> Vec<Target> {
+    let Some(Variant::Number(_, window)) = row.subject.variant else { return Vec::new() };
+    let mut targets = vec![at_most("runs open at once", row.median("open_runs_peak"), window as f64)];
+    let same = |other: &&Row| other.subject.workload == "batch" && other.subject.runs == row.subject.runs;
+    let narrow = all.iter().find(same).filter(|narrow| narrow.subject.variant != row.subject.variant);
+    if let Some(narrow) = narrow {
+        let rate = quotient(row.median("steps_per_s"), narrow.median("steps_per_s"));
+        targets.push(at_least("of the rate of the narrow window", rate, 0.9));
+    }
+    for (what, growth) in [
+        ("bytes of submitter for each run more", "submitter_growth_mb"),
+        ("bytes of executor for each run more", "executor_growth_mb"),
+    ] {
+        let per_run = row.median(growth).map(|mb| mb * MIB / row.subject.runs as f64);
+        targets.push(at_most(what, per_run, BYTES_PER_ENDED_RUN));
+    }
+    targets
 }
 
 /// LLMCompiler's own cost is 1/6.73 of that of `ReAct`.

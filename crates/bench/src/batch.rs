@@ -175,7 +175,8 @@ async fn add_template(site: &Site) -> Result<String, Error> {
         "additionalProperties": false,
     });
     let written = json!({"name": "bench-diamond", "slots": slots, "plan": plan}).to_string();
-    let template = Template::parse(&written).map_err(|faults| failed("read the template")(faults.join("; ")))?;
+    let template =
+        Template::parse(&written).map_err(|faults| failed("read the template")(faults.join("; ")))?;
     Library::on(site.bus.clone()).add(&template, 0).await.map_err(failed("add the template"))?;
     template.reference().ok_or_else(|| failed("name the template")("it has no name"))
 }

@@ -7,8 +7,10 @@ use crate::{
     cold_start,
     error::Error,
     floor,
+    isolation::Isolation,
     load::Load,
     movie::Movie,
+    overload::Overload,
     planned::Planned,
     sample::{Sample, Subject, Variant},
     scale::Scale,
@@ -29,6 +31,8 @@ pub(crate) enum Case {
     Scale(Scale),
     Backlog(Backlog),
     Batch(Batch),
+    Overload(Overload),
+    Isolation(Isolation),
     Movie(Movie),
     Streamed(Streamed),
 }
@@ -54,6 +58,11 @@ impl Case {
                 variant: Some(Variant::Number("window", batch.window)),
                 ..of(batch.runs, batch.steps())
             },
+            Self::Overload(overload) => of(overload.runs, overload.steps()),
+            Self::Isolation(isolation) => Subject {
+                variant: Some(Variant::Name("mode", isolation.question.name())),
+                ..of(isolation.runs, isolation.steps())
+            },
             Self::Movie(movie) => Subject {
                 variant: Some(Variant::Name("mode", movie.mode.name())),
                 ..of(movie.runs, movie.steps())
@@ -73,6 +82,8 @@ impl Case {
             Self::Scale(scale) => scale.engine(options).await,
             Self::Backlog(backlog) => backlog.engine(options).await,
             Self::Batch(batch) => batch.engine(options).await,
+            Self::Overload(overload) => overload.engine(options).await,
+            Self::Isolation(isolation) => isolation.engine(options).await,
             Self::Movie(movie) => movie.engine(options).await,
             Self::Streamed(streamed) => streamed.engine(options).await,
         }

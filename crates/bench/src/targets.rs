@@ -56,6 +56,17 @@ fn targets(row: &Row, all: &[Row]) -> Vec<Target> {
             targets.push(at_most("bytes of coordinator per run beyond its payload", bytes, 4_096.0));
         }
         ("batch", _) => targets.extend(batch(row, all)),
+        ("overload", _) => {
+            targets.push(at_least("of the peak's goodput", median("goodput_of_peak"), 0.9));
+            targets.push(at_least("times the peak offered", median("offered_times_peak"), 9.5));
+            targets.push(at_most("ms to a refusal at p99", median("refusal_p99_ms"), 50.0));
+        }
+        ("isolation", _) => match row.subject.variant {
+            Some(Variant::Name(_, "shares")) => {
+                targets.push(at_most("off the weights", median("share_off_max"), 0.1));
+            }
+            _ => targets.push(at_most("times p99 alone", median("p99_times_alone"), 2.0)),
+        },
         ("movie", _) => targets.extend(movie(row)),
         ("streamed", _) => {
             targets.push(at_most("ms to the first step at p50", median("first_step_p50_ms"), 20.0));

@@ -12,7 +12,7 @@ use planfleet_bus::{
 use planfleet_core::task::Submission;
 use planfleet_proto::subjects;
 use serde_json::Value;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::{
     Options, STALL,
@@ -215,8 +215,8 @@ struct Heavy {
 impl Heavy {
     async fn submit(&mut self, runs: f64) -> Result<(), Error> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand runs")]
-        let runs = runs.max(1.0) as u64;
-        self.user.submit_only(runs.min(OPEN_MAX)).await?;
+        let runs = (runs.max(1.0) as u64).min(OPEN_MAX);
+        self.user.submit_only(runs).await?;
         self.submitted += runs;
         Ok(())
     }
@@ -224,6 +224,8 @@ impl Heavy {
     /// Goes on as fast as it should, or can, for ever; gives what goes wrong.
     async fn go_on(&mut self, client: &Client) -> Error {
         let mut ticks = interval(SUBMIT_EVERY);
+        // What could not be submitted in time is not made up for at once.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due = 0.0;
         let mut looked = Instant::now();
         let mut waiting = 0;

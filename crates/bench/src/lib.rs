@@ -67,6 +67,8 @@ pub struct Options {
     pub executors: Option<usize>,
     /// Steps at once in each executor, in place of the workload's own number.
     pub slots: Option<usize>,
+    /// How long `backlog` leaves its runs without any executor.
+    pub outage: Duration,
     /// Whether the engine is measured.
     pub engine: bool,
     /// Whether the floor is measured.

@@ -58,6 +58,11 @@ impl Span {
         self.stored(|_| true)
     }
 
+    /// Steps that were put into the queue, those that were there twice counted twice.
+    pub(crate) fn dispatched(&self) -> u64 {
+        self.stored(|name| name == subjects::STEPS)
+    }
+
     fn stored(&self, wanted: impl Fn(&str) -> bool) -> u64 {
         let sum = |stored: &BTreeMap<String, u64>| {
             stored.iter().filter(|(name, _)| wanted(name)).map(|(_, last)| last).sum::<u64>()
@@ -68,7 +73,7 @@ impl Span {
     /// Fails unless every step was dispatched and has a result: what did less was no
     /// measurement of the workload.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let dispatched = self.stored(|name| name == subjects::STEPS);
+        let dispatched = self.dispatched();
         let logs: Vec<String> = (0..SHARDS).map(subjects::log).collect();
         let logged = self.stored(|name| logs.iter().any(|log| log == name));
         let ended = self.stored(|name| name == subjects::DONE);

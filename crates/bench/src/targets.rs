@@ -54,6 +54,8 @@ fn targets(row: &Row, all: &[Row]) -> Vec<Target> {
         ("backlog", _) => {
             let bytes = median("coordinator_bytes_per_run_beyond_payload");
             targets.push(at_most("bytes of coordinator per run beyond its payload", bytes, 4_096.0));
+            targets.push(at_most("runs more left than at the look before", median("left_growth_max"), 0.0));
+            targets.push(at_most("steps dispatched again", median("dispatched_again"), 0.0));
         }
         ("batch", _) => targets.extend(batch(row, all)),
         ("overload", _) => {

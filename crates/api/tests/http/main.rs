@@ -1,6 +1,7 @@
 //! The API over real HTTP.
 
 mod contract;
+mod queues;
 mod rig;
 mod steering;
 mod tenants;

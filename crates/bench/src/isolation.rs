@@ -54,7 +54,7 @@ const WARM_UP: u64 = 20;
 const AHEAD_S: f64 = 2.0;
 
 /// The most that is submitted ahead: a queue that is as long is as good as an endless one.
-const OPEN_MAX: u64 = 20_000;
+const OPEN_MAX: u64 = 5_000;
 
 const SUBMIT_EVERY: Duration = Duration::from_millis(20);
 

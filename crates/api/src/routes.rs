@@ -6,6 +6,7 @@ mod dead_letters;
 mod fleet;
 mod preview;
 mod query;
+mod queues;
 mod runs;
 mod templates;
 mod watch;
@@ -78,6 +79,8 @@ fn for_operators() -> Table {
         .routes(routes!(batches::retry_failed))
         .routes(routes!(cache::forget))
         .routes(routes!(cache::pin))
+        .routes(routes!(queues::pause))
+        .routes(routes!(queues::resume))
 }
 
 fn for_admins() -> Table {

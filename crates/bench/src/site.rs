@@ -44,9 +44,25 @@ pub(crate) enum Role {
     Coordinator,
     Executor,
     Planner,
+    Api,
     Model,
+    /// Whoever submits, as a process of its own.
+    Submitter,
     /// This process.
     Client,
+}
+
+impl Role {
+    /// Everybody who is there from beginning to end.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Server,
+        Self::Coordinator,
+        Self::Executor,
+        Self::Planner,
+        Self::Api,
+        Self::Model,
+        Self::Client,
+    ];
 }
 
 /// A place for one measurement.
@@ -122,11 +138,21 @@ impl Site {
         args: Vec<OsString>,
     ) -> Result<(), Error> {
         let name = format!("{role:?}-{}", self.crew.len()).to_lowercase();
-        let (path, folder) = (options.program.clone(), self.folder.path().to_owned());
-        let program = Program { name, path, args, env: Vec::new(), folder };
-        let child = Child::start(&program).await?;
+        let child = self.errand(options, &name, args).await?;
         self.crew.push((role, child));
         Ok(())
+    }
+
+    /// The same for a process that is to end by itself.
+    pub(crate) async fn errand(
+        &self,
+        options: &Options,
+        name: &str,
+        args: Vec<OsString>,
+    ) -> Result<Child, Error> {
+        let (path, folder) = (options.program.clone(), self.folder.path().to_owned());
+        let program = Program { name: name.to_owned(), path, args, env: Vec::new(), folder };
+        Child::start(&program).await
     }
 
     /// Starts a process of the floor.
@@ -189,9 +215,7 @@ impl Site {
     pub(crate) async fn read(&self) -> Result<Reading, Error> {
         let at = Instant::now();
         let mut cpu_s = BTreeMap::new();
-        for role in
-            [Role::Server, Role::Coordinator, Role::Executor, Role::Planner, Role::Model, Role::Client]
-        {
+        for role in Role::ALL {
             let each: Result<Vec<f64>, Error> = self.pids(role).into_iter().map(machine::cpu_s).collect();
             cpu_s.insert(role, each?.iter().sum());
         }

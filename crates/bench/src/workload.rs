@@ -3,11 +3,14 @@
 use crate::{
     Options,
     backlog::Backlog,
+    batch::Batch,
     case::Case,
     error::Error,
     graph::Graph,
+    isolation::{Isolation, Question},
     load::{Load, Pace},
     movie::{self, Mode, Movie},
+    overload::Overload,
     planned::Planned,
     sample::{Row, Sample, Subject},
     scale::Scale,
@@ -34,11 +37,14 @@ enum Kind {
     Slow,
     Scale,
     Backlog,
+    Batch,
+    Overload,
+    Isolation,
     Movie,
     Streamed,
 }
 
-const ALL: [Workload; 13] = [
+const ALL: [Workload; 16] = [
     workload("diamond-10", Kind::Load(Graph::Diamond, Pace::Together), &[200, 1_000, 5_000, 100_000]),
     workload("chain-100", Kind::Load(Graph::Chain(100), Pace::Together), &[100]),
     workload("wide-1000", Kind::Load(Graph::Wide(1_000), Pace::InTurn), &[10]),
@@ -50,6 +56,9 @@ const ALL: [Workload; 13] = [
     workload("slow-1000", Kind::Slow, &[1]),
     workload("scale", Kind::Scale, &[10]),
     workload("backlog", Kind::Backlog, &[10_000]),
+    workload("batch", Kind::Batch, &[100_000]),
+    workload("overload", Kind::Overload, &[20_000]),
+    workload("isolation", Kind::Isolation, &[200]),
     workload("movie", Kind::Movie, &[48]),
     workload("streamed", Kind::Streamed, &[48]),
 ];
@@ -78,6 +87,11 @@ impl Workload {
             Kind::ColdStart => vec![Case::ColdStart],
             Kind::Slow => vec![Case::Slow(Slow { calls: SLOW_CALLS, runs })],
             Kind::Backlog => vec![Case::Backlog(Backlog { runs })],
+            Kind::Batch => Batch::of(runs).map(Case::Batch).into(),
+            Kind::Overload => vec![Case::Overload(Overload { runs })],
+            Kind::Isolation => {
+                Question::ALL.map(|question| Case::Isolation(Isolation { question, runs })).into()
+            }
             Kind::Movie => Mode::ALL.map(|mode| Case::Movie(Movie { mode, runs })).into(),
             Kind::Streamed => vec![Case::Streamed(Streamed { runs })],
             Kind::Scale => {

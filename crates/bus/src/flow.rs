@@ -47,8 +47,9 @@ pub enum Target {
 }
 
 impl Target {
-    /// Pool, tenant or class, and its name.
-    const fn parts(&self) -> (&'static str, &String) {
+    /// `pool`, `tenant` or `class`, and its name.
+    #[must_use]
+    pub const fn parts(&self) -> (&'static str, &String) {
         match self {
             Self::Pool(name) => ("pool", name),
             Self::Tenant(name) => ("tenant", name),

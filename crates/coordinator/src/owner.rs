@@ -264,7 +264,7 @@ impl Owner {
             && let Some(work) = emitter::answered(&record.fact)
         {
             self.emitter.answered(&record.run, work);
-            self.gate.answered(&record.run, work);
+            self.gate.answered(&record.run, work, at_work(&record.fact));
         }
     }
 
@@ -395,6 +395,18 @@ impl From<planfleet_bus::broker::Error> for Stop {
 fn told(entry: &JournalEntry) -> Option<(RunId, &'static str, Option<StepId>)> {
     let Ok(Entry::Run(record)) = &entry.content else { return None };
     Some((record.run.clone(), record.fact.name(), step_of(&record.fact)))
+}
+
+/// How long a worker was at it, by its own clock.
+fn at_work(fact: &Fact) -> Option<Duration> {
+    let attempt = match fact {
+        Fact::StepSucceeded(success) => &success.attempt,
+        Fact::StepFailed(failed) => &failed.attempt,
+        _ => return None,
+    };
+    // Of what nobody began there is no time.
+    (attempt.started_ms > 0)
+        .then(|| Duration::from_millis(attempt.ended_ms.saturating_sub(attempt.started_ms)))
 }
 
 /// The step that a fact is about, if it is about one.

@@ -1,6 +1,8 @@
 //! How a batch stands: what is kept of it, the sums over its ended runs, and what the
 //! shards' owners say of the active ones.
 
+use std::time::Duration;
+
 use planfleet_bus::{
     Client, Error,
     batches::{Active, Batch, Tally},
@@ -10,6 +12,10 @@ use planfleet_proto::subjects;
 use serde_json::{Value, json};
 
 use super::{BatchError, Tallies};
+
+/// A submitter of whom nothing is noted for so long is gone, however slow the broker is and
+/// whatever clocks differ by.
+const SUBMITTER_SILENT_MAX: Duration = Duration::from_secs(15);
 
 /// A batch just now.
 #[derive(Debug)]
@@ -82,6 +88,14 @@ impl Standing {
             (false, false) if self.left() == 0 || self.forgotten => "completed",
             (false, _) => "running",
         }
+    }
+
+    /// How long nobody has submitted what is left to submit: whoever did it notes every second how
+    /// far he has come.
+    #[must_use]
+    pub fn abandoned_for(&self, now_ms: u64) -> Option<Duration> {
+        let silent = Duration::from_millis(now_ms.saturating_sub(self.batch.updated_at_ms));
+        (self.state() == "submitting" && silent > SUBMITTER_SILENT_MAX).then_some(silent)
     }
 
     /// All of it as JSON: `batch_id`, `state`, counts by state, cost, rate and the seconds
@@ -179,6 +193,11 @@ mod tests {
         assert_eq!(old.state(), "completed", "two ends are not kept any more");
         old.active.count = 1;
         assert_eq!(old.state(), "running");
+
+        let begun = standing(Some(9), 5, 2, 3);
+        assert_eq!(begun.abandoned_for(15_000), None);
+        assert_eq!(begun.abandoned_for(90_000), Some(Duration::from_secs(90)));
+        assert_eq!(standing(Some(6), 5, 2, 3).abandoned_for(90_000), None, "nothing is left to submit");
 
         let mut cancelled = standing(Some(9), 5, 2, 3);
         cancelled.batch.cancelled = Some("enough".to_owned());

@@ -9,6 +9,7 @@ use utoipa::IntoParams;
 use super::{
     Outcome, Shared,
     query::{Asked, Nothing},
+    queues,
 };
 use crate::{
     access::Caller,
@@ -51,9 +52,14 @@ async fn known(service: &Service) -> Result<Vec<Map<String, Value>>, Problem> {
     Ok(models.into_iter().filter_map(|model| model.as_object().cloned()).collect())
 }
 
-/// What waits for workers, and which models are paused
+/// What waits for workers, what of it is held back, and which models are paused
 #[utoipa::path(get, path = "/v1/queues", tag = "fleet", responses((status = 200, body = Queues)))]
-pub(super) async fn queues(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
+pub(super) async fn queues(
+    State(service): Shared,
+    caller: Caller,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Outcome {
+    let ready = queues::ready(&service).await?;
     let mut pools = Vec::new();
     for (pool, slots) in &service.fleet.pools {
         let consumer = subjects::pool_consumer(pool);
@@ -66,7 +72,7 @@ pub(super) async fn queues(State(service): Shared, Asked(Nothing {}): Asked<Noth
             slots: *slots as u64,
             waiting: depth.waiting,
             in_flight: depth.in_flight,
-            ready_backlog: None,
+            ready_backlog: ready.as_ref().map(|ready| ready.get(pool).copied().unwrap_or_default()),
         });
     }
     let paused = known(&service).await?.into_iter().filter_map(|model| {
@@ -79,8 +85,10 @@ pub(super) async fn queues(State(service): Shared, Asked(Nothing {}): Asked<Noth
         })
     });
     let paused = paused.collect();
-    let backlog = pools.iter().map(|pool| pool.waiting + pool.in_flight).sum();
-    Ok(Json(Queues { pools, paused, backlog }).into_response())
+    let all = |pool: &PoolQueue| pool.waiting + pool.in_flight + pool.ready_backlog.unwrap_or_default();
+    let backlog = pools.iter().map(all).sum();
+    let pauses = queues::pauses(&service, &caller).await?;
+    Ok(Json(Queues { pools, pauses, paused, backlog }).into_response())
 }
 
 /// Which coordinators there are, and the shards of each

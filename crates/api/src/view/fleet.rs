@@ -135,9 +135,11 @@ pub(crate) struct Models {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Queues {
     pub(crate) pools: Vec<PoolQueue>,
+    /// Whose work is held back before it begins.
+    pub(crate) pauses: Vec<QueuePause>,
     /// Models that are paused, and why.
     pub(crate) paused: Vec<PausedModel>,
-    /// Steps and plans in flight and waiting over all pools.
+    /// Steps and plans in flight, waiting and held back over all pools.
     pub(crate) backlog: u64,
 }
 
@@ -151,8 +153,30 @@ pub(crate) struct PoolQueue {
     pub(crate) waiting: u64,
     /// At workers.
     pub(crate) in_flight: u64,
-    /// Steps that are ready and held back by coordinators; null where nobody counts them.
+    /// Steps and plans that are ready and wait in the coordinators; null where none answers.
     pub(crate) ready_backlog: Option<u64>,
+}
+
+/// Whose work is held back: nothing new of it is let go.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QueuePause {
+    /// `pool`, `tenant` or `class`.
+    pub(crate) what: String,
+    /// Its name.
+    pub(crate) name: String,
+    pub(crate) reason: String,
+    pub(crate) since: String,
+}
+
+/// Whose work is held back no longer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QueueResumed {
+    /// `pool`, `tenant` or `class`.
+    pub(crate) what: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether it was held back until now.
+    pub(crate) was_paused: bool,
 }
 
 /// A model that nobody calls just now.

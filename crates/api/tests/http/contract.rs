@@ -92,6 +92,10 @@ async fn what_is_answered_is_what_is_described() {
     ] {
         assert_is(name, &rig.get(path).await.body);
     }
+    let hold = |path: &str| rig.post(path).body(r#"{"class": "nightly"}"#);
+    assert_is("QueuePause", &answer(hold("/v1/queues:pause")).await.body);
+    assert_is("Queues", &rig.get("/v1/queues").await.body);
+    assert_is("QueueResumed", &answer(hold("/v1/queues:resume")).await.body);
     let errors = rig.plain("/v1/batches/b/errors").send().await.unwrap().text().await.unwrap();
     assert!(errors.lines().count() == 1 && errors.contains("not JSON"), "{errors}");
     let preview = answer(rig.post("/v1/plans:preview").body(format!("{{\"task\": {task}}}"))).await;

@@ -2,6 +2,7 @@
 
 mod batches;
 mod contract;
+mod queues;
 mod rig;
 mod steering;
 mod tenants;

@@ -65,7 +65,7 @@ impl Rig {
 
     fn answer(&mut self, ticket: &Ticket) {
         self.out.remove(&(ticket.run.clone(), ticket.work));
-        self.flow.lock().answered(&ticket.run, ticket.work, self.now);
+        self.flow.lock().answered(&ticket.run, ticket.work, None, self.now);
     }
 
     /// Forgets what was used: whoever comes to own a shard may find more out than its part.

@@ -27,6 +27,9 @@ pub(crate) struct BenchArgs {
     /// Steps at once in each executor, in place of the workload's own number.
     #[arg(long, value_parser = at_least_one)]
     pub(crate) slots: Option<usize>,
+    /// How long `backlog` leaves its runs without any executor.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) outage: u64,
     /// Measure no floor.
     #[arg(long, conflicts_with = "floor_only")]
     pub(crate) engine_only: bool,

@@ -1,6 +1,6 @@
 //! `bench`: measures the fleet and the floor under it on this machine.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use planfleet_bench::{Broker, Error, Messages, Options, Sync, TABLES, floor};
 use serde_json::Value;
@@ -54,6 +54,7 @@ fn options(args: &BenchArgs) -> Result<Options, Failure> {
         broker: Broker { replicas: args.replicas, sync },
         executors: args.executors,
         slots: args.slots,
+        outage: Duration::from_secs(args.outage),
         engine: !args.floor_only,
         floor: !args.engine_only,
         out: args.out.clone(),

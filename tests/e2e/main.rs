@@ -41,6 +41,7 @@ mod overload;
 mod plan_cache;
 mod prices;
 mod provider_trouble;
+mod python_client;
 mod readiness;
 mod replanning;
 mod secured;

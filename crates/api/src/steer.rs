@@ -38,7 +38,7 @@ type Body = Result<Bytes, BytesRejection>;
 ///
 /// 202: what was asked for is in the run's log.
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/cancel", tag = "runs", params(("id" = String, Path)),
+    post, path = "/v1/runs/{id}/cancel", operation_id = "cancel_run", tag = "runs", params(("id" = String, Path)),
     request_body = Option<Asked>, responses((status = 202, body = Accepted))
 )]
 pub(crate) async fn cancel(
@@ -55,7 +55,7 @@ pub(crate) async fn cancel(
 
 /// Ask for a run to start nothing new
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/pause", tag = "runs", params(("id" = String, Path)),
+    post, path = "/v1/runs/{id}/pause", operation_id = "pause_run", tag = "runs", params(("id" = String, Path)),
     request_body = Option<Asked>, responses((status = 202, body = Accepted))
 )]
 pub(crate) async fn pause(
@@ -72,7 +72,7 @@ pub(crate) async fn pause(
 
 /// Ask for a paused run to go on
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/resume", tag = "runs", params(("id" = String, Path)),
+    post, path = "/v1/runs/{id}/resume", operation_id = "resume_run", tag = "runs", params(("id" = String, Path)),
     request_body = Option<Nothing>, responses((status = 202, body = Accepted))
 )]
 pub(crate) async fn resume(
@@ -91,7 +91,7 @@ pub(crate) async fn resume(
 ///
 /// Without a gate, to everything that waits.
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/approve", tag = "runs", params(("id" = String, Path)),
+    post, path = "/v1/runs/{id}/approve", operation_id = "approve_run", tag = "runs", params(("id" = String, Path)),
     request_body = Option<WrittenDecision>, responses((status = 202, body = Decided))
 )]
 pub(crate) async fn approve(
@@ -106,7 +106,7 @@ pub(crate) async fn approve(
 
 /// Say no to what waits for approval, and why
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/reject", tag = "runs", params(("id" = String, Path)),
+    post, path = "/v1/runs/{id}/reject", operation_id = "reject_run", tag = "runs", params(("id" = String, Path)),
     request_body = WrittenDecision, responses((status = 202, body = Decided))
 )]
 pub(crate) async fn reject(

@@ -67,7 +67,7 @@ pub(super) struct Asks {
 /// One task or request of OpenAI's batch files in each line, at most 50,000 of them. Answered
 /// when all are in the log; a line that is refused stops no other.
 #[utoipa::path(
-    post, path = "/v1/batches", tag = "batches", params(Asks),
+    post, path = "/v1/batches", operation_id = "submit_batch", tag = "batches", params(Asks),
     request_body(content = String, content_type = "application/jsonl"),
     responses((status = 202, body = BatchAccepted))
 )]
@@ -168,7 +168,7 @@ fn order(caller: &Caller, asks: Asks) -> Result<Order, Problem> {
 }
 
 /// List batches, the newest first
-#[utoipa::path(get, path = "/v1/batches", tag = "batches", params(Limit), responses((status = 200, body = Batches)))]
+#[utoipa::path(get, path = "/v1/batches", operation_id = "list_batches", tag = "batches", params(Limit), responses((status = 200, body = Batches)))]
 pub(super) async fn list(State(service): Shared, caller: Caller, Asked(limit): Asked<Limit>) -> Outcome {
     let limit = limit.get()?;
     let all = service.answer(service.bus.batches()).await?;
@@ -193,7 +193,7 @@ fn listed(batch: &batches::Batch) -> BatchListed {
 
 /// How a batch stands
 #[utoipa::path(
-    get, path = "/v1/batches/{id}", tag = "batches", params(("id" = String, Path)),
+    get, path = "/v1/batches/{id}", operation_id = "get_batch", tag = "batches", params(("id" = String, Path)),
     responses((status = 200, body = Batch))
 )]
 pub(super) async fn one(
@@ -209,7 +209,7 @@ pub(super) async fn one(
 
 /// The documents of a batch's ended runs, one in a line
 #[utoipa::path(
-    get, path = "/v1/batches/{id}/results", tag = "batches", params(("id" = String, Path)),
+    get, path = "/v1/batches/{id}/results", operation_id = "list_batch_results", tag = "batches", params(("id" = String, Path)),
     responses((status = 200, body = String, content_type = "application/jsonl"))
 )]
 pub(super) async fn results(State(service): Shared, caller: Caller, Path(id): Path<String>) -> Outcome {
@@ -229,7 +229,7 @@ const JSON_LINES: &str = "application/jsonl";
 ///
 /// Refused lines, then runs that did not succeed and were not tried again.
 #[utoipa::path(
-    get, path = "/v1/batches/{id}/errors", tag = "batches", params(("id" = String, Path)),
+    get, path = "/v1/batches/{id}/errors", operation_id = "list_batch_errors", tag = "batches", params(("id" = String, Path)),
     responses((status = 200, body = String, content_type = "application/jsonl"))
 )]
 pub(super) async fn errors(State(service): Shared, caller: Caller, Path(id): Path<String>) -> Outcome {
@@ -245,7 +245,7 @@ pub(super) async fn errors(State(service): Shared, caller: Caller, Path(id): Pat
 /// Nothing more of it is submitted, and its active runs are asked to end, which takes some
 /// seconds.
 #[utoipa::path(
-    post, path = "/v1/batches/{id}/cancel", tag = "batches", params(("id" = String, Path)),
+    post, path = "/v1/batches/{id}/cancel", operation_id = "cancel_batch", tag = "batches", params(("id" = String, Path)),
     request_body = Option<crate::steer::Asked>, responses((status = 202, body = BatchCancelled))
 )]
 pub(super) async fn cancel(
@@ -262,7 +262,7 @@ pub(super) async fn cancel(
 
 /// Run again what did not succeed
 #[utoipa::path(
-    post, path = "/v1/batches/{id}/retry-failed", tag = "batches", params(("id" = String, Path)),
+    post, path = "/v1/batches/{id}/retry-failed", operation_id = "retry_batch", tag = "batches", params(("id" = String, Path)),
     request_body = Option<crate::steer::Nothing>, responses((status = 202, body = BatchRetried))
 )]
 pub(super) async fn retry_failed(

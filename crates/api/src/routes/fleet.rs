@@ -20,14 +20,14 @@ use crate::{
 };
 
 /// Who asks
-#[utoipa::path(get, path = "/v1/whoami", tag = "fleet", responses((status = 200, body = WhoAmI)))]
+#[utoipa::path(get, path = "/v1/whoami", operation_id = "whoami", tag = "fleet", responses((status = 200, body = WhoAmI)))]
 pub(super) async fn whoami(caller: Caller, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
     let Caller { tenant, role, auth, name } = caller;
     Ok(Json(WhoAmI { tenant, role, auth: auth.as_str().to_owned(), name }).into_response())
 }
 
 /// List the tools that plans may use
-#[utoipa::path(get, path = "/v1/tools", tag = "fleet", responses((status = 200, body = Tools)))]
+#[utoipa::path(get, path = "/v1/tools", operation_id = "list_tools", tag = "fleet", responses((status = 200, body = Tools)))]
 pub(super) async fn tools(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
     let tools = service.scope.tools.values().map(|tool| Tool {
         name: tool.name.clone(),
@@ -41,7 +41,7 @@ pub(super) async fn tools(State(service): Shared, Asked(Nothing {}): Asked<Nothi
 }
 
 /// List the models of the settings, and what the fleet knows of each
-#[utoipa::path(get, path = "/v1/models", tag = "fleet", responses((status = 200, body = Models)))]
+#[utoipa::path(get, path = "/v1/models", operation_id = "list_models", tag = "fleet", responses((status = 200, body = Models)))]
 pub(super) async fn models(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
     Ok(Json(Models { models: known(&service).await? }).into_response())
 }
@@ -52,7 +52,7 @@ async fn known(service: &Service) -> Result<Vec<Map<String, Value>>, Problem> {
 }
 
 /// What waits for workers, and which models are paused
-#[utoipa::path(get, path = "/v1/queues", tag = "fleet", responses((status = 200, body = Queues)))]
+#[utoipa::path(get, path = "/v1/queues", operation_id = "list_queues", tag = "fleet", responses((status = 200, body = Queues)))]
 pub(super) async fn queues(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
     let mut pools = Vec::new();
     for (pool, slots) in &service.fleet.pools {
@@ -84,7 +84,7 @@ pub(super) async fn queues(State(service): Shared, Asked(Nothing {}): Asked<Noth
 }
 
 /// Which coordinators there are, and the shards of each
-#[utoipa::path(get, path = "/v1/workers", tag = "fleet", responses((status = 200, body = Workers)))]
+#[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers", tag = "fleet", responses((status = 200, body = Workers)))]
 pub(super) async fn workers(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
     let members = service.answer(service.bus.members()).await?;
     let mut workers: Vec<Worker> = members
@@ -114,7 +114,7 @@ pub(super) struct Report {
 }
 
 /// What ended runs have cost
-#[utoipa::path(get, path = "/v1/costs", tag = "fleet", params(Report), responses((status = 200, body = Costs)))]
+#[utoipa::path(get, path = "/v1/costs", operation_id = "get_costs", tag = "fleet", params(Report), responses((status = 200, body = Costs)))]
 pub(super) async fn costs(State(service): Shared, caller: Caller, Asked(report): Asked<Report>) -> Outcome {
     let by = match report.by.as_deref() {
         None | Some("" | "class") => By::Class,

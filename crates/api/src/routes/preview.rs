@@ -34,7 +34,7 @@ pub(super) struct Previewed {
 /// What is wrong with the task or its plan is in `faults`. A goal without a plan asks the
 /// planner's model, which costs what planning costs.
 #[utoipa::path(
-    post, path = "/v1/plans:preview", tag = "plans", request_body = Previewed,
+    post, path = "/v1/plans:preview", operation_id = "preview_plan", tag = "plans", request_body = Previewed,
     responses((status = 200, body = PlanPreview))
 )]
 pub(super) async fn preview(

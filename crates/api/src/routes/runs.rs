@@ -53,7 +53,7 @@ const INPUT_BYTES_MAX: usize = 64 * 1024;
 /// 202 with the run's id once the task is in the log, or 200 with its document if it ends
 /// within `wait`. With `Idempotency-Key`, the same key and task give the same run.
 #[utoipa::path(
-    post, path = "/v1/runs", tag = "runs",
+    post, path = "/v1/runs", operation_id = "submit_run", tag = "runs",
     params(Wait, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters")),
     request_body(content = Object, description = "A task: `goal`, `plan` or `template`, and options"),
     responses((status = 202, body = Accepted), (status = 200, body = RunDocument))
@@ -82,7 +82,7 @@ pub(super) async fn submit(
 ///
 /// Answered as a submit: it is a new run.
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/retry", tag = "runs",
+    post, path = "/v1/runs/{id}/retry", operation_id = "retry_run", tag = "runs",
     params(
         ("id" = String, Path), Wait,
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters"),
@@ -235,7 +235,7 @@ impl Which {
 /// List runs
 ///
 /// Active ones and those that have ended, without their steps.
-#[utoipa::path(get, path = "/v1/runs", tag = "runs", params(Which), responses((status = 200, body = RunPage)))]
+#[utoipa::path(get, path = "/v1/runs", operation_id = "list_runs", tag = "runs", params(Which), responses((status = 200, body = RunPage)))]
 pub(super) async fn list(State(service): Shared, caller: Caller, Asked(which): Asked<Which>) -> Outcome {
     let (filter, order) = (which.filter(&caller)?, which.order()?);
     let limit = limit(which.limit.unwrap_or(50))?;
@@ -244,7 +244,7 @@ pub(super) async fn list(State(service): Shared, caller: Caller, Asked(which): A
 }
 
 /// Count runs
-#[utoipa::path(get, path = "/v1/runs:counts", tag = "runs", params(Which), responses((status = 200, body = RunCounts)))]
+#[utoipa::path(get, path = "/v1/runs:counts", operation_id = "count_runs", tag = "runs", params(Which), responses((status = 200, body = RunCounts)))]
 pub(super) async fn counts(State(service): Shared, caller: Caller, Asked(which): Asked<Which>) -> Outcome {
     Ok(Json(service.listing.counts(which.filter(&caller)?).await?).into_response())
 }
@@ -254,7 +254,7 @@ pub(super) async fn counts(State(service): Shared, caller: Caller, Asked(which):
 /// Its document, as soon as it has ended or the wait is over; an active run's has the steps
 /// that have not started too.
 #[utoipa::path(
-    get, path = "/v1/runs/{id}", tag = "runs",
+    get, path = "/v1/runs/{id}", operation_id = "get_run", tag = "runs",
     params(
         ("id" = String, Path), Wait,
         ("If-None-Match" = Option<String>, Header, description = "the ETag of what is known already"),
@@ -301,7 +301,7 @@ fn tagged(headers: &HeaderMap, document: &Value) -> Response {
 ///
 /// `3`, or `3[0]` for an item of a `for_each`.
 #[utoipa::path(
-    get, path = "/v1/runs/{id}/steps/{step}", tag = "runs",
+    get, path = "/v1/runs/{id}/steps/{step}", operation_id = "get_step", tag = "runs",
     params(("id" = String, Path), ("step" = String, Path)),
     responses((status = 200, body = StepDetail))
 )]

@@ -35,6 +35,7 @@ mod idempotency;
 mod leftovers;
 mod load;
 mod local_model;
+mod made_up_requests;
 mod mcp;
 mod modes;
 mod overload;

@@ -8,6 +8,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints, is_typeddict
 
 from planfleet._operations import OPERATIONS
+from planfleet.types import Task
 
 # Operations that the client has not, each with the reason.
 LEFT_OUT: dict[str, str] = {}
@@ -52,6 +53,9 @@ def main() -> None:
             faults.append(f"{name}: answers {own.answer.__name__}, described as {answer}")
         else:
             faults += compared(own.answer, document["components"]["schemas"], seen)
+    task = frozenset(document["components"]["schemas"]["Task"]["properties"])
+    if Task.__optional_keys__ != task or Task.__required_keys__:
+        faults.append(f"Task: differs in {sorted(Task.__optional_keys__ ^ task)}")
     if faults:
         sys.exit("\n".join(faults))
     print(json.dumps({"operations": len(OPERATIONS), "left_out": len(LEFT_OUT), "types": len(seen)}))

@@ -125,8 +125,9 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-async fn described_json() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], openapi::document()).into_response()
+async fn described_json(State(service): Shared) -> Response {
+    let document = openapi::document_where(service.door.is_required());
+    ([(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 
 /// A body as JSON, without keys that are there twice.

@@ -241,6 +241,9 @@ fn read<T: DeserializeOwned>(body: &[u8], code: &'static str, expected: &str) ->
         return Ok(None);
     }
     let body = parse(body)?;
+    if body.is_null() {
+        return Ok(None);
+    }
     if !body.is_object() {
         return Err(invalid(code, format!("the body is no JSON object; expected such as {expected}")));
     }

@@ -51,12 +51,14 @@ const LINES_MAX: u64 = 50_000;
 #[into_params(parameter_in = Query)]
 pub(super) struct Asks {
     /// The batch; posting lines again under its id goes on. One is made up unless said.
+    #[param(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     id: Option<String>,
     /// A label `name` of all its runs.
     name: Option<String>,
+    #[param(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     tenant: Option<String>,
     /// What all its runs together may spend, in dollars.
-    #[param(minimum = 0)]
+    #[param(minimum = 0, maximum = 1_000_000)]
     budget_usd: Option<f64>,
     /// What all its runs together may spend, in tokens.
     budget_tokens: Option<u64>,
@@ -144,6 +146,10 @@ fn order(caller: &Caller, asks: Asks) -> Result<Order, Problem> {
     check_name("id", &id).map_err(Problem::query)?;
     let tenant = caller.tenant_for(tenant.as_deref())?.unwrap_or_else(|| "default".to_owned());
     check_name("tenant", &tenant).map_err(Problem::query)?;
+    // More is no number of tokens, and no integer to others.
+    if budget_tokens.is_some_and(|tokens| i64::try_from(tokens).is_err()) {
+        return Err(Problem::query(format!("budget_tokens: more than {}", i64::MAX)));
+    }
     let mut budget = Map::new();
     budget.extend(budget_usd.map(|usd| ("usd".to_owned(), json!(usd))));
     budget.extend(budget_tokens.map(|tokens| ("tokens".to_owned(), tokens.into())));

@@ -42,7 +42,8 @@ pub(super) async fn list(
     let savings = Savings {
         used: entries.iter().map(|entry| entry.used).sum(),
         saved_tokens: entries.iter().map(|entry| entry.saved_tokens).sum(),
-        saved_usd: entries.iter().map(|entry| entry.saved_usd).sum(),
+        // The sum of no numbers would be -0.
+        saved_usd: entries.iter().try_fold(0.0, |sum, entry| Some(sum + entry.saved_usd?)),
         saved_ms: entries.iter().map(|entry| entry.saved_ms).sum(),
     };
     Ok(Json(CacheList { entries, savings }).into_response())

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State, response::IntoResponse as _};
 use planfleet_proto::subjects;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use utoipa::IntoParams;
 
 use super::{
@@ -105,6 +105,7 @@ pub(super) async fn workers(State(service): Shared, Asked(Nothing {}): Asked<Not
 #[into_params(parameter_in = Query)]
 pub(super) struct Report {
     /// What makes a row: `class` (unless said), `model`, `run`, `batch`, `role` or `day`.
+    #[param(pattern = "^(class|model|run|batch|role|day)?$")]
     by: Option<String>,
     /// Only runs that ended on this day (UTC) or later: RFC 3339, or a duration before now.
     since: Option<String>,
@@ -124,8 +125,7 @@ pub(super) async fn costs(State(service): Shared, caller: Caller, Asked(report):
         Some("role") => By::Role,
         Some("day") => By::Day,
         Some(other) => {
-            let detail =
-                format!("by: {:?} is none; there are class, model, run, batch, role, day", json!(other));
+            let detail = format!("by: {other:?} is none; there are class, model, run, batch, role, day");
             return Err(Problem::query(detail));
         }
     };
@@ -135,7 +135,12 @@ pub(super) async fn costs(State(service): Shared, caller: Caller, Asked(report):
         batch: report.batch,
         ..Filter::default()
     };
-    let since_ms = report.since.as_deref().map(|since| time("since", since)).transpose()?;
+    let since_ms = report
+        .since
+        .as_deref()
+        .filter(|since| !since.is_empty())
+        .map(|since| time("since", since))
+        .transpose()?;
     let (rows, indexing) = service.listing.costs(filter, by, since_ms).await?;
     Ok(Json(Costs { rows, indexing }).into_response())
 }

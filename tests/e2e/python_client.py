@@ -163,6 +163,22 @@ def steering(fleet: Any) -> None:
     fleet.cancel_run(retried)
     assert fleet.wait_run(retried, timeout=PATIENCE)["rerun_of"] == run
 
+    many = [fleet.submit_run({**SLOW, "class": "many"})["run_id"] for _ in range(3)]
+    # What was just submitted may be on its way to its owner.
+    while len(fleet.cancel_runs({"class": "many"}, dry_run=True)["run_ids"]) < 3:
+        time.sleep(0.05)
+    refused(planfleet.ConflictError, "more_than_meant", lambda: fleet.cancel_runs({"class": "many"}, at_most=2))
+    refused(planfleet.InvalidRequestError, "bulk_invalid", lambda: fleet.cancel_runs({"class": "many"}))
+    assert fleet.cancel_runs({"class": "many"}, at_most=3)["cancelled"] == 3
+    for one in many:
+        assert fleet.wait_run(one, timeout=PATIENCE)["state"] == "cancelled"
+    again = fleet.retry_runs({"class": "many", "state": ["cancelled"]}, at_most=100)
+    assert {run["rerun_of"] for run in again["runs"]} >= set(many), again
+    fleet.cancel_runs({"class": "many"}, at_most=100)
+    for one in again["runs"]:
+        fleet.cancel_run(one["run_id"]) if fleet.get_run(one["run_id"])["ended_at"] is None else None
+        assert fleet.wait_run(one["run_id"], timeout=PATIENCE)["state"] == "cancelled"
+
     run = fleet.submit_run({**HELLO, "approval": {"plan": True}})["run_id"]
     waits_for_approval(fleet, run)
     refused(planfleet.ConflictError, "not_awaiting_approval", lambda: fleet.approve_run(run, step=1))
@@ -233,7 +249,10 @@ def the_fleet(fleet: Any, admin: Any) -> None:
     assert "math_eval" in [tool["name"] for tool in fleet.list_tools()["tools"]]
     assert {model["name"] for model in fleet.list_models()["models"]} >= {"brain", "hands"}
     assert "default" in [pool["pool"] for pool in fleet.list_queues()["pools"]]
-    assert len(fleet.list_workers()["workers"]) >= 1
+    assert all(pool["ready_backlog"] == 0 for pool in fleet.list_queues()["pools"])
+    workers = {worker["role"]: worker for worker in fleet.list_workers()["workers"]}
+    assert workers.keys() == {"coordinator", "planner", "executor"}, workers
+    assert workers["coordinator"]["shards"] == [0] and workers["executor"]["slots"]["default"] > 0, workers
     assert fleet.list_dead_letters()["dead_letters"] == []
     letters = admin.list_dead_letters()["dead_letters"]
     letter = admin.get_dead_letter(letters[0]["seq"])

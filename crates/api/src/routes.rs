@@ -1,6 +1,7 @@
 //! What can be asked over HTTP, and which role each question needs: one table.
 
 mod batches;
+mod bulk;
 mod cache;
 mod dead_letters;
 mod fleet;
@@ -67,6 +68,8 @@ fn for_operators() -> Table {
     OpenApiRouter::new()
         .routes(routes!(runs::submit))
         .routes(routes!(runs::retry))
+        .routes(routes!(bulk::cancel))
+        .routes(routes!(bulk::retry))
         .routes(routes!(steer::cancel))
         .routes(routes!(steer::pause))
         .routes(routes!(steer::resume))

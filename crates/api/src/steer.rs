@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The reason of a request that gives none.
-const REASON: &str = "asked for over HTTP";
+pub(crate) const REASON: &str = "asked for over HTTP";
 
 type Body = Result<Bytes, BytesRejection>;
 
@@ -236,7 +236,11 @@ impl Decision {
 }
 
 /// A body that may be left out.
-fn read<T: DeserializeOwned>(body: &[u8], code: &'static str, expected: &str) -> Result<Option<T>, Problem> {
+pub(crate) fn read<T: DeserializeOwned>(
+    body: &[u8],
+    code: &'static str,
+    expected: &str,
+) -> Result<Option<T>, Problem> {
     if body.is_empty() {
         return Ok(None);
     }
@@ -254,6 +258,6 @@ fn read<T: DeserializeOwned>(body: &[u8], code: &'static str, expected: &str) ->
     })
 }
 
-fn invalid(code: &'static str, detail: impl ToString) -> Problem {
+pub(crate) fn invalid(code: &'static str, detail: impl ToString) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
 }

@@ -303,6 +303,27 @@ class Api:
         return (yield from self._ask(op.REJECT_RUN, {"id": run_id}, json=decision))
 
     @answers
+    def cancel_runs(
+        self,
+        which: t.ManyFilter,
+        *,
+        at_most: int | None = None,
+        dry_run: bool = False,
+        reason: str | None = None,
+    ) -> Program[t.RunsCancelled]:
+        """Asks for the end of all active runs that fit; where more than `at_most` do, of none."""
+        asked = {**which, **(_said(at_most=at_most, dry_run=dry_run, reason=reason) or {})}
+        return (yield from self._ask(op.CANCEL_RUNS, json=asked, beyond=_WAIT_MAX))
+
+    @answers
+    def retry_runs(
+        self, which: t.ManyFilter, *, at_most: int | None = None, dry_run: bool = False
+    ) -> Program[t.RunsRetried]:
+        """Runs again all that fit and have ended without success; likewise."""
+        asked = {**which, **(_said(at_most=at_most, dry_run=dry_run) or {})}
+        return (yield from self._ask(op.RETRY_RUNS, json=asked, beyond=_WAIT_MAX))
+
+    @answers
     def preview_plan(self, task: Task) -> Program[t.PlanPreview]:
         """What a task would be planned as. A goal without a plan asks the planner's model."""
         # Models take their time.

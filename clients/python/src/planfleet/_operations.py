@@ -23,6 +23,9 @@ PAUSE_RUN = Operation("POST", "/v1/runs/{id}/pause", t.Accepted, repeatable=True
 RESUME_RUN = Operation("POST", "/v1/runs/{id}/resume", t.Accepted, repeatable=True)
 APPROVE_RUN = Operation("POST", "/v1/runs/{id}/approve", t.Decided)
 REJECT_RUN = Operation("POST", "/v1/runs/{id}/reject", t.Decided)
+# Asked for again, this goes on where it has stopped.
+CANCEL_RUNS = Operation("POST", "/v1/runs:cancel", t.RunsCancelled, repeatable=True)
+RETRY_RUNS = Operation("POST", "/v1/runs:retry", t.RunsRetried, repeatable=True)
 RETRY_RUN = Operation("POST", "/v1/runs/{id}/retry", t.Accepted, ("wait",))
 
 PREVIEW_PLAN = Operation("POST", "/v1/plans:preview", t.PlanPreview)

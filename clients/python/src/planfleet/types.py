@@ -65,6 +65,37 @@ class RunFilter(_FilterClass, total=False):
     until: str
 
 
+class ManyFilter(_FilterClass, total=False):
+    """Which runs are cancelled or run again together: those that fit all that is said."""
+
+    state: list[RunState]
+    tenant: str
+    batch: str
+    template: str
+    labels: dict[str, str]
+    #: Submitted at or after: RFC 3339, or a duration before now such as `24h`.
+    since: str
+    before: str
+
+
+class RunsCancelled(TypedDict):
+    """Active runs that a filter has found."""
+
+    found: int
+    cancelled: int
+    run_ids: list[str]
+    shards_left_out: int
+
+
+class RunsRetried(TypedDict):
+    """Runs without success that a filter has found."""
+
+    found: int
+    run_ids: list[str]
+    runs: list[Rerun]
+    refused: list[NotRerun]
+
+
 class Accepted(TypedDict):
     """A run that was taken."""
 
@@ -695,6 +726,7 @@ class Worker(TypedDict):
     name: str
     role: str
     shards: list[int]
+    slots: dict[str, int]
 
 
 class Workers(TypedDict):

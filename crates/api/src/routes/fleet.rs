@@ -1,6 +1,9 @@
 //! The fleet itself: what it has, what waits, what it has cost, and who asks.
 
+use std::collections::BTreeMap;
+
 use axum::{Json, extract::State, response::IntoResponse as _};
+use planfleet_bus::Client;
 use planfleet_proto::subjects;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -54,6 +57,7 @@ async fn known(service: &Service) -> Result<Vec<Map<String, Value>>, Problem> {
 /// What waits for workers, and which models are paused
 #[utoipa::path(get, path = "/v1/queues", operation_id = "list_queues", tag = "fleet", responses((status = 200, body = Queues)))]
 pub(super) async fn queues(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
+    let ready = service.answer(async { Ok::<_, Problem>(ready(&service.client).await) }).await?;
     let mut pools = Vec::new();
     for (pool, slots) in &service.fleet.pools {
         let consumer = subjects::pool_consumer(pool);
@@ -66,7 +70,7 @@ pub(super) async fn queues(State(service): Shared, Asked(Nothing {}): Asked<Noth
             slots: *slots as u64,
             waiting: depth.waiting,
             in_flight: depth.in_flight,
-            ready_backlog: None,
+            ready_backlog: ready.as_ref().map(|by_pool| by_pool.get(pool).copied().unwrap_or_default()),
         });
     }
     let paused = known(&service).await?.into_iter().filter_map(|model| {
@@ -83,21 +87,43 @@ pub(super) async fn queues(State(service): Shared, Asked(Nothing {}): Asked<Noth
     Ok(Json(Queues { pools, paused, backlog }).into_response())
 }
 
-/// Which coordinators there are, and the shards of each
+/// What coordinators hold back of each pool; `None` while one of them does not answer.
+async fn ready(client: &Client) -> Option<BTreeMap<String, u64>> {
+    let (queues, silent) = client.queues().await;
+    let mut by_pool = BTreeMap::new();
+    for pool in queues.values().flat_map(|queue| queue["pools"].as_array().into_iter().flatten()) {
+        let rows = pool["rows"].as_array().into_iter().flatten();
+        let ready: u64 = rows.filter_map(|row| Some(row["ready"].as_u64()? + row["paused"].as_u64()?)).sum();
+        *by_pool.entry(pool["pool"].as_str().unwrap_or_default().to_owned()).or_default() += ready;
+    }
+    (silent == 0).then_some(by_pool)
+}
+
+/// Who is at work: coordinators with their shards, planners and executors with their slots
 #[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers", tag = "fleet", responses((status = 200, body = Workers)))]
 pub(super) async fn workers(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
     let members = service.answer(service.bus.members()).await?;
-    let mut workers: Vec<Worker> = members
-        .into_iter()
-        .map(|(name, _)| Worker { name, role: "coordinator".to_owned(), shards: Vec::new() })
-        .collect();
+    let mut workers: Vec<Worker> =
+        members.into_iter().map(|(name, _)| worker(name, "coordinator", BTreeMap::new())).collect();
     for shard in 0..service.bus.shards() {
         let Some(held) = service.answer(service.bus.lease(shard)).await? else { continue };
         if let Some(worker) = workers.iter_mut().find(|worker| worker.name == held.lease.owner) {
             worker.shards.push(shard);
         }
     }
+    for (name, slots) in service.answer(service.bus.slots()).await? {
+        let slots = slots.into_iter().map(|(pool, slots)| (pool, slots as u64));
+        let (planning, executing): (BTreeMap<_, _>, _) =
+            slots.partition(|(pool, _)| pool == subjects::PLAN_POOL);
+        let roles = [("planner", planning), ("executor", executing)];
+        let roles = roles.into_iter().filter(|(_, slots)| !slots.is_empty());
+        workers.extend(roles.map(|(role, slots)| worker(name.clone(), role, slots)));
+    }
     Ok(Json(Workers { workers }).into_response())
+}
+
+fn worker(name: String, role: &str, slots: BTreeMap<String, u64>) -> Worker {
+    Worker { name, role: role.to_owned(), shards: Vec::new(), slots }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

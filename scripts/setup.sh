@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Sets a fresh clone up: checks the tools, fetches the pinned nats-server (and, for tests, public
-# MCP servers, Node.js and the dashboard's packages) into the project's .tools/ and the pinned local
-# model into the user's cache. Every download is checked by hash, made in a temporary folder and moved
-# into place when whole. Run again, it changes nothing.
+# MCP servers, other Python packages, Node.js and the dashboard's packages) into the project's .tools/
+# and the pinned local model into the user's cache. Every download is checked by hash, made in a
+# temporary folder and moved into place when whole. Run again, it changes nothing.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,10 +16,12 @@ nextest_version=0.9.143
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--ui] [--deploy]
+usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--api] [--ui] [--deploy]
   --no-model   leave the local model out (about 205 MB on disk)
   --sdks       also the Python SDKs that tests talk to the simulated provider with (about 80 MB)
   --mcp        also the public MCP servers and the MCP SDK that tests talk to (about 80 MB)
+  --api        also what the HTTP API is tested with: what the Python client needs, and schemathesis
+               (about 140 MB)
   --ui         also what builds and tests the dashboard: Node.js and packages (about 240 MB), Chromium
   --deploy     also Helm as a Python library and Kubernetes' schemas, for the chart's tests (about
                400 MB), Node.js, and with it the schemas of custom resources (30 MB)
@@ -28,12 +30,13 @@ TEXT
 }
 
 main() {
-    local with_model=yes with_sdks=no with_mcp=no with_ui=no with_deploy=no
+    local with_model=yes with_sdks=no with_mcp=no with_api=no with_ui=no with_deploy=no
     while [ $# -gt 0 ]; do
         case $1 in
             --no-model) with_model=no ;;
             --sdks) with_sdks=yes ;;
             --mcp) with_mcp=yes ;;
+            --api) with_api=yes ;;
             --ui) with_ui=yes ;;
             --deploy) with_deploy=yes ;;
             -h | --help) usage; exit 0 ;;
@@ -52,6 +55,10 @@ main() {
     if [ "$with_mcp" = yes ]; then
         packages mcp-sdk
         packages mcp-http
+    fi
+    if [ "$with_api" = yes ]; then
+        packages client
+        packages schemathesis
     fi
     if [ "$with_deploy" = yes ]; then
         packages deploy

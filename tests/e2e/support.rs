@@ -26,7 +26,7 @@ pub(crate) use self::{
     disk::Disk,
     fleet::Fleet,
     home::Home,
-    installed::{local_model, mcp_packages, nats_server, node},
+    installed::{local_model, mcp_packages, nats_server, node, python_packages},
     port::free_port,
     process::{Outcome, Process, alive, descendants, kill},
     receiver::{Receiver, Span},

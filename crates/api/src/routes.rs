@@ -1,6 +1,7 @@
 //! What can be asked over HTTP, and which role each question needs: one table.
 
 mod batches;
+mod bulk;
 mod cache;
 mod dead_letters;
 mod fleet;
@@ -68,6 +69,8 @@ fn for_operators() -> Table {
     OpenApiRouter::new()
         .routes(routes!(runs::submit))
         .routes(routes!(runs::retry))
+        .routes(routes!(bulk::cancel))
+        .routes(routes!(bulk::retry))
         .routes(routes!(steer::cancel))
         .routes(routes!(steer::pause))
         .routes(routes!(steer::resume))
@@ -128,8 +131,9 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-async fn described_json() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], openapi::document()).into_response()
+async fn described_json(State(service): Shared) -> Response {
+    let document = openapi::document_where(service.door.is_required());
+    ([(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 
 /// A body as JSON, without keys that are there twice.

@@ -136,6 +136,19 @@ impl Bus {
         }
     }
 
+    /// The slots that each process has, as it has said last; who is silent for long is left out.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, or what it keeps cannot be read.
+    pub async fn slots(&self) -> Result<BTreeMap<String, ByPool>, Error> {
+        let all = self.broker().kv_all(subjects::SLOTS).await?;
+        let said = all.iter().filter_map(|(key, entry)| {
+            let name = key.strip_prefix(subjects::SLOTS_WORKER)?;
+            Some(read(&entry.value).map(|slots| (name.to_owned(), slots)))
+        });
+        said.collect()
+    }
+
     /// Says how much a coordinator has let go that has not come back.
     ///
     /// # Errors

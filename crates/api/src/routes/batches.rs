@@ -54,12 +54,14 @@ const LINES_MAX: u64 = 50_000;
 #[into_params(parameter_in = Query)]
 pub(super) struct Asks {
     /// The batch; posting lines again under its id goes on. One is made up unless said.
+    #[param(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     id: Option<String>,
     /// A label `name` of all its runs.
     name: Option<String>,
+    #[param(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     tenant: Option<String>,
     /// What all its runs together may spend, in dollars.
-    #[param(minimum = 0)]
+    #[param(minimum = 0, maximum = 1_000_000)]
     budget_usd: Option<f64>,
     /// What all its runs together may spend, in tokens.
     budget_tokens: Option<u64>,
@@ -72,7 +74,7 @@ pub(super) struct Asks {
 /// time is a 503 whose `Location` names the batch: posted again with its `id`, or with the same
 /// `Idempotency-Key`, the same lines go on.
 #[utoipa::path(
-    post, path = "/v1/batches", tag = "batches",
+    post, path = "/v1/batches", operation_id = "submit_batch", tag = "batches",
     params(Asks, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters")),
     request_body(content = String, content_type = "application/jsonl"),
     responses((status = 202, body = BatchAccepted))
@@ -180,6 +182,10 @@ fn order(caller: &Caller, asks: Asks, key: Option<&str>) -> Result<Order, Proble
     let id = id.or_else(|| key.map(|key| id_of(&tenant, key)));
     let id = id.unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
     check_name("id", &id).map_err(Problem::query)?;
+    // More is no number of tokens, and no integer to others.
+    if budget_tokens.is_some_and(|tokens| i64::try_from(tokens).is_err()) {
+        return Err(Problem::query(format!("budget_tokens: more than {}", i64::MAX)));
+    }
     let mut budget = Map::new();
     budget.extend(budget_usd.map(|usd| ("usd".to_owned(), json!(usd))));
     budget.extend(budget_tokens.map(|tokens| ("tokens".to_owned(), tokens.into())));
@@ -204,7 +210,7 @@ fn order(caller: &Caller, asks: Asks, key: Option<&str>) -> Result<Order, Proble
 }
 
 /// List batches, the newest first
-#[utoipa::path(get, path = "/v1/batches", tag = "batches", params(Limit), responses((status = 200, body = Batches)))]
+#[utoipa::path(get, path = "/v1/batches", operation_id = "list_batches", tag = "batches", params(Limit), responses((status = 200, body = Batches)))]
 pub(super) async fn list(State(service): Shared, caller: Caller, Asked(limit): Asked<Limit>) -> Outcome {
     let limit = limit.get()?;
     let all = service.answer(service.bus.batches()).await?;
@@ -229,7 +235,7 @@ fn listed(batch: &batches::Batch) -> BatchListed {
 
 /// How a batch stands
 #[utoipa::path(
-    get, path = "/v1/batches/{id}", tag = "batches", params(("id" = String, Path)),
+    get, path = "/v1/batches/{id}", operation_id = "get_batch", tag = "batches", params(("id" = String, Path)),
     responses((status = 200, body = Batch))
 )]
 pub(super) async fn one(
@@ -245,7 +251,7 @@ pub(super) async fn one(
 
 /// The documents of a batch's ended runs, one in a line
 #[utoipa::path(
-    get, path = "/v1/batches/{id}/results", tag = "batches", params(("id" = String, Path)),
+    get, path = "/v1/batches/{id}/results", operation_id = "list_batch_results", tag = "batches", params(("id" = String, Path)),
     responses((status = 200, body = String, content_type = "application/jsonl"))
 )]
 pub(super) async fn results(State(service): Shared, caller: Caller, Path(id): Path<String>) -> Outcome {
@@ -270,7 +276,7 @@ const JSON_LINES: &str = "application/jsonl";
 ///
 /// Refused lines, then runs that did not succeed and were not tried again.
 #[utoipa::path(
-    get, path = "/v1/batches/{id}/errors", tag = "batches", params(("id" = String, Path)),
+    get, path = "/v1/batches/{id}/errors", operation_id = "list_batch_errors", tag = "batches", params(("id" = String, Path)),
     responses((status = 200, body = String, content_type = "application/jsonl"))
 )]
 pub(super) async fn errors(State(service): Shared, caller: Caller, Path(id): Path<String>) -> Outcome {
@@ -284,7 +290,7 @@ pub(super) async fn errors(State(service): Shared, caller: Caller, Path(id): Pat
 /// Nothing more of it is submitted, and its active runs are asked to end, which takes some
 /// seconds.
 #[utoipa::path(
-    post, path = "/v1/batches/{id}/cancel", tag = "batches", params(("id" = String, Path)),
+    post, path = "/v1/batches/{id}/cancel", operation_id = "cancel_batch", tag = "batches", params(("id" = String, Path)),
     request_body = Option<crate::steer::Asked>, responses((status = 202, body = BatchCancelled))
 )]
 pub(super) async fn cancel(
@@ -301,7 +307,7 @@ pub(super) async fn cancel(
 
 /// Run again what did not succeed
 #[utoipa::path(
-    post, path = "/v1/batches/{id}/retry-failed", tag = "batches", params(("id" = String, Path)),
+    post, path = "/v1/batches/{id}/retry-failed", operation_id = "retry_batch", tag = "batches", params(("id" = String, Path)),
     request_body = Option<crate::steer::Nothing>, responses((status = 202, body = BatchRetried))
 )]
 pub(super) async fn retry_failed(

@@ -53,8 +53,8 @@ const INPUT_BYTES_MAX: usize = 64 * 1024;
 /// 202 with the run's id once the task is in the log, or 200 with its document if it ends
 /// within `wait`. With `Idempotency-Key`, the same key and task give the same run.
 #[utoipa::path(
-    post, path = "/v1/runs", tag = "runs",
-    params(Wait, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters")),
+    post, path = "/v1/runs", operation_id = "submit_run", tag = "runs",
+    params(Wait, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters", pattern = "^[!-~]([ -~]{0,253}[!-~])?$")),
     request_body(content = Object, description = "A task: `goal`, `plan` or `template`, and options"),
     responses((status = 202, body = Accepted), (status = 200, body = RunDocument))
 )]
@@ -82,10 +82,10 @@ pub(super) async fn submit(
 ///
 /// Answered as a submit: it is a new run.
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/retry", tag = "runs",
+    post, path = "/v1/runs/{id}/retry", operation_id = "retry_run", tag = "runs",
     params(
         ("id" = String, Path), Wait,
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters", pattern = "^[!-~]([ -~]{0,253}[!-~])?$"),
     ),
     request_body = Option<steer::Nothing>,
     responses((status = 202, body = Accepted), (status = 200, body = RunDocument))
@@ -152,6 +152,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Probl
 pub(super) struct Which {
     /// States, separated by commas.
     state: Option<String>,
+    #[param(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     tenant: Option<String>,
     class: Option<String>,
     batch: Option<String>,
@@ -166,11 +167,12 @@ pub(super) struct Which {
     since: Option<String>,
     /// Ended before, likewise.
     until: Option<String>,
-    /// `newest` (unless said), `oldest`, `cost` or `duration`. Lists alone.
+    /// `newest` (unless said), `oldest`, `cost` or `duration`. Of no use to counts.
+    #[param(pattern = "^(newest|oldest|cost|duration)?$")]
     order: Option<String>,
-    /// `next_cursor` of the page before. Lists alone.
+    /// `next_cursor` of the page before. Of no use to counts.
     cursor: Option<String>,
-    /// Runs of one page. Lists alone.
+    /// Runs of one page. Of no use to counts.
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<usize>,
 }
@@ -197,14 +199,13 @@ impl Which {
         if words.len() > WORDS_MAX {
             return Err(Problem::query(format!("q: {} words; at most {WORDS_MAX} are taken", words.len())));
         }
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         // An empty tenant is one that nobody has.
         if let Some(tenant) = &self.tenant {
             check_name("tenant", tenant).map_err(Problem::query)?;
         }
-        let time = |name, written: &Option<String>| {
-            written.as_deref().map(|written| time(name, written)).transpose()
-        };
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let time =
+            |name, written: &Option<String>| given(written).map(|written| time(name, &written)).transpose();
         Ok(Filter {
             tenant: caller.tenant_seen(self.tenant.as_deref())?,
             states: parts(&self.state).iter().map(state).collect::<Result<_, _>>()?,
@@ -216,6 +217,10 @@ impl Which {
             since_ms: time("since", &self.since)?,
             until_ms: time("until", &self.until)?,
         })
+    }
+
+    fn limit(&self) -> Result<usize, Problem> {
+        limit(self.limit.unwrap_or(50))
     }
 
     fn order(&self) -> Result<Order, Problem> {
@@ -235,17 +240,18 @@ impl Which {
 /// List runs
 ///
 /// Active ones and those that have ended, without their steps.
-#[utoipa::path(get, path = "/v1/runs", tag = "runs", params(Which), responses((status = 200, body = RunPage)))]
+#[utoipa::path(get, path = "/v1/runs", operation_id = "list_runs", tag = "runs", params(Which), responses((status = 200, body = RunPage)))]
 pub(super) async fn list(State(service): Shared, caller: Caller, Asked(which): Asked<Which>) -> Outcome {
-    let (filter, order) = (which.filter(&caller)?, which.order()?);
-    let limit = limit(which.limit.unwrap_or(50))?;
+    let (filter, order, limit) = (which.filter(&caller)?, which.order()?, which.limit()?);
     let page = service.listing.page(filter, order, which.cursor.as_deref(), limit).await?;
     Ok(Json(page).into_response())
 }
 
 /// Count runs
-#[utoipa::path(get, path = "/v1/runs:counts", tag = "runs", params(Which), responses((status = 200, body = RunCounts)))]
+#[utoipa::path(get, path = "/v1/runs:counts", operation_id = "count_runs", tag = "runs", params(Which), responses((status = 200, body = RunCounts)))]
 pub(super) async fn counts(State(service): Shared, caller: Caller, Asked(which): Asked<Which>) -> Outcome {
+    // A list's own query will do, as far as it is one.
+    let _ = (which.order()?, which.limit()?);
     Ok(Json(service.listing.counts(which.filter(&caller)?).await?).into_response())
 }
 
@@ -254,7 +260,7 @@ pub(super) async fn counts(State(service): Shared, caller: Caller, Asked(which):
 /// Its document, as soon as it has ended or the wait is over; an active run's has the steps
 /// that have not started too.
 #[utoipa::path(
-    get, path = "/v1/runs/{id}", tag = "runs",
+    get, path = "/v1/runs/{id}", operation_id = "get_run", tag = "runs",
     params(
         ("id" = String, Path), Wait,
         ("If-None-Match" = Option<String>, Header, description = "the ETag of what is known already"),
@@ -301,7 +307,7 @@ fn tagged(headers: &HeaderMap, document: &Value) -> Response {
 ///
 /// `3`, or `3[0]` for an item of a `for_each`.
 #[utoipa::path(
-    get, path = "/v1/runs/{id}/steps/{step}", tag = "runs",
+    get, path = "/v1/runs/{id}/steps/{step}", operation_id = "get_step", tag = "runs",
     params(("id" = String, Path), ("step" = String, Path)),
     responses((status = 200, body = StepDetail))
 )]

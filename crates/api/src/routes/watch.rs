@@ -42,7 +42,7 @@ const HISTORY_WAIT: Duration = Duration::from_secs(8);
 /// and with an event `resume` where the reader is too slow: come back with the last id. Else
 /// the events so far, as a list.
 #[utoipa::path(
-    get, path = "/v1/runs/{id}/events", tag = "runs",
+    get, path = "/v1/runs/{id}/events", operation_id = "watch_run", tag = "runs",
     params(
         ("id" = String, Path),
         ("Last-Event-ID" = Option<u64>, Header, description = "the position of the last event that was seen"),

@@ -153,7 +153,7 @@ pub(crate) struct PoolQueue {
     pub(crate) waiting: u64,
     /// At workers.
     pub(crate) in_flight: u64,
-    /// Steps and plans that are ready and wait in the coordinators; null where none answers.
+    /// Work that is ready and held back by coordinators; null while one of them does not answer.
     pub(crate) ready_backlog: Option<u64>,
 }
 
@@ -187,19 +187,22 @@ pub(crate) struct PausedModel {
     pub(crate) until: Option<String>,
 }
 
-/// Who looks after the fleet's shards.
+/// Who is at work in the fleet.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Workers {
     pub(crate) workers: Vec<Worker>,
 }
 
-/// One process that gives signs of life.
+/// One role of one process that gives signs of life.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Worker {
     pub(crate) name: String,
+    /// `coordinator`, `planner` or `executor`.
     pub(crate) role: String,
-    /// The shards that it owns.
+    /// The shards that it owns, as a coordinator.
     pub(crate) shards: Vec<u16>,
+    /// The pools that it works for, with how many pieces of work it does at once in each.
+    pub(crate) slots: BTreeMap<String, u64>,
 }
 
 /// Messages that nobody could read or deliver, the newest last.

@@ -145,6 +145,17 @@ async fn a_tenant_sees_nothing_of_another_on_any_route() {
         }
     }
     assert!(nested >= 30, "{nested}");
+    // By a filter, nothing of others is found or ended.
+    for many in ["cancel", "retry"] {
+        let all = rig.request("post", &format!("/v1/runs:{many}"), &other).body(r#"{"at_most": 100}"#);
+        let done = answer(all).await;
+        assert_eq!((done.status.as_u16(), &done.body["found"]), (202, &json!(0)), "{done:?}");
+        let theirs = rig.request("post", &format!("/v1/runs:{many}"), &other);
+        let named = answer(theirs.body(r#"{"at_most": 100, "tenant": "acme"}"#)).await;
+        assert_eq!(named.problem(), (400, "tenant_mismatch"));
+    }
+    let own_runs = rig.request("post", "/v1/runs:cancel", &own).body(r#"{"dry_run": true}"#);
+    assert_eq!(answer(own_runs).await.body["found"], json!(2), "the active run and the batch's");
     // The same is there for whose it is, as far as it is not the fleet's.
     for path in [format!("/v1/runs/{}", things.active), format!("/v1/runs/{}/events", things.ended)] {
         assert_eq!(ask(&rig, "get", &path, &own).await.status, 200, "{path}");

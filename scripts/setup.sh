@@ -21,8 +21,9 @@ usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--ui] [--deploy]
   --sdks       also the Python SDKs that tests talk to the simulated provider with (about 80 MB)
   --mcp        also the public MCP servers and the MCP SDK that tests talk to (about 80 MB)
   --ui         also what builds and tests the dashboard: Node.js and packages (about 240 MB), Chromium
-  --deploy     also Helm as a Python library and Kubernetes' schemas, for the chart's tests (about
-               400 MB), Node.js, and with it the schemas of custom resources (30 MB)
+  --deploy     also what `make test-deploy` takes: Helm as a Python library and Kubernetes' schemas
+               (about 400 MB), Node.js and the schemas of custom resources (30 MB), Zig as compiler
+               and linker of the static program (about 350 MB)
   PLANFLEET_CACHE   where model and SDKs are kept (default: $XDG_CACHE_HOME or ~/.cache, then /planfleet)
 TEXT
 }
@@ -55,6 +56,8 @@ main() {
     fi
     if [ "$with_deploy" = yes ]; then
         packages deploy
+        packages image
+        rust_target
         node
         schemas
     fi
@@ -141,6 +144,18 @@ packages() {
         drop_scratch
     fi
     exec 8>&-
+}
+
+# What the static program is compiled for, which the image's Dockerfile adds by itself.
+rust_target() {
+    local target
+    target=$(uname -m)-unknown-linux-musl
+    # A toolchain of a distribution has no rustup, and may have the target all the same.
+    if [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
+        return
+    fi
+    command -v rustup >/dev/null || die "the Rust target $target is missing: install it as your toolchain was"
+    rustup target add "$target" || die "rustup target add $target failed: see above"
 }
 
 # Node.js of its own, as a distribution's is often older than the dashboard's tools take.

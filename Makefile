@@ -16,7 +16,7 @@ run: setup build ## Do a real job from start to end
 	@examples/run.sh
 
 test: setup ## Run every test, on real nats-servers, the real local model, public MCP servers and a browser
-	@scripts/setup.sh --sdks --mcp --ui
+	@scripts/setup.sh --sdks --mcp --ui --hosts
 	cargo nextest run --locked --workspace
 
 ui: ## Check, test and build the dashboard; what is built is committed

@@ -16,26 +16,29 @@ nextest_version=0.9.143
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--ui] [--deploy]
+usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--ui] [--hosts] [--deploy]
   --no-model   leave the local model out (about 205 MB on disk)
   --sdks       also the Python SDKs that tests talk to the simulated provider with (about 80 MB)
   --mcp        also the public MCP servers and the MCP SDK that tests talk to (about 80 MB)
   --ui         also what builds and tests the dashboard: Node.js and packages (about 240 MB), Chromium
+  --hosts      also iproute2, for the test on several hosts (4 MB)
   --deploy     also what `make test-deploy` takes: Helm as a Python library and Kubernetes' schemas
-               (about 400 MB), Node.js and the schemas of custom resources (30 MB), Zig as compiler
-               and linker of the static program (about 350 MB)
+               (about 400 MB), Node.js and the schemas of custom resources (30 MB), readers of the
+               Dockerfile and the compose file (70 MB), Zig as compiler and linker of the static
+               program (about 420 MB)
   PLANFLEET_CACHE   where model and SDKs are kept (default: $XDG_CACHE_HOME or ~/.cache, then /planfleet)
 TEXT
 }
 
 main() {
-    local with_model=yes with_sdks=no with_mcp=no with_ui=no with_deploy=no
+    local with_model=yes with_sdks=no with_mcp=no with_ui=no with_hosts=no with_deploy=no
     while [ $# -gt 0 ]; do
         case $1 in
             --no-model) with_model=no ;;
             --sdks) with_sdks=yes ;;
             --mcp) with_mcp=yes ;;
             --ui) with_ui=yes ;;
+            --hosts) with_hosts=yes ;;
             --deploy) with_deploy=yes ;;
             -h | --help) usage; exit 0 ;;
             *) usage >&2; exit 2 ;;
@@ -54,8 +57,12 @@ main() {
         packages mcp-sdk
         packages mcp-http
     fi
+    if [ "$with_hosts" = yes ]; then
+        iproute2
+    fi
     if [ "$with_deploy" = yes ]; then
         packages deploy
+        packages docker
         packages image
         rust_target
         node
@@ -222,6 +229,20 @@ chromium() {
             || die "chromium could not be installed: see above"
     else
         die "chromium is missing: install the package chromium (Debian, Fedora, Arch)"
+    fi
+}
+
+# `ip`, which plugs network namespaces together and which slim images leave out.
+iproute2() {
+    if PATH=$PATH:/sbin:/usr/sbin command -v ip >/dev/null; then
+        return
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing iproute2"
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2; } >&2 \
+            || say "iproute2 could not be installed: the test on several hosts will be skipped"
+    else
+        say "the test on several hosts is skipped without ip: install iproute2 (iproute on Fedora)"
     fi
 }
 

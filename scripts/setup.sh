@@ -24,7 +24,7 @@ usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--ui] [--hosts] [--deploy
   --hosts      also iproute2, for the test on several hosts (4 MB)
   --deploy     also what `make test-deploy` takes: Helm as a Python library and Kubernetes' schemas
                (about 400 MB), Node.js and the schemas of custom resources (30 MB), readers of the
-               Dockerfile and the compose file (70 MB), Zig as compiler and linker of the static
+               Dockerfile and the compose file (70 MB), as root umoci and runc (25 MB), Zig as compiler and linker of the static
                program (about 420 MB)
   PLANFLEET_CACHE   where model and SDKs are kept (default: $XDG_CACHE_HOME or ~/.cache, then /planfleet)
 TEXT
@@ -63,6 +63,7 @@ main() {
     if [ "$with_deploy" = yes ]; then
         packages deploy
         packages docker
+        containers
         packages image
         rust_target
         node
@@ -243,6 +244,20 @@ iproute2() {
             || say "iproute2 could not be installed: the test on several hosts will be skipped"
     else
         say "the test on several hosts is skipped without ip: install iproute2 (iproute on Fedora)"
+    fi
+}
+
+# What assembles and runs an image without an engine; as root, as running it takes that anyway.
+containers() {
+    if [ "$(id -u)" != 0 ] || { command -v umoci && command -v runc; } >/dev/null; then
+        return
+    fi
+    if command -v apt-get >/dev/null; then
+        say "installing umoci and runc"
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            umoci runc; } >&2 || say "umoci and runc could not be installed: no image will be assembled"
+    else
+        say "no image is assembled without umoci and runc: install them"
     fi
 }
 

@@ -152,6 +152,22 @@ pub(crate) struct AttemptMade {
     pub(crate) started_at: String,
     pub(crate) ended_at: String,
     pub(crate) usage: Vec<ModelUsage>,
+    /// What its model has called, in order; a step that is one tool call has none. The first 64.
+    pub(crate) tool_calls: Vec<ToolCallMade>,
+}
+
+/// A call of a tool by a step's model.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ToolCallMade {
+    pub(crate) tool: String,
+    /// As the model wrote them, usually JSON; the first 2,000 characters.
+    pub(crate) arguments: String,
+    /// What the model was told: the output as JSON, or `{"error"}`; the first 2,000 characters.
+    pub(crate) result: String,
+    /// The class of its failure; null for a call that succeeded.
+    pub(crate) error_class: Option<String>,
+    pub(crate) started_at: String,
+    pub(crate) ended_at: String,
 }
 
 /// What was used.

@@ -1,0 +1,16 @@
+/** What only some may do: for the others the reason stands in its place. */
+
+import type { ComponentChildren } from "preact";
+import { may, type Role, whyNot } from "../api/who";
+
+interface Props {
+  role: Role;
+  children: ComponentChildren;
+  /** Where the reason stands elsewhere already. */
+  silent?: boolean;
+}
+
+export function For({ role, children, silent }: Props) {
+  if (may(role)) return <>{children}</>;
+  return silent ? null : <span class="soft why-not">{whyNot(role)}</span>;
+}

@@ -6,6 +6,7 @@
 //! happens. One that reads too slowly is let go and comes back with the last position it
 //! has seen: nobody waits for it, the run least of all.
 
+mod chunk;
 mod feed;
 mod told;
 
@@ -21,10 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::feed::Span;
-pub(crate) use self::{
-    feed::{Feed, Said},
-    told::AttemptOf,
-};
+pub(crate) use self::{chunk::text, feed::Feed, told::AttemptOf};
 use crate::problem::Problem;
 
 /// Runs that one process follows at once. Each is a reader of a whole log.

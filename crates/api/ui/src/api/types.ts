@@ -122,7 +122,7 @@ export interface Run {
     saved_usd: number | null; saved_tokens: number | null; saved_ms: number | null;
   } | null;
   timings: { queued_ms: number; planning_ms: number; executing_ms: number; total_ms: number };
-  /** Outputs are left out, as the run goes on and is too large for one message. */
+  /** Outputs are left out, as the run goes on and is too large for one message; maybe items and steps, too. */
   trimmed?: boolean;
 }
 

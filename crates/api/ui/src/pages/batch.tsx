@@ -62,7 +62,7 @@ function Whole({ batch, path, refresh }: { batch: BatchStatus; path: string; ref
             <Text value={`Batch ${batch.batch_id}`} />
           </h1>
           <div class="buttons">
-            <For role="operator" silent={failed === 0 && !going}>
+            <For role="operator" what="Cancelling and retrying" silent={failed === 0 && !going}>
               {failed > 0 && (
                 <button type="button" onClick={retry}>
                   Retry {count(failed)} failed

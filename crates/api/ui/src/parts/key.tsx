@@ -24,8 +24,10 @@ export function KeyForm() {
       <form onSubmit={submit}>
         <h2 id="key-title">API key</h2>
         <p>
-          {wanted && hasKey() ? "The server does not take the key that was given, or no longer." : "The server asks who you are."}{" "}
-          What you were doing goes on with a new one. The key stays in this tab and is gone when it closes. <code>planfleet admin keys create</code> makes one.
+          {wanted && hasKey()
+            ? "The server does not take the key that was given, or no longer. What you were doing goes on with another one. "
+            : "The server asks who you are. "}
+          The key stays in this tab and is gone when it closes. <code>planfleet admin keys create</code> makes one.
         </p>
         <label>
           Key

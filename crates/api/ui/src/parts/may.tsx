@@ -5,12 +5,14 @@ import { may, type Role, whyNot } from "../api/who";
 
 interface Props {
   role: Role;
+  /** What it is, at the beginning of a sentence. */
+  what?: string;
   children: ComponentChildren;
   /** Where the reason stands elsewhere already. */
   silent?: boolean;
 }
 
-export function For({ role, children, silent }: Props) {
+export function For({ role, what, children, silent }: Props) {
   if (may(role)) return <>{children}</>;
-  return silent ? null : <span class="soft why-not">{whyNot(role)}</span>;
+  return silent ? null : <span class="soft why-not">{whyNot(role, what)}</span>;
 }

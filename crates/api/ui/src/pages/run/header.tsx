@@ -74,6 +74,12 @@ export function Header({ run, refresh, choose }: Props) {
         </Fact>
       </dl>
       <Why run={run} />
+      {run.trimmed && (
+        <p class="why-line is-paused">
+          This run is too large to be shown whole while it goes on: outputs, and where that is not enough items or steps, are left out. All of it
+          is here when it has ended.
+        </p>
+      )}
       <Approvals run={run} refresh={refresh} choose={choose} />
     </header>
   );
@@ -156,7 +162,7 @@ function Actions({ run, refresh }: Omit<Props, "choose">) {
     });
   return (
     <div class="buttons">
-      <For role="operator">
+      <For role="operator" what="Steering a run">
         {run.state === "paused" ? (
           <button type="button" onClick={() => act(() => steer("resume"), "Resumed")}>
             Resume
@@ -224,7 +230,7 @@ function Approval({ waiting, run, refresh, choose }: Props & { waiting: Gate }) 
           Look at it
         </button>
       )}
-      <For role="operator">
+      <For role="operator" what="Approving and rejecting">
         <button type="button" class="primary" onClick={() => act(() => decide(run, "approve", waiting, "").then(refresh), `Approved ${name}`)}>
           Approve {name}
         </button>

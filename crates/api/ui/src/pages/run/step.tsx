@@ -145,7 +145,7 @@ function Inside({ run, step, detail, choose }: InsideProps) {
           )}
         </section>
       )}
-      {detail && attempts.length === 0 && step.attempts > 0 && ["succeeded", "failed", "dropped"].includes(step.state) && (
+      {detail && items.length === 0 && attempts.length === 0 && step.attempts > 0 && ["succeeded", "failed", "dropped"].includes(step.state) && (
         <p class="soft">Its attempts are not in the log any more: what is kept for longer is the run's document.</p>
       )}
       {step.success_criteria && step.success_criteria.length > 0 && (

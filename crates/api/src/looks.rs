@@ -24,8 +24,8 @@ use crate::problem::Problem;
 /// its time goes into being looked at.
 const REST: u32 = 3;
 
-/// Nobody waits for longer than this, however long the last look took.
-const REST_MAX: Duration = Duration::from_secs(1);
+/// Nobody waits for longer than this, however long the last look took: half of what a question may take.
+const REST_MAX: Duration = Duration::from_secs(5);
 
 /// A run as it was at a moment.
 #[derive(Debug)]

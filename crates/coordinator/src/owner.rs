@@ -338,7 +338,7 @@ impl Owner {
             None => follower.shard.document(run, now_ms),
         };
         if let Some((reply, answer)) = reads::answer(&follower.shard, gate, document, now_ms, question) {
-            reads::send(&self.bus, reply, &answer).await;
+            reads::send(&self.bus, reply, answer).await;
         }
     }
 

@@ -52,7 +52,8 @@ pub(crate) struct RunDocument {
     /// What the plan cache had to do with it, where it was asked.
     pub(crate) cache: Option<Map<String, Value>>,
     pub(crate) timings: Timings,
-    /// True where outputs are left out, as the run goes on and is too large for one message.
+    /// True where outputs are left out, as the run goes on and is too large for one message; of a larger
+    /// one the items of its steps, too, and of a much larger one all steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false, nullable = false)]
     pub(crate) trimmed: Option<bool>,

@@ -14,6 +14,7 @@ use crate::{
     site::{Role, Site},
     slow::Slow,
     streamed::Streamed,
+    watched::Watched,
 };
 
 /// One row.
@@ -29,6 +30,7 @@ pub(crate) enum Case {
     Backlog(Backlog),
     Movie(Movie),
     Streamed(Streamed),
+    Watched(Watched),
 }
 
 impl Case {
@@ -53,6 +55,10 @@ impl Case {
                 ..of(movie.runs, movie.steps())
             },
             Self::Streamed(streamed) => of(streamed.runs, streamed.steps()),
+            Self::Watched(watched) => Subject {
+                variant: Some(Variant::Name("mode", watched.name())),
+                ..of(watched.runs, watched.steps())
+            },
         }
     }
 
@@ -68,6 +74,7 @@ impl Case {
             Self::Backlog(backlog) => backlog.engine(options).await,
             Self::Movie(movie) => movie.engine(options).await,
             Self::Streamed(streamed) => streamed.engine(options).await,
+            Self::Watched(watched) => watched.engine(options).await,
         }
         .map(Some)
     }

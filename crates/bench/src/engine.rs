@@ -96,7 +96,7 @@ pub(crate) async fn start_executors(site: &mut Site, options: &Options, count: u
     Ok(())
 }
 
-fn serve(role: &str) -> Vec<OsString> {
+pub(crate) fn serve(role: &str) -> Vec<OsString> {
     ["serve", "--roles", role, "--config", CONFIG].map(OsString::from).into()
 }
 

@@ -32,6 +32,8 @@ mod site;
 mod slow;
 mod streamed;
 mod targets;
+mod watched;
+mod watcher;
 mod workload;
 
 use std::{path::PathBuf, time::Duration};
@@ -41,6 +43,7 @@ pub use self::{
     messages::Messages,
     report::{TABLES, Table},
     sample::Row,
+    watcher::watch,
     workload::names,
 };
 

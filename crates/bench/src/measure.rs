@@ -50,8 +50,7 @@ impl Span {
 
     /// The part of the machine that others have used: figures beside much of it say little.
     fn others_cpu_share(&self) -> f64 {
-        let all = [Role::Server, Role::Coordinator, Role::Executor, Role::Planner, Role::Model, Role::Client];
-        (self.busy_s() - self.cpu_s(&all)).max(0.0) / (self.seconds() * machine::cpus())
+        (self.busy_s() - self.cpu_s(&Role::ALL)).max(0.0) / (self.seconds() * machine::cpus())
     }
 
     /// Messages stored meanwhile, all streams and buckets.

@@ -62,6 +62,7 @@ impl Sample {
             ("efficiency", "of what is possible"),
             ("slots_busy", "of the slots busy"),
             ("of_bound", "times the critical path"),
+            ("slower_percent", "% slower when watched"),
             ("first_step_p50_ms", "ms at the median to a first step"),
             ("steps_per_s", "steps/s"),
             ("floor_steps_per_s", "steps/s"),

@@ -45,8 +45,24 @@ pub(crate) enum Role {
     Executor,
     Planner,
     Model,
+    Api,
+    /// Who watches a run.
+    Watcher,
     /// This process.
     Client,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Server,
+        Self::Coordinator,
+        Self::Executor,
+        Self::Planner,
+        Self::Model,
+        Self::Api,
+        Self::Watcher,
+        Self::Client,
+    ];
 }
 
 /// A place for one measurement.
@@ -129,6 +145,21 @@ impl Site {
         Ok(())
     }
 
+    /// The same for what stands for other machines: it gets what the fleet leaves of the CPUs.
+    pub(crate) async fn hire_aside(
+        &mut self,
+        options: &Options,
+        role: Role,
+        args: Vec<OsString>,
+    ) -> Result<(), Error> {
+        let name = format!("{role:?}-{}", self.crew.len()).to_lowercase();
+        let niced = ["-n".into(), "19".into(), options.program.clone().into_os_string()];
+        let (args, folder) = (niced.into_iter().chain(args).collect(), self.folder.path().to_owned());
+        let program = Program { name, path: "nice".into(), args, env: Vec::new(), folder };
+        self.crew.push((role, Child::start(&program).await?));
+        Ok(())
+    }
+
     /// Starts a process of the floor.
     pub(crate) async fn hire_floor(
         &mut self,
@@ -189,9 +220,7 @@ impl Site {
     pub(crate) async fn read(&self) -> Result<Reading, Error> {
         let at = Instant::now();
         let mut cpu_s = BTreeMap::new();
-        for role in
-            [Role::Server, Role::Coordinator, Role::Executor, Role::Planner, Role::Model, Role::Client]
-        {
+        for role in Role::ALL {
             let each: Result<Vec<f64>, Error> = self.pids(role).into_iter().map(machine::cpu_s).collect();
             cpu_s.insert(role, each?.iter().sum());
         }

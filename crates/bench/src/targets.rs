@@ -51,6 +51,9 @@ fn targets(row: &Row, all: &[Row]) -> Vec<Target> {
             targets.push(at_most("bytes of coordinator per run beyond its payload", bytes, 4_096.0));
         }
         ("movie", _) => targets.extend(movie(row)),
+        ("watched", _) => {
+            targets.push(at_most("% slower with 200 dashboards", median("slower_percent"), 5.0));
+        }
         ("streamed", _) => {
             targets.push(at_most("ms to the first step at p50", median("first_step_p50_ms"), 20.0));
             targets.push(at_most("ms to the first step at p99", median("first_step_p99_ms"), 20.0));

@@ -13,6 +13,7 @@ use crate::{
     scale::Scale,
     slow::Slow,
     streamed::Streamed,
+    watched::Watched,
 };
 
 /// One workload.
@@ -36,9 +37,10 @@ enum Kind {
     Backlog,
     Movie,
     Streamed,
+    Watched,
 }
 
-const ALL: [Workload; 13] = [
+const ALL: [Workload; 14] = [
     workload("diamond-10", Kind::Load(Graph::Diamond, Pace::Together), &[200, 1_000, 5_000, 100_000]),
     workload("chain-100", Kind::Load(Graph::Chain(100), Pace::Together), &[100]),
     workload("wide-1000", Kind::Load(Graph::Wide(1_000), Pace::InTurn), &[10]),
@@ -52,6 +54,7 @@ const ALL: [Workload; 13] = [
     workload("backlog", Kind::Backlog, &[10_000]),
     workload("movie", Kind::Movie, &[48]),
     workload("streamed", Kind::Streamed, &[48]),
+    workload("watched", Kind::Watched, &[3]),
 ];
 
 const fn workload(name: &'static str, kind: Kind, runs: &'static [u64]) -> Workload {
@@ -80,6 +83,7 @@ impl Workload {
             Kind::Backlog => vec![Case::Backlog(Backlog { runs })],
             Kind::Movie => Mode::ALL.map(|mode| Case::Movie(Movie { mode, runs })).into(),
             Kind::Streamed => vec![Case::Streamed(Streamed { runs })],
+            Kind::Watched => Watched::PACES.map(|pace| Case::Watched(Watched { pace, runs })).into(),
             Kind::Scale => {
                 let scales = options.executors.map_or_else(|| SCALES.to_vec(), |executors| vec![executors]);
                 scales.into_iter().map(|executors| Case::Scale(Scale { executors, runs })).collect()

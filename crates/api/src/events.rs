@@ -6,6 +6,7 @@
 //! happens. One that reads too slowly is let go and comes back with the last position it
 //! has seen: nobody waits for it, the run least of all.
 
+mod chunk;
 mod feed;
 mod told;
 
@@ -22,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::feed::Span;
 pub(crate) use self::{
-    feed::{Feed, Said, Watcher},
+    chunk::text,
+    feed::{Feed, Watcher},
     told::AttemptOf,
 };
 use crate::{

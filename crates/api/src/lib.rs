@@ -20,6 +20,7 @@ mod events;
 mod gate;
 mod index;
 mod listing;
+mod looks;
 mod openapi;
 mod problem;
 mod routes;

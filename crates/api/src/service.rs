@@ -27,6 +27,7 @@ use crate::{
     events::Feeds,
     index::Index,
     listing::Listing,
+    looks::{Looks, Seen},
     problem::Problem,
     submission::{self, Scope},
     template::{self, Library, Template, library::LibraryError},
@@ -59,6 +60,7 @@ pub(crate) struct Service {
     pub(crate) feeds: Feeds,
     pub(crate) listing: Listing,
     pub(crate) tallies: Tallies,
+    looks: Looks,
     /// Streams of events that may be open at once.
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) watcher_shares: Arc<Shares>,
@@ -85,6 +87,7 @@ impl Service {
             door,
             listing,
             tallies: Tallies::default(),
+            looks: Looks::default(),
             watchers,
             watcher_shares,
             room,
@@ -198,11 +201,15 @@ impl Service {
         }
     }
 
-    /// The same as a document.
-    pub(crate) async fn document(&self, caller: &Caller, id: &str) -> Result<(RunId, Value), Problem> {
-        match self.of(caller, id).await? {
-            (run, Found::Active(document) | Found::Ended(document)) => Ok((run, document)),
-            (_, Found::Unknown) => Err(Problem::unknown_run(id)),
+    /// The same for who only looks, together with others.
+    pub(crate) async fn look(&self, caller: &Caller, id: &str) -> Result<(RunId, Arc<Seen>), Problem> {
+        let run = self.run_id(id)?;
+        let seen = self.answer(self.looks.at(&run, self.find(&run))).await?;
+        let tenant = seen.document()["tenant"].as_str();
+        if tenant.is_some_and(|tenant| caller.owns(tenant)) {
+            Ok((run, seen))
+        } else {
+            Err(Problem::unknown_run(id))
         }
     }
 

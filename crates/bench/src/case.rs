@@ -17,6 +17,7 @@ use crate::{
     site::{Role, Site},
     slow::Slow,
     streamed::Streamed,
+    watched::Watched,
 };
 
 /// One row.
@@ -35,6 +36,7 @@ pub(crate) enum Case {
     Isolation(Isolation),
     Movie(Movie),
     Streamed(Streamed),
+    Watched(Watched),
 }
 
 impl Case {
@@ -68,6 +70,10 @@ impl Case {
                 ..of(movie.runs, movie.steps())
             },
             Self::Streamed(streamed) => of(streamed.runs, streamed.steps()),
+            Self::Watched(watched) => Subject {
+                variant: Some(Variant::Name("mode", watched.name())),
+                ..of(watched.runs, watched.steps())
+            },
         }
     }
 
@@ -86,6 +92,7 @@ impl Case {
             Self::Isolation(isolation) => isolation.engine(options).await,
             Self::Movie(movie) => movie.engine(options).await,
             Self::Streamed(streamed) => streamed.engine(options).await,
+            Self::Watched(watched) => watched.engine(options).await,
         }
         .map(Some)
     }

@@ -37,6 +37,8 @@ mod slow;
 mod streamed;
 mod targets;
 mod usage;
+mod watched;
+mod watcher;
 mod workload;
 
 use std::{path::PathBuf, time::Duration};
@@ -46,6 +48,7 @@ pub use self::{
     messages::Messages,
     report::{TABLES, Table},
     sample::Row,
+    watcher::watch,
     workload::names,
 };
 

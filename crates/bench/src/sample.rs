@@ -65,6 +65,7 @@ impl Sample {
             ("goodput_of_peak", "of the peak's goodput"),
             ("p99_times_alone", "times p99 alone"),
             ("share_off_max", "off the weights"),
+            ("slower_percent", "% slower when watched"),
             ("first_step_p50_ms", "ms at the median to a first step"),
             ("steps_per_s", "steps/s"),
             ("floor_steps_per_s", "steps/s"),

@@ -48,19 +48,22 @@ pub(crate) enum Role {
     Model,
     /// Whoever submits, as a process of its own.
     Submitter,
+    /// Who watches a run.
+    Watcher,
     /// This process.
     Client,
 }
 
 impl Role {
     /// Everybody who is there from beginning to end.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Server,
         Self::Coordinator,
         Self::Executor,
         Self::Planner,
         Self::Api,
         Self::Model,
+        Self::Watcher,
         Self::Client,
     ];
 }
@@ -153,6 +156,21 @@ impl Site {
         let (path, folder) = (options.program.clone(), self.folder.path().to_owned());
         let program = Program { name: name.to_owned(), path, args, env: Vec::new(), folder };
         Child::start(&program).await
+    }
+
+    /// The same for what stands for other machines: it gets what the fleet leaves of the CPUs.
+    pub(crate) async fn hire_aside(
+        &mut self,
+        options: &Options,
+        role: Role,
+        args: Vec<OsString>,
+    ) -> Result<(), Error> {
+        let name = format!("{role:?}-{}", self.crew.len()).to_lowercase();
+        let niced = ["-n".into(), "19".into(), options.program.clone().into_os_string()];
+        let (args, folder) = (niced.into_iter().chain(args).collect(), self.folder.path().to_owned());
+        let program = Program { name, path: "nice".into(), args, env: Vec::new(), folder };
+        self.crew.push((role, Child::start(&program).await?));
+        Ok(())
     }
 
     /// Starts a process of the floor.

@@ -70,6 +70,9 @@ fn targets(row: &Row, all: &[Row]) -> Vec<Target> {
             _ => targets.push(at_most("times p99 alone", median("p99_times_alone"), 2.0)),
         },
         ("movie", _) => targets.extend(movie(row)),
+        ("watched", _) => {
+            targets.push(at_most("% slower with 200 dashboards", median("slower_percent"), 5.0));
+        }
         ("streamed", _) => {
             targets.push(at_most("ms to the first step at p50", median("first_step_p50_ms"), 20.0));
             targets.push(at_most("ms to the first step at p99", median("first_step_p99_ms"), 20.0));

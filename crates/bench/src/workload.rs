@@ -16,6 +16,7 @@ use crate::{
     scale::Scale,
     slow::Slow,
     streamed::Streamed,
+    watched::Watched,
 };
 
 /// One workload.
@@ -42,9 +43,10 @@ enum Kind {
     Isolation,
     Movie,
     Streamed,
+    Watched,
 }
 
-const ALL: [Workload; 16] = [
+const ALL: [Workload; 17] = [
     workload("diamond-10", Kind::Load(Graph::Diamond, Pace::Together), &[200, 1_000, 5_000, 100_000]),
     workload("chain-100", Kind::Load(Graph::Chain(100), Pace::Together), &[100]),
     workload("wide-1000", Kind::Load(Graph::Wide(1_000), Pace::InTurn), &[10]),
@@ -61,6 +63,7 @@ const ALL: [Workload; 16] = [
     workload("isolation", Kind::Isolation, &[200]),
     workload("movie", Kind::Movie, &[48]),
     workload("streamed", Kind::Streamed, &[48]),
+    workload("watched", Kind::Watched, &[3]),
 ];
 
 const fn workload(name: &'static str, kind: Kind, runs: &'static [u64]) -> Workload {
@@ -94,6 +97,7 @@ impl Workload {
             }
             Kind::Movie => Mode::ALL.map(|mode| Case::Movie(Movie { mode, runs })).into(),
             Kind::Streamed => vec![Case::Streamed(Streamed { runs })],
+            Kind::Watched => Watched::PACES.map(|pace| Case::Watched(Watched { pace, runs })).into(),
             Kind::Scale => {
                 let scales = options.executors.map_or_else(|| SCALES.to_vec(), |executors| vec![executors]);
                 scales.into_iter().map(|executors| Case::Scale(Scale { executors, runs })).collect()

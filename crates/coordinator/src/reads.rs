@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::flow::Gate;
 
-/// An answer is one message, which the broker limits to a megabyte: a document
-/// that is larger goes without outputs, and a much larger one without steps.
+/// An answer is one message, which the broker limits to a megabyte: a document that is larger goes
+/// without outputs, a larger one without the items of its steps too, a much larger one without steps.
 const ANSWER_BYTES_MAX: usize = 768 * 1024;
 
 /// Runs of one list: an owner has other things to do.
@@ -43,8 +43,8 @@ pub(crate) fn answer(
     };
     let answer = match question {
         Question::Run { run } => {
-            let document = document(&run).map(|document| with_waits(document, gate));
-            return Some((reply, document.map_or_else(|| Value::Null.to_string(), fitted)));
+            let found = document(&run).map(|document| fitted(with_waits(document, gate)));
+            return Some((reply, found.unwrap_or_else(|| Value::Null.to_string())));
         }
         Question::List { limit } => {
             list(shard.active().take(limit.min(LIST_MAX)).filter_map(document).map(row))
@@ -87,22 +87,38 @@ fn with_waits(mut document: RunDocument, gate: &Gate) -> RunDocument {
     document
 }
 
-/// As much of a document as one message carries. What is left out is said: without
-/// its answer, a run that has ended would look as if it had none.
+/// As much of a document as one message carries, as its text: a run of thousands of steps is asked
+/// for again and again, and its owner has other things to do than to build it as values first. What
+/// is left out is said: without its answer, a run that has ended would look as if it had none.
 fn fitted(mut document: RunDocument) -> String {
-    let fits = |text: &String| text.len() <= ANSWER_BYTES_MAX;
-    // Of thousands of steps: made once, as text.
-    if let Some(whole) = serde_json::to_string(&document).ok().filter(fits) {
+    let whole = to_text(&document);
+    if whole.len() <= ANSWER_BYTES_MAX {
         return whole;
     }
     document.steps.iter_mut().for_each(|step| step.output = None);
     document.answer = None;
-    let trimmed = |mut document: Value| {
-        document[TRIMMED] = Value::Bool(true);
-        document.to_string()
-    };
-    let without_outputs = trimmed(to_json(&document));
-    if fits(&without_outputs) { without_outputs } else { trimmed(outline(document)) }
+    let without_outputs = trimmed(to_text(&document));
+    if without_outputs.len() <= ANSWER_BYTES_MAX {
+        return without_outputs;
+    }
+    document.steps.retain(|step| step.id.0.item.is_none());
+    let without_items = trimmed(to_text(&document));
+    if without_items.len() <= ANSWER_BYTES_MAX {
+        return without_items;
+    }
+    trimmed(outline(document).to_string())
+}
+
+/// An object as text, marked as one that is not whole.
+fn trimmed(mut object: String) -> String {
+    if object.pop() == Some('}') {
+        object.push_str(&format!(",\"{TRIMMED}\":true}}"));
+    }
+    object
+}
+
+fn to_text(document: &RunDocument) -> String {
+    serde_json::to_string(document).unwrap_or_else(|_| Value::Null.to_string())
 }
 
 /// As many rows as one message carries, and how many are left out where not all are.

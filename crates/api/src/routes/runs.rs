@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use planfleet_bus::{
@@ -20,7 +20,6 @@ use planfleet_core::{
 use planfleet_telemetry::names::attribute;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use tracing::{Instrument as _, Span};
 use utoipa::IntoParams;
 
@@ -32,6 +31,7 @@ use crate::{
     access::Caller,
     index::{Filter, Order, WORDS_MAX, words},
     listing::time,
+    looks::Encoded,
     problem::Problem,
     service::Service,
     steer, submission,
@@ -275,32 +275,28 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Outcome {
     let within = wait.within()?;
-    let document = match service.of(&caller, &id).await? {
-        (run, Found::Active(_)) if !within.is_zero() => match service.wait(&run, within).await? {
-            Some(ended) => ended,
-            None => service.document(&caller, &id).await?.1,
-        },
-        (_, Found::Active(document) | Found::Ended(document)) => document,
-        (_, Found::Unknown) => return Err(Problem::unknown_run(&id)),
-    };
-    Ok(tagged(&headers, &document))
+    let (run, mut seen) = service.look(&caller, &id).await?;
+    if matches!(seen.found, Found::Active(_)) && !within.is_zero() {
+        if let Some(ended) = service.wait(&run, within).await? {
+            return Ok(tagged(&headers, &Encoded::of(&ended)));
+        }
+        seen = service.look(&caller, &id).await?.1;
+    }
+    Ok(tagged(&headers, seen.encoded()))
 }
 
 /// An answer with the tag of what is in it, or none where the caller has that.
-fn tagged(headers: &HeaderMap, document: &Value) -> Response {
-    let text = document.to_string();
-    let tag = format!("\"{}\"", &hex::encode(Sha256::digest(&text))[..32]);
-    let Ok(tag) = HeaderValue::from_str(&tag) else { return Json(document.clone()).into_response() };
+fn tagged(headers: &HeaderMap, document: &Encoded) -> Response {
+    let Encoded { text, tag } = document.clone();
     let known = headers.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
     let is_known = known.split(',').any(|known| {
         let known = known.trim().trim_start_matches("W/");
-        known == "*" || known.as_bytes() == tag.as_bytes()
+        known == "*" || known == tag
     });
     if is_known {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
     }
-    let kind = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, kind), (header::ETAG, tag)], text).into_response()
+    ([(header::CONTENT_TYPE, "application/json".to_owned()), (header::ETAG, tag)], text).into_response()
 }
 
 /// Look at a step of a run
@@ -317,15 +313,16 @@ pub(super) async fn step(
     Path((id, step)): Path<(String, String)>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Outcome {
-    let (run, document) = service.document(&caller, &id).await?;
+    let (run, seen) = service.look(&caller, &id).await?;
+    let document = seen.document();
     let steps = document["steps"].as_array().cloned().unwrap_or_default();
     let unknown = || Problem::unknown("step", "step_unknown", &step);
     let found = steps.iter().find(|entry| name(entry) == step).ok_or_else(unknown)?;
     // An item is planned as its step.
     let planned_as = step.split('[').next().unwrap_or_default();
     let planned = steps.iter().find(|entry| name(entry) == planned_as).unwrap_or(found);
-    let resolved = resolved(&document, &steps, planned);
-    let feed = service.feeds.of(&caller, &run, &document)?;
+    let resolved = resolved(document, &steps, planned);
+    let feed = service.feeds.of(&caller, &run, document)?;
     let (attempts, trace_id) = feed.attempts(ATTEMPTS_WAIT).await;
     let own = attempts.iter().filter(|attempt| attempt.step.to_string() == step);
     let detail = StepDetail {

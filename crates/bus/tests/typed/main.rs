@@ -137,6 +137,7 @@ fn succeeded(step: u32, output: &str) -> Fact {
         usage: vec![Charge::new(Account::Executor, "small", Usage::NONE)],
         started_ms: 1,
         ended_ms: 2,
+        calls: Vec::new(),
     };
     Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output: Json::from_value(&output.into()) }))
 }

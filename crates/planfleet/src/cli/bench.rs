@@ -71,6 +71,16 @@ pub(crate) struct BenchFloorArgs {
     pub(crate) messages: String,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct BenchWatchersArgs {
+    /// The run, at its API.
+    #[arg(long)]
+    pub(crate) url: String,
+    /// How many watch it.
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) watchers: usize,
+}
+
 /// What a process of the floor does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FloorRole {

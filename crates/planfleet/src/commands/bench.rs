@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::{
-    cli::{BenchArgs, BenchFloorArgs, Cli, FloorRole, Format, SyncMode},
+    cli::{BenchArgs, BenchFloorArgs, BenchWatchersArgs, Cli, FloorRole, Format, SyncMode},
     embedded::nats,
     exit::{Code, Failure},
     output,
@@ -74,6 +74,16 @@ pub(super) async fn floor(args: &BenchFloorArgs) -> Result<ExitCode, Failure> {
     let url = args.url.clone();
     on_a_thread(move || async move { floor::serve(role, &url, messages).await.map_err(Failure::from) })
         .await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Those who watch a run.
+pub(super) async fn watchers(args: &BenchWatchersArgs) -> Result<ExitCode, Failure> {
+    let (url, watchers) = (args.url.clone(), args.watchers);
+    let watching = move || async move {
+        planfleet_bench::watch(&url, watchers, &|text| output::note(text)).await.map_err(Failure::from)
+    };
+    on_a_thread(watching).await?;
     Ok(ExitCode::SUCCESS)
 }
 

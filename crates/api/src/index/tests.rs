@@ -226,6 +226,20 @@ async fn a_file_is_one_process_s_and_survives_it() {
     assert!(seqs(&anew, &Filter::default(), Order::Newest, None, 9).await.is_empty(), "damaged");
 }
 
+#[tokio::test]
+async fn a_place_that_cannot_be_written_is_insisted_on_only_where_it_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a file");
+    std::fs::write(&file, "no folder").unwrap();
+    // Below a file nobody makes anything, root included.
+    let path = file.join("runs.sqlite");
+    let refused = Index::open(&IndexFile::At(path.clone())).map(drop).unwrap_err().to_string();
+    assert!(refused.starts_with("api.index_file: ") && refused.contains("a file"), "{refused}");
+    let elsewhere = Index::open(&IndexFile::Preferably(path)).unwrap();
+    elsewhere.change(|connection| write::add(connection, &rows(1, 3))).await.unwrap();
+    assert_eq!(seqs(&elsewhere, &Filter::default(), Order::Newest, None, 9).await, [2, 1]);
+}
+
 /// Runs of the list, unless more are asked for.
 const MANY: u64 = 2_000;
 

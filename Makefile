@@ -16,7 +16,7 @@ run: setup build ## Do a real job from start to end
 	@examples/run.sh
 
 test: setup ## Run every test, on real nats-servers, the real local model, public MCP servers and a browser
-	@scripts/setup.sh --sdks --mcp --ui
+	@scripts/setup.sh --sdks --mcp --api --ui --hosts
 	cargo nextest run --locked --workspace
 
 ui: ## Check, test and build the dashboard; what is built is committed
@@ -26,10 +26,10 @@ ui: ## Check, test and build the dashboard; what is built is committed
 	@crates/api/ui/npm run build
 
 .PHONY: test-deploy
-test-deploy: ## Render the Helm chart and check it by Kubernetes' schemas (BLESS=1 keeps the renders), build the static program and run it in an empty root
+test-deploy: ## Render the Helm chart and check it by Kubernetes' schemas (BLESS=1 keeps the renders), build the static program (PROFILE=dev: faster), run it in an empty root and in an image
 	@scripts/setup.sh --no-model --deploy
-	@tests/deploy/check.sh $(if $(BLESS),--bless)
-	@tests/deploy/static.sh
+	@tests/deploy/check.sh chart $(if $(BLESS),--bless)
+	@PROFILE=$(PROFILE) tests/deploy/static.sh
 
 sim: ## Simulate the fleet under faults: SEEDS=2000 worlds, or the one of SEED=n with its transcript
 	PLANFLEET_SIM_SEEDS=$(SEEDS) PLANFLEET_SIM_SEED=$(SEED) \

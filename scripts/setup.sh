@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Sets a fresh clone up: checks the tools, fetches the pinned nats-server (and, for tests, public
-# MCP servers, Node.js and the dashboard's packages) into the project's .tools/ and the pinned local
-# model into the user's cache. Every download is checked by hash, made in a temporary folder and moved
-# into place when whole. Run again, it changes nothing.
+# MCP servers, other Python packages, Node.js and the dashboard's packages) into the project's .tools/
+# and the pinned local model into the user's cache. Every download is checked by hash, made in a
+# temporary folder and moved into place when whole. Run again, it changes nothing.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,25 +16,32 @@ nextest_version=0.9.143
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--ui] [--deploy]
+usage: scripts/setup.sh [--no-model] [--sdks] [--mcp] [--api] [--ui] [--hosts] [--deploy]
   --no-model   leave the local model out (about 205 MB on disk)
   --sdks       also the Python SDKs that tests talk to the simulated provider with (about 80 MB)
   --mcp        also the public MCP servers and the MCP SDK that tests talk to (about 80 MB)
+  --api        also what the HTTP API is tested with: what the Python client needs, and schemathesis
+               (about 140 MB)
   --ui         also what builds and tests the dashboard: Node.js and packages (about 240 MB), Chromium
-  --deploy     also Helm as a Python library and Kubernetes' schemas, for the chart's tests (about
-               400 MB), Node.js, and with it the schemas of custom resources (30 MB)
+  --hosts      also iproute2, for the test on several hosts (4 MB)
+  --deploy     also what `make test-deploy` takes: Helm as a Python library and Kubernetes' schemas
+               (about 400 MB), Node.js and the schemas of custom resources (30 MB), readers of the
+               Dockerfile and the compose file (70 MB), as root umoci and runc (25 MB), Zig as compiler and linker of the static
+               program (about 420 MB)
   PLANFLEET_CACHE   where model and SDKs are kept (default: $XDG_CACHE_HOME or ~/.cache, then /planfleet)
 TEXT
 }
 
 main() {
-    local with_model=yes with_sdks=no with_mcp=no with_ui=no with_deploy=no
+    local with_model=yes with_sdks=no with_mcp=no with_api=no with_ui=no with_hosts=no with_deploy=no
     while [ $# -gt 0 ]; do
         case $1 in
             --no-model) with_model=no ;;
             --sdks) with_sdks=yes ;;
             --mcp) with_mcp=yes ;;
+            --api) with_api=yes ;;
             --ui) with_ui=yes ;;
+            --hosts) with_hosts=yes ;;
             --deploy) with_deploy=yes ;;
             -h | --help) usage; exit 0 ;;
             *) usage >&2; exit 2 ;;
@@ -53,8 +60,19 @@ main() {
         packages mcp-sdk
         packages mcp-http
     fi
+    if [ "$with_api" = yes ]; then
+        packages client
+        packages schemathesis
+    fi
+    if [ "$with_hosts" = yes ]; then
+        iproute2
+    fi
     if [ "$with_deploy" = yes ]; then
         packages deploy
+        packages docker
+        containers
+        packages image
+        rust_target
         node
         schemas
     fi
@@ -143,6 +161,18 @@ packages() {
     exec 8>&-
 }
 
+# What the static program is compiled for, which the image's Dockerfile adds by itself.
+rust_target() {
+    local target
+    target=$(uname -m)-unknown-linux-musl
+    # A toolchain of a distribution has no rustup, and may have the target all the same.
+    if [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
+        return
+    fi
+    command -v rustup >/dev/null || die "the Rust target $target is missing: install it as your toolchain was"
+    rustup target add "$target" || die "rustup target add $target failed: see above"
+}
+
 # Node.js of its own, as a distribution's is often older than the dashboard's tools take.
 node() {
     local version target
@@ -207,6 +237,34 @@ chromium() {
             || die "chromium could not be installed: see above"
     else
         die "chromium is missing: install the package chromium (Debian, Fedora, Arch)"
+    fi
+}
+
+# `ip`, which plugs network namespaces together and which slim images leave out.
+iproute2() {
+    if PATH=$PATH:/sbin:/usr/sbin command -v ip >/dev/null; then
+        return
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing iproute2"
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2; } >&2 \
+            || say "iproute2 could not be installed: the test on several hosts will be skipped"
+    else
+        say "the test on several hosts is skipped without ip: install iproute2 (iproute on Fedora)"
+    fi
+}
+
+# What assembles and runs an image without an engine; as root, as running it takes that anyway.
+containers() {
+    if [ "$(id -u)" != 0 ] || { command -v umoci && command -v runc; } >/dev/null; then
+        return
+    fi
+    if command -v apt-get >/dev/null; then
+        say "installing umoci and runc"
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            umoci runc; } >&2 || say "umoci and runc could not be installed: no image will be assembled"
+    else
+        say "no image is assembled without umoci and runc: install them"
     fi
 }
 

@@ -41,6 +41,16 @@ fn of_kind<'a>(resources: &'a [Value], kind: &str) -> Vec<&'a Value> {
     resources.iter().filter(|resource| resource["kind"] == kind).collect()
 }
 
+/// The program's configuration in one render.
+fn configuration(name: &str) -> toml::Table {
+    configuration_text(&render(name)).parse().unwrap()
+}
+
+fn configuration_text(resources: &[Value]) -> String {
+    let maps = of_kind(resources, "ConfigMap");
+    maps.iter().find_map(|map| map["data"]["planfleet.toml"].as_str()).unwrap().to_owned()
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("not a text: {value}"))
 }
@@ -79,10 +89,7 @@ fn the_renders_are_those_of_the_chart_as_it_is() {
 fn the_configuration_is_sound() {
     let mut all = vec![("compose", read("deploy/docker/planfleet.toml"))];
     for name in RENDERS {
-        let resources = render(name);
-        let maps = of_kind(&resources, "ConfigMap");
-        let configuration = maps.iter().find_map(|map| map["data"]["planfleet.toml"].as_str()).unwrap();
-        all.push((name, configuration.to_owned()));
+        all.push((name, configuration_text(&render(name))));
     }
     for (name, configuration) in all {
         let home = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use planfleet_proto::subjects;
 use serde_json::{Value, json};
 
-use crate::{RENDERS, of_kind, read, render, text};
+use crate::{RENDERS, configuration, of_kind, read, render, text};
 
 /// Deployments and jobs, with the render that they are of.
 fn workloads() -> Vec<(&'static str, Value)> {
@@ -94,18 +94,31 @@ fn pods_see_their_own_secrets() {
     }
 }
 
+/// The root is read-only: what the API writes is on a volume with a bound of its own, and other
+/// pods have none.
+#[test]
+fn the_index_is_where_something_can_be_written() {
+    let file = configuration("production")["api"]["index_file"].as_str().unwrap().to_owned();
+    for workload in of_kind(&render("production"), "Deployment") {
+        let (pod, who) = (pod(workload), component(workload));
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+        let holds = |mount: &&Value| file.starts_with(&format!("{}/", text(&mount["mountPath"])));
+        let mount = mounts.iter().find(holds);
+        assert_eq!(mount.is_some(), who == "api", "{who}: {file}");
+        let Some(mount) = mount else { continue };
+        assert_ne!(mount["readOnly"], true, "{mount}");
+        let volumes = pod["volumes"].as_array().unwrap();
+        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+        assert!(volume["emptyDir"]["sizeLimit"].is_string() && volume["name"] != "tmp", "{volume}");
+    }
+}
+
 /// What a pod has begun it finishes: a step takes no longer than its limit, the program waits for
 /// so long when it is asked to stop, and Kubernetes for longer than that.
 #[test]
 fn a_pod_that_is_taken_away_loses_nothing_and_repeats_nothing() {
     for name in RENDERS {
-        let resources = render(name);
-        let configuration = of_kind(&resources, "ConfigMap")
-            .iter()
-            .find_map(|map| map["data"]["planfleet.toml"].as_str())
-            .unwrap()
-            .to_owned();
-        let configuration: toml::Table = configuration.parse().unwrap();
+        let (resources, configuration) = (render(name), configuration(name));
         for workload in of_kind(&resources, "Deployment") {
             let pool = match component(workload) {
                 "planner" => "plan",

@@ -90,3 +90,64 @@ fn an_unknown_workload_is_answered_with_the_list() {
     );
     assert_eq!(refused.out, "");
 }
+
+/// The rows of a workload of the engine alone.
+fn rows(args: &[&str]) -> Vec<Value> {
+    let home = Home::new();
+    let common = ["--repeat", "1", "--engine-only", "--out", "measured", "-o", "json"];
+    let rows = home.planfleet([&["bench"][..], args, &common].concat()).code(0).json();
+    rows.as_array().unwrap().clone()
+}
+
+fn figure(row: &Value, name: &str) -> f64 {
+    row[name].as_f64().unwrap_or_else(|| panic!("{name} of {row:#}"))
+}
+
+#[test]
+fn a_batch_is_never_further_ahead_than_its_window() {
+    let rows = rows(&["batch", "--runs", "60"]);
+    let windows: Vec<&Value> = rows.iter().map(|row| &row["window"]).collect();
+    assert_eq!(windows, [4, 60]);
+    for row in &rows {
+        assert_eq!((&row["runs"], &row["steps"]), (&60.into(), &600.into()));
+        let most = figure(row, "open_runs_peak");
+        assert!((1.0..=figure(row, "window")).contains(&most), "{row:#}");
+        for name in ["submitter_rss_mb", "coordinator_rss_mb", "executor_rss_mb", "submitter_cpu_s_per_1k"] {
+            assert!(figure(row, name) > 0.0, "{name} of {row:#}");
+        }
+    }
+}
+
+/// The measurement is void when what was accepted does not end.
+#[test]
+fn what_an_overloaded_fleet_accepts_ends() {
+    let rows = rows(&["overload", "--runs", "200", "--slots", "2"]);
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!(figure(row, "accepted") + figure(row, "refused"), 200.0, "{row:#}");
+    for name in ["accepted", "refused", "steps_per_s", "peak_runs_per_s", "refusal_p99_ms"] {
+        assert!(figure(row, name) > 0.0, "{name} of {row:#}");
+    }
+}
+
+#[test]
+fn tenants_are_measured_beside_each_other() {
+    let rows = rows(&["isolation", "--runs", "40"]);
+    let modes: Vec<&Value> = rows.iter().map(|row| &row["mode"]).collect();
+    assert_eq!(modes, ["wait", "wait-short", "shares"]);
+    for row in &rows[..2] {
+        for name in ["p99_ms", "alone_p99_ms", "p99_times_alone", "heavy_waiting"] {
+            assert!(figure(row, name) > 0.0, "{name} of {row:#}");
+        }
+    }
+    // Turns are counted and not timed, so this holds on any machine; what is let go at the end
+    // of so few runs is a part of them.
+    assert!(figure(&rows[2], "share_off_max") <= 0.2, "{:#}", rows[2]);
+}
+
+#[test]
+fn a_backlog_only_gets_less() {
+    let rows = rows(&["backlog", "--runs", "40", "--outage", "1"]);
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!((figure(row, "left_growth_max"), figure(row, "dispatched_again")), (0.0, 0.0), "{row:#}");
+    assert!(figure(row, "stall_max_ms") > 0.0 && figure(row, "outage_s") == 1.0, "{row:#}");
+}

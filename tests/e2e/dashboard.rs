@@ -45,7 +45,14 @@ fn people_watch_a_run_heal_cancel_one_and_approve_one() {
         step(2, "Give its length.").uses("river", 1, "").must("matches", "^[0-9]+ km$"),
     ]);
     let mended = [step(3, "Answer 1233 km for it.").uses("river", 1, "").must("matches", "^[0-9]+ km$")];
-    let rig = Rig::new(vec![
+    let counts = |expression: &str| {
+        Rule::tool_call("math_eval", json!({"expression": expression})).times(1).step("Count with the tool")
+    };
+    let mut rig = Rig::new(vec![
+        counts("6 * 7"),
+        counts("7 *"),
+        Rule::text("42").step("Count with the tool"),
+        Rule::text("done").step("Work it out"),
         first_plan(failing),
         Rule::json(replan("the description now names the number", mended)).replans().latency(slow(1_500)),
         Rule::text("the-river-Rhine").step("Name the river"),
@@ -54,8 +61,21 @@ fn people_watch_a_run_heal_cancel_one_and_approve_one() {
         Rule::text("done").step("Take your time").latency(slow(120_000)),
         Rule::text("hello").step("Say hello"),
     ]);
+    rig.set("roles.strong=hands");
     let seen = chapter(&rig, "steering");
-    for run in ["healed", "cancelled", "approved"] {
+    for run in ["healed", "cancelled", "approved", "child"] {
+        assert!(seen[run].as_str().is_some_and(|id| id.len() > 10), "{seen:#}");
+    }
+}
+
+#[test]
+fn a_page_goes_on_where_it_was_when_the_server_or_the_key_is_away_for_a_while() {
+    let rig = Rig::new(vec![
+        Rule::text("done").step("Take your time").latency(slow(120_000)),
+        Rule::text("hello").step("Say hello"),
+    ]);
+    let seen = chapter(&rig, "away");
+    for run in ["cancelled", "watched"] {
         assert!(seen[run].as_str().is_some_and(|id| id.len() > 10), "{seen:#}");
     }
 }

@@ -3,7 +3,7 @@
 use planfleet_modelsim::Rule;
 use serde_json::{Value, json};
 
-use crate::support::{Fleet, Roles as _, plan, slow, step, tool, until};
+use crate::support::{Fleet, Roles as _, api_port, http, plan, slow, step, tool, until};
 
 fn lines(tasks: impl IntoIterator<Item = Value>) -> String {
     tasks.into_iter().map(|task| format!("{task}\n")).collect()
@@ -110,4 +110,32 @@ fn what_has_waited_for_executors_only_gets_less_when_one_comes() {
         last = left;
         (left == 0).then_some(())
     });
+}
+
+#[test]
+fn a_pool_is_held_back_and_let_go_on_over_http() {
+    let fleet = Fleet::new(Vec::new());
+    let serving = fleet.serve("coordinator,executor,api");
+    let port = api_port(&serving);
+    let post = |path: &str, body: &str| -> Value {
+        let answer = http::post_with(port, path, &[], body).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        serde_json::from_str(&answer.body).unwrap()
+    };
+    let queues = || -> Value { serde_json::from_str(&http::get(port, "/v1/queues").unwrap().body).unwrap() };
+    let ready = |queues: &Value| {
+        let pools = queues["pools"].as_array().unwrap();
+        pools.iter().find(|pool| pool["pool"] == "default").unwrap()["ready_backlog"].clone()
+    };
+    let paused = post("/v1/queues:pause", r#"{"pool": "default", "reason": "audit"}"#);
+    assert_eq!((&paused["what"], &paused["name"]), (&json!("pool"), &json!("default")));
+    let held: Vec<String> = (0..3).map(|n| fleet.submit(&sum(n))).collect();
+    let seen = until("what is held", || Some(queues()).filter(|queues| ready(queues) == 3));
+    assert_eq!((&seen["pauses"][0]["reason"], &seen["backlog"]), (&json!("audit"), &json!(3)), "{seen:#}");
+    assert_eq!(post("/v1/queues:resume", r#"{"pool": "default"}"#)["was_paused"], true);
+    for (n, run) in held.iter().enumerate() {
+        assert_eq!(fleet.watch(run).code(0).json()["answer"]["value"], n + 1);
+    }
+    let after = queues();
+    assert_eq!((ready(&after), &after["pauses"]), (json!(0), &json!([])), "{after:#}");
 }

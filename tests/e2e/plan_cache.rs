@@ -3,7 +3,7 @@
 use planfleet_modelsim::{Rule, UsageFigures};
 use serde_json::{Value, json};
 
-use crate::support::{Fleet, Rig, Roles as _, first_plan, until};
+use crate::support::{Fleet, Rig, Roles as _, first_plan, slow, until};
 
 fn rules() -> Vec<Rule> {
     let names = json!({"id": 1, "description": "Name the capital of the country.",
@@ -54,6 +54,32 @@ fn the_second_task_of_a_class_asks_no_planner() {
     assert_eq!((&third["cache"]["hit"], fleet.rig.sim.planner().count()), (&json!(false), 2));
 
     cost_is_told_by_what_it_was_for(&fleet);
+}
+
+/// Two planners, who know of each other by the broker alone.
+#[test]
+fn a_thousand_cold_tasks_of_one_kind_are_planned_once() {
+    const TASKS: usize = 1_000;
+    let names = json!({"id": 1, "description": "Name the country.", "kind": "tool", "tools": ["echo"],
+        "inputs": [{"name": "text", "value": null, "from_step": 0, "path": "/country"}]});
+    let plan = first_plan(json!({"steps": [names], "final": 1}));
+    let fleet = Fleet::new(vec![plan.latency(slow(500))]);
+    let _serving = [fleet.serve("coordinator,executor"), fleet.serve("planner"), fleet.serve("planner")];
+    let task = |n: usize| {
+        let mut task = capital(&format!("Land {n}"));
+        task["custom_id"] = json!(format!("t{n}"));
+        format!("{task}\n")
+    };
+    fleet.rig.home.write("cold.jsonl", (0..TASKS).map(task).collect::<String>());
+    let submit = ["batch", "submit", "cold.jsonl", "--wait", "-o", "jsonl"];
+    let outcome = fleet.rig.planfleet(&submit).code(0);
+    let documents: Vec<Value> = outcome.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let calls = |document: &&Value| document["usage"]["planner"]["calls"] != 0;
+    let hits = documents.iter().filter(|document| document["cache"]["hit"] == true).count();
+    assert_eq!((documents.len(), hits, documents.iter().filter(calls).count()), (TASKS, TASKS - 1, 1));
+    assert_eq!(fleet.rig.sim.planner().count(), 1);
+    let one = documents.iter().find(|document| document["custom_id"] == "t7").unwrap();
+    assert_eq!(one["answer"]["text"], "Land 7", "{one:#}");
 }
 
 /// Of the three runs above: two plans at 2,000 tokens in and 500 out, three steps.

@@ -7,6 +7,7 @@ mod fleet;
 mod home;
 pub(crate) mod http;
 mod installed;
+mod network;
 mod port;
 mod process;
 mod receiver;
@@ -26,11 +27,12 @@ pub(crate) use self::{
     disk::Disk,
     fleet::Fleet,
     home::Home,
-    installed::{local_model, mcp_packages, nats_server, node},
+    installed::{local_model, mcp_packages, nats_server, node, python_packages},
+    network::{Host, Network},
     port::free_port,
     process::{Outcome, Process, alive, descendants, kill},
     receiver::{Receiver, Span},
-    rig::Rig,
+    rig::{Rig, configuration},
     sim::{Roles, Sim, first_plan, slow},
     traffic::{Traffic, api_port, ended_within},
     write::{Step, at, plan, replan, step, tool},

@@ -135,6 +135,15 @@ export function fleet() {
       paused: [{ model: "large", reason: "insufficient_quota: you exceeded your current quota", until: at(900_000) }],
     },
     "/v1/workers": { workers: [{ name: "host-1-4711", role: "coordinator", shards: [0, 2] }, { name: "host-2-4712", role: "coordinator", shards: [1, 3] }] },
+    "/v1/whoami": { tenant: null, role: "admin", auth: "key", name: "ops" },
+    "/v1/models": {
+      models: [
+        { name: "large", model: "vendor/large-2026", roles: ["planner"], limits: { max_concurrency: 16, requests_per_minute: 500, tokens_per_minute: 400_000 },
+          fleet: { in_flight: 0, concurrency: 16, processes: 2, asked_until: null, paused: { reason: "insufficient_quota: you exceeded your current quota", until: at(900_000) } } },
+        { name: "small", model: "small", roles: ["executor", "triage"], limits: null, fleet: { in_flight: 31, concurrency: 64, processes: 2, asked_until: null, paused: null } },
+        { name: "spare", model: "spare", roles: [], limits: null, fleet: null },
+      ],
+    },
     "/v1/dead-letters": { dead_letters: [letter, { ...letter, seq: 42, stream: "PF_EV_03", step: null, attempt: null, run_id: null, reason: "the record is cut off after 40 bytes" }] },
     "/v1/dead-letters/41": { ...letter, headers: { "Nats-Msg-Id": "r.3.1" }, payload_hex: "0a24", decoded: null, not_decoded: "field 19" },
     "/v1/cache": {

@@ -3,7 +3,7 @@
 import { check, counted, equal, open } from "./browser.mjs";
 
 /** Starts a task with the form; gives its run's id. */
-async function start(page, base, { goal, more }) {
+export async function start(page, base, { goal, more }) {
   await page.goto(`${base}/new`);
   if (goal) await page.getByLabel("Goal", { exact: true }).fill(goal);
   if (more) await page.getByLabel(/^More/).fill(JSON.stringify(more));
@@ -16,7 +16,7 @@ async function start(page, base, { goal, more }) {
   return new URL(page.url()).pathname.split("/").at(-1);
 }
 
-const state = (page, word) => page.locator(".run-title .state", { hasText: new RegExp(`^${word}$`) });
+export const state = (page, word) => page.locator(".run-title .state", { hasText: new RegExp(`^${word}$`) });
 
 async function heals(page, base) {
   const id = await start(page, base, { goal: "How long is the river?" });
@@ -71,6 +71,30 @@ async function approves(page, base) {
   return id;
 }
 
+/** A part that is a run of its own: from one to the other and back. What its model calls is in the step. */
+async function links(page, base) {
+  const literal = (name, value) => ({ name, value, from_step: null, path: null });
+  const part = { ...plan("Have the part done.").steps[0], kind: "tool", tools: ["sub_task"], inputs: [literal("goal", "Work it out."), literal("mode", "direct")] };
+  const calls = { ...plan("Count with the tool.").steps[0], id: 2, tools: ["math_eval"] };
+  const id = await start(page, base, { more: { plan: { steps: [part, calls], final: 2 }, tools: ["sub_task", "math_eval"] } });
+  await state(page, "succeeded").waitFor();
+  await page.locator(".box", { hasText: "Count with the tool" }).click();
+  const made = page.getByRole("list", { name: "Tool calls" }).getByRole("listitem");
+  await made.filter({ hasText: /succeeded\s*math_eval/ }).waitFor();
+  await made.filter({ hasText: /failed\s*math_eval/ }).locator("summary").click();
+  await page.getByRole("region", { name: "arguments of call 2" }).getByText("7 *").waitFor();
+  await page.getByRole("region", { name: "result of call 2" }).getByText("error").waitFor();
+  await page.locator(".box", { hasText: "Have the part done" }).click();
+  await page.getByRole("complementary", { name: "Step 1" }).getByRole("link").click();
+  await page.getByText("Part of").waitFor();
+  const child = new URL(page.url()).pathname.split("/").at(-1);
+  check(child !== id, "the link leads to the run itself");
+  await page.getByRole("link", { name: /^step 1 of/ }).click();
+  await page.waitForURL(new RegExp(`/runs/${id}\\?step=1`));
+  await page.getByRole("complementary", { name: "Step 1" }).waitFor();
+  return child;
+}
+
 /** Everything by keyboard: to a place, through the graph, into a step and out again. */
 async function keyboard(page, base, run) {
   await page.goto(`${base}/runs/${run}`);
@@ -97,7 +121,7 @@ async function keyboard(page, base, run) {
   await page.waitForURL(/\/batches$/);
 }
 
-function plan(description) {
+export function plan(description) {
   const step = {
     id: 1, description, kind: "model", tools: [], inputs: [], for_each: null, depends_on: [], expected_output: "",
     success_criteria: [], tier: "default",
@@ -110,7 +134,8 @@ export async function steering(browser, base) {
   const healed = await heals(page, base);
   const cancelled = await cancels(page, base);
   const approved = await approves(page, base);
+  const child = await links(page, base);
   await keyboard(page, base, healed);
   equal(wrong, [], "what must not happen");
-  return { healed, cancelled, approved };
+  return { healed, cancelled, approved, child };
 }

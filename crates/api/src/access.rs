@@ -8,6 +8,7 @@
 mod door;
 mod jwt;
 pub mod keys;
+mod share;
 
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -18,7 +19,10 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub(crate) use self::door::Door;
+pub(crate) use self::{
+    door::Door,
+    share::{Share, Shares},
+};
 pub use self::{
     door::{AccessConfig, Demand},
     jwt::Oidc,
@@ -58,6 +62,8 @@ pub(crate) struct Caller {
     pub(crate) auth: Auth,
     /// The key's name, or the token's subject.
     pub(crate) name: Option<String>,
+    /// By what those of one set of credentials are counted together.
+    pub(crate) credentials: Option<String>,
 }
 
 /// How they have shown who they are.
@@ -82,7 +88,7 @@ impl Auth {
 impl Caller {
     /// Somebody on this machine, where nobody is asked who they are.
     pub(crate) const fn local() -> Self {
-        Self { tenant: None, role: Role::Admin, auth: Auth::None, name: None }
+        Self { tenant: None, role: Role::Admin, auth: Auth::None, name: None, credentials: None }
     }
 
     /// Whether something of a tenant is theirs to see: the one place that says so.

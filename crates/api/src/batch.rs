@@ -15,6 +15,7 @@ pub mod results;
 pub mod status;
 pub mod steer;
 pub mod submit;
+mod tallies;
 pub mod watch;
 
 use std::io;
@@ -24,6 +25,7 @@ pub use self::{
     order::{Desk, Event, Order, Outcome},
     status::Standing,
     submit::submit,
+    tallies::Tallies,
 };
 
 /// Why something is not done with a batch.

@@ -160,8 +160,8 @@ fn row(run: &serde_json::Value) -> Result<Row, Error> {
 /// # Errors
 /// When the broker has not taken it; asking again is safe.
 pub async fn cancel(client: &Client, runs: &[RunId], reason: &str) -> Result<usize, Error> {
-    let asked = stream::iter(runs).map(|run| client.cancel(run, reason)).buffer_unordered(ORDERS_MAX);
-    asked.try_collect::<()>().await?;
+    let asked = stream::iter(runs.to_vec()).map(|run| async move { client.cancel(&run, reason).await });
+    asked.buffer_unordered(ORDERS_MAX).try_collect::<()>().await?;
     Ok(runs.len())
 }
 

@@ -44,6 +44,7 @@ pub(crate) async fn known(
     next: Next,
 ) -> Result<Response, Problem> {
     let caller = service.answer(service.door.caller(request.headers())).await?;
+    let _share = service.request_shares.take(&caller)?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

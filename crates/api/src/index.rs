@@ -13,7 +13,7 @@ mod query;
 mod row;
 mod schema;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod write;
 
 use std::{
@@ -21,13 +21,13 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use rusqlite::Connection;
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 
 use self::place::Place;
 pub use self::place::{IndexFile, OpenError};
@@ -55,6 +55,10 @@ struct Inner {
     writer: Mutex<Connection>,
     /// Whether all that had ended when filling began is in it.
     whole: AtomicBool,
+    /// Told when the file is found to be damaged.
+    damaged: Notify,
+    /// How often the file was made anew: a reader of an older one is of no use.
+    made: AtomicU64,
 }
 
 /// What was found.
@@ -73,8 +77,14 @@ impl Index {
     pub(crate) fn open(file: &IndexFile) -> Result<Self, OpenError> {
         let place = Place::take(file)?;
         let writer = schema::open(place.path())?;
-        let (readers, whole) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self(Arc::new(Inner { place, readers, writer: Mutex::new(writer), whole })))
+        Ok(Self(Arc::new(Inner {
+            place,
+            readers: Mutex::default(),
+            writer: Mutex::new(writer),
+            whole: AtomicBool::new(false),
+            damaged: Notify::new(),
+            made: AtomicU64::new(0),
+        })))
     }
 
     pub(crate) fn is_whole(&self) -> bool {
@@ -93,6 +103,7 @@ impl Index {
         &self,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
+        let made = self.0.made.load(Ordering::Acquire);
         let reader = match locked(&self.0.readers).pop() {
             Some(reader) => reader,
             None => schema::reader(&self.path())?,
@@ -104,11 +115,41 @@ impl Index {
             return Err(Problem::unavailable("index_slow", "the index did not answer in time; ask for less"));
         };
         let (answer, reader) = answered.map_err(|error| Problem::internal(&error))?;
-        let mut readers = locked(&self.0.readers);
-        if readers.len() < READERS_KEPT {
-            readers.push(reader);
+        {
+            let mut readers = locked(&self.0.readers);
+            if readers.len() < READERS_KEPT && made == self.0.made.load(Ordering::Acquire) {
+                readers.push(reader);
+            }
         }
-        Ok(answer?)
+        Ok(self.looked_at(answer)?)
+    }
+
+    /// Tells who fills it when an answer shows that the file is damaged.
+    fn looked_at<T>(&self, answer: rusqlite::Result<T>) -> rusqlite::Result<T> {
+        answer.inspect_err(|error| {
+            if schema::is_damage(error) {
+                self.0.damaged.notify_one();
+            }
+        })
+    }
+
+    /// Begins with an empty file, which is to be filled again.
+    ///
+    /// # Errors
+    /// When there cannot be one.
+    async fn make_anew(&self) -> rusqlite::Result<()> {
+        self.0.whole.store(false, Ordering::Release);
+        let index = self.clone();
+        let made = move |writer: &mut Connection| {
+            // The old file is closed before it goes.
+            *writer = Connection::open_in_memory()?;
+            *writer = schema::anew(&index.path())?;
+            let mut readers = locked(&index.0.readers);
+            index.0.made.fetch_add(1, Ordering::AcqRel);
+            readers.clear();
+            Ok(())
+        };
+        self.change(made).await
     }
 
     /// A page of the runs that a filter lets through, behind `after`; and which of the
@@ -165,7 +206,7 @@ impl Index {
     ) -> Result<T, rusqlite::Error> {
         let inner = Arc::clone(&self.0);
         let changed = tokio::task::spawn_blocking(move || change(&mut locked(&inner.writer))).await;
-        changed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        self.looked_at(changed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
     }
 }
 

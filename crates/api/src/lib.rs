@@ -20,6 +20,7 @@ mod events;
 mod gate;
 mod index;
 mod listing;
+mod looks;
 mod openapi;
 mod problem;
 mod routes;
@@ -93,6 +94,9 @@ pub struct Config {
     pub index: IndexFile,
     /// How long one question to the fleet may take, its own retries included.
     pub answer_timeout: Duration,
+    /// How long one request submits lines of a batch: whoever sends more, or to a full fleet,
+    /// hears before the request ends how to go on.
+    pub submit_max: Duration,
     /// Answers that are not out this long after a stop belong to clients that
     /// do not read.
     pub drain: Duration,
@@ -107,6 +111,8 @@ impl Default for Config {
             access: AccessConfig::default(),
             index: IndexFile::Temporary,
             answer_timeout: Duration::from_secs(10),
+            // A request ends after two minutes.
+            submit_max: Duration::from_secs(100),
             drain: Duration::from_secs(2),
         }
     }

@@ -78,31 +78,37 @@ impl Listing {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<RunPage, Problem> {
-        let after = cursor.map(|cursor| read_cursor(order, cursor)).transpose()?;
+        let mut after = cursor.map(|cursor| read_cursor(order, cursor)).transpose()?;
         let active = self.active().await;
-        let comes_after = |key: (i64, i64)| match (order, after) {
-            (_, None) => true,
-            (Order::Oldest, Some(after)) => key > after,
-            (_, Some(after)) => key < after,
-        };
         let matching = active.runs.iter().filter(|run| is_match(&filter, run));
-        let mut hits: Vec<Hit> = matching
+        let mut waiting: Vec<Hit> = matching
             .map(|run| Hit { key: key(order, run), summary: run.clone() })
-            .filter(|hit| comes_after(hit.key))
+            .filter(|hit| after.is_none_or(|after| is_behind(order, hit.key, after)))
             .collect();
-        sort(order, &mut hits);
-        hits.truncate(limit + 1);
-        let candidates: Vec<String> = hits.iter().map(|hit| hit.summary.run_id.clone()).collect();
-        let asked = self.index.page(filter, order, after, limit + 1, candidates).await?;
-        // What has ended since the look at the fleet is in the index.
-        hits.retain(|hit| !asked.known.contains(&hit.summary.run_id));
-        hits.extend(asked.hits);
-        sort(order, &mut hits);
-        let more = hits.len() > limit;
-        hits.truncate(limit);
-        let next_cursor = hits.last().filter(|_| more).map(|hit| write_cursor(order, hit.key));
-        let runs = hits.into_iter().map(|hit| hit.summary).collect();
-        Ok(RunPage { runs, next_cursor, gaps: self.gaps(&active) })
+        sort(order, &mut waiting);
+        loop {
+            // No page needs more than these, and asking about all could take long.
+            let rest = waiting.split_off(waiting.len().min(limit + 1));
+            let mut hits = waiting;
+            let looked_to = hits.last().map(|hit| hit.key).filter(|_| !rest.is_empty());
+            let candidates = hits.iter().map(|hit| hit.summary.run_id.clone()).collect();
+            let asked = self.index.page(filter.clone(), order, after, limit + 1, candidates).await?;
+            // What has ended since the look at the fleet is in the index.
+            hits.retain(|hit| !asked.known.contains(&hit.summary.run_id));
+            hits.extend(asked.hits);
+            // Behind the last that was asked about, active ones may come first.
+            hits.retain(|hit| looked_to.is_none_or(|last| !is_behind(order, hit.key, last)));
+            sort(order, &mut hits);
+            let more = hits.len() > limit || looked_to.is_some();
+            if hits.is_empty() && more {
+                (waiting, after) = (rest, looked_to);
+                continue;
+            }
+            hits.truncate(limit);
+            let next_cursor = hits.last().filter(|_| more).map(|hit| write_cursor(order, hit.key));
+            let runs = hits.into_iter().map(|hit| hit.summary).collect();
+            return Ok(RunPage { runs, next_cursor, gaps: self.gaps(&active) });
+        }
     }
 
     /// How many runs there are.
@@ -138,6 +144,11 @@ impl Listing {
         let rows = self.index.costs(filter, by, since_ms.map(|ms| ms / 86_400_000)).await?;
         Ok((rows, !self.index.is_whole()))
     }
+}
+
+/// Whether what has one key comes behind what has another.
+fn is_behind(order: Order, key: (i64, i64), other: (i64, i64)) -> bool {
+    if order == Order::Oldest { key > other } else { key < other }
 }
 
 fn sort(order: Order, hits: &mut [Hit]) {
@@ -232,7 +243,56 @@ pub(crate) fn time(name: &str, written: &str) -> Result<u64, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use planfleet_bus::{Bus, broker::memory::MemoryBroker};
+
     use super::*;
+    use crate::{index::tests::filled, view::RunState};
+
+    /// Runs that were active at the last look at the fleet: those of the index that are named,
+    /// which have ended since, and as many more.
+    async fn with_active(index: Index, ended: std::ops::Range<usize>) -> (Listing, usize) {
+        let all = index.page(Filter::default(), Order::Oldest, None, 1_000, Vec::new()).await.unwrap().hits;
+        let count = ended.len();
+        let active = all[ended].iter().cycle().take(count * 2).enumerate().map(|(n, hit)| {
+            let run_id = if n < count { hit.summary.run_id.clone() } else { format!("00-active{n}") };
+            // In each order, those that have ended come first and among the others.
+            let second = if n < count { 2 * n } else { 2 * (n - count) + 1 };
+            let created_at = format!("2026-01-02T00:00:{second:02}.000Z");
+            let (state, total_ms, usd) = (RunState::Executing, 90_000 + second as u64, Some(second as f64));
+            Summary { run_id, created_at, state, total_ms, usd, ended_at: None, ..hit.summary.clone() }
+        });
+        let runs = active.collect();
+        let client = Client::new(Bus::new(Arc::new(MemoryBroker::new()), 1));
+        let active = Arc::new(Active { runs, left_out: 0, shards_left_out: 0 });
+        // A look that stays new for as long as the test.
+        let at = Instant::now() + Duration::from_secs(3_600);
+        (Listing { client, index, active: Mutex::new(Some((at, active))) }, all.len() + count)
+    }
+
+    #[tokio::test]
+    async fn pages_go_through_active_and_ended_runs_while_runs_end() {
+        for ended in [0..0, 5..6, 0..3, 20..30] {
+            let (listing, count) = with_active(filled(40).await, ended.clone()).await;
+            for order in [Order::Newest, Order::Oldest, Order::Cost, Order::Duration] {
+                for limit in [1, 2, 3, 7, 100] {
+                    let (mut seen, mut listed, mut cursor) = (BTreeSet::new(), 0, None::<String>);
+                    loop {
+                        let page = listing.page(Filter::default(), order, cursor.as_deref(), limit);
+                        let page = page.await.unwrap();
+                        assert!(page.runs.len() <= limit);
+                        assert!(!page.runs.is_empty() || page.next_cursor.is_none());
+                        listed += page.runs.len();
+                        seen.extend(page.runs.into_iter().map(|run| run.run_id));
+                        let Some(next) = page.next_cursor else { break };
+                        cursor = Some(next);
+                    }
+                    assert_eq!((listed, seen.len()), (count, count), "{ended:?}, {order:?} by {limit}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_cursor_goes_on_with_its_own_order() {

@@ -9,16 +9,23 @@ use crate::{
     view::{ProblemAt, ProblemDetails},
 };
 
-/// The document as it is served at `/openapi.json`: pretty, with a newline at its end.
+/// The document as it is committed: pretty, with a newline at its end.
 #[must_use]
 pub fn document() -> String {
-    let mut text = serde_json::to_string_pretty(&finished(&crate::routes::described())).unwrap_or_default();
+    document_where(false)
+}
+
+/// The same as it is served at `/openapi.json`, which says whether callers have to say who they are.
+pub(crate) fn document_where(credentials_required: bool) -> String {
+    let security = if credentials_required { json!([{"bearer": []}]) } else { json!([{"bearer": []}, {}]) };
+    let finished = finished(&crate::routes::described(), &security);
+    let mut text = serde_json::to_string_pretty(&finished).unwrap_or_default();
     text.push('\n');
     text
 }
 
 /// What holds for all operations: how callers show who they are, and how refusals look.
-fn finished(described: &OpenApi) -> Value {
+fn finished(described: &OpenApi, security: &Value) -> Value {
     let mut document = serde_json::to_value(described).unwrap_or_default();
     document["info"] = json!({
         "title": "planfleet",
@@ -31,6 +38,10 @@ fn finished(described: &OpenApi) -> Value {
     let schemas = &mut document["components"]["schemas"];
     schemas[ProblemDetails::name().as_ref()] = json!(ProblemDetails::schema());
     schemas[ProblemAt::name().as_ref()] = json!(ProblemAt::schema());
+    // The core reads tasks field by field, so that it can tell all faults: there is no type of theirs.
+    schemas["Task"] = serde_json::from_str(include_str!("view/task.json")).unwrap_or_default();
+    document["paths"]["/v1/runs"]["post"]["requestBody"]["content"]["application/json"]["schema"] =
+        json!({"$ref": "#/components/schemas/Task"});
     document["components"]["securitySchemes"] = json!({
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a token of the configured issuer."}
     });
@@ -40,13 +51,27 @@ fn finished(described: &OpenApi) -> Value {
     };
     for path in document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut()) {
         for operation in path.as_object_mut().into_iter().flat_map(|path| path.values_mut()) {
-            operation["security"] = json!([{"bearer": []}, {}]);
+            operation["security"] = security.clone();
+            let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+            for parameter in parameters.into_iter().flatten() {
+                never_null(&mut parameter["schema"]);
+            }
             operation["responses"]["4XX"] = refusal("Refused; `code` says why, and is stable.");
             operation["responses"]["5XX"] =
                 refusal("Not possible just now; `Retry-After` says when it may be.");
         }
     }
     document
+}
+
+/// Parameters are texts: they may be left out, and are never null.
+fn never_null(schema: &mut Value) {
+    if let Some(types) = schema["type"].as_array_mut() {
+        types.retain(|kind| kind != "null");
+        if let [only] = types.as_slice() {
+            schema["type"] = only.clone();
+        }
+    }
 }
 
 /// Says in each operation which role it needs.

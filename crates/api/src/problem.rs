@@ -33,6 +33,8 @@ pub(crate) struct Problem {
     retry_after_s: Option<u64>,
     /// How many requests may be made in a minute, where too many were.
     per_minute: Option<u32>,
+    /// Where what it is about is found.
+    location: Option<String>,
 }
 
 impl Problem {
@@ -40,7 +42,7 @@ impl Problem {
         // What is unavailable will be there again soon.
         let retry_after_s = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_S);
         let detail = detail.to_string();
-        Self { status, code, detail, faults: Vec::new(), retry_after_s, per_minute: None }
+        Self { status, code, detail, faults: Vec::new(), retry_after_s, per_minute: None, location: None }
     }
 
     pub(crate) fn query(detail: impl ToString) -> Self {
@@ -106,6 +108,13 @@ impl Problem {
         }
     }
 
+    /// More at once than one set of credentials may have open.
+    pub(crate) fn too_many_at_once(most: usize, what: &str) -> Self {
+        let detail = format!("these credentials have {most} {what} at once already, a quarter of the room");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_at_once", detail);
+        Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
+    }
+
     /// Somebody who may not do this.
     pub(crate) fn forbidden(is: Role, needed: Role) -> Self {
         let detail = format!("this needs the role {}, and the caller is {}", needed.as_str(), is.as_str());
@@ -131,6 +140,11 @@ impl Problem {
     /// Something that will be there again soon.
     pub(crate) fn unavailable(code: &'static str, detail: impl ToString) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+
+    /// The same with where what it is about is found.
+    pub(crate) fn at(self, location: String) -> Self {
+        Self { location: Some(location), ..self }
     }
 
     /// The faults of something that was written wrong, or the problem itself where it is another.
@@ -164,6 +178,8 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        let location = self.location.and_then(|location| HeaderValue::from_str(&location).ok());
+        response.headers_mut().extend(location.map(|location| (header::LOCATION, location)));
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }

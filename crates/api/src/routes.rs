@@ -1,11 +1,13 @@
 //! What can be asked over HTTP, and which role each question needs: one table.
 
 mod batches;
+mod bulk;
 mod cache;
 mod dead_letters;
 mod fleet;
 mod preview;
 mod query;
+mod queues;
 mod runs;
 mod templates;
 mod watch;
@@ -67,6 +69,8 @@ fn for_operators() -> Table {
     OpenApiRouter::new()
         .routes(routes!(runs::submit))
         .routes(routes!(runs::retry))
+        .routes(routes!(bulk::cancel))
+        .routes(routes!(bulk::retry))
         .routes(routes!(steer::cancel))
         .routes(routes!(steer::pause))
         .routes(routes!(steer::resume))
@@ -78,6 +82,8 @@ fn for_operators() -> Table {
         .routes(routes!(batches::retry_failed))
         .routes(routes!(cache::forget))
         .routes(routes!(cache::pin))
+        .routes(routes!(queues::pause))
+        .routes(routes!(queues::resume))
 }
 
 fn for_admins() -> Table {
@@ -125,8 +131,9 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-async fn described_json() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], openapi::document()).into_response()
+async fn described_json(State(service): Shared) -> Response {
+    let document = openapi::document_where(service.door.is_required());
+    ([(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 
 /// A body as JSON, without keys that are there twice.

@@ -22,10 +22,12 @@ use tracing::Span;
 
 use crate::{
     Config, FleetView,
-    access::{Caller, Door},
+    access::{Caller, Door, Shares},
+    batch::Tallies,
     events::Feeds,
     index::Index,
     listing::Listing,
+    looks::{Looks, Seen},
     problem::Problem,
     submission::{self, Scope},
     template::{self, Library, Template, library::LibraryError},
@@ -47,6 +49,7 @@ const UNKNOWN_PAUSES: [Duration; 3] =
 /// What all requests share.
 pub(crate) struct Service {
     pub(crate) room: Semaphore,
+    pub(crate) request_shares: Arc<Shares>,
     pub(crate) config: Config,
     pub(crate) bus: Bus,
     pub(crate) client: Client,
@@ -56,8 +59,11 @@ pub(crate) struct Service {
     pub(crate) door: Door,
     pub(crate) feeds: Feeds,
     pub(crate) listing: Listing,
+    pub(crate) tallies: Tallies,
+    looks: Looks,
     /// Streams of events that may be open at once.
     pub(crate) watchers: Arc<Semaphore>,
+    pub(crate) watcher_shares: Arc<Shares>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -75,11 +81,17 @@ impl Service {
         let feeds = Feeds::new(bus.clone(), stop.clone());
         let listing = Listing::new(client.clone(), index);
         let watchers = Arc::new(Semaphore::new(config.watchers_max));
+        let request_shares = Shares::of(config.requests_max, "requests");
+        let watcher_shares = Shares::of(config.watchers_max, "streams of events");
         Arc::new(Self {
             door,
             listing,
+            tallies: Tallies::default(),
+            looks: Looks::default(),
             watchers,
+            watcher_shares,
             room,
+            request_shares,
             config,
             bus,
             client,
@@ -189,11 +201,15 @@ impl Service {
         }
     }
 
-    /// The same as a document.
-    pub(crate) async fn document(&self, caller: &Caller, id: &str) -> Result<(RunId, Value), Problem> {
-        match self.of(caller, id).await? {
-            (run, Found::Active(document) | Found::Ended(document)) => Ok((run, document)),
-            (_, Found::Unknown) => Err(Problem::unknown_run(id)),
+    /// The same for who only looks, together with others.
+    pub(crate) async fn look(&self, caller: &Caller, id: &str) -> Result<(RunId, Arc<Seen>), Problem> {
+        let run = self.run_id(id)?;
+        let seen = self.answer(self.looks.at(&run, self.find(&run))).await?;
+        let tenant = seen.document()["tenant"].as_str();
+        if tenant.is_some_and(|tenant| caller.owns(tenant)) {
+            Ok((run, seen))
+        } else {
+            Err(Problem::unknown_run(id))
         }
     }
 

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The reason of a request that gives none.
-const REASON: &str = "asked for over HTTP";
+pub(crate) const REASON: &str = "asked for over HTTP";
 
 type Body = Result<Bytes, BytesRejection>;
 
@@ -38,7 +38,7 @@ type Body = Result<Bytes, BytesRejection>;
 ///
 /// 202: what was asked for is in the run's log.
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/cancel", tag = "runs", params(("id" = String, Path)),
+    post, path = "/v1/runs/{id}/cancel", operation_id = "cancel_run", tag = "runs", params(("id" = String, Path)),
     request_body = Option<Asked>, responses((status = 202, body = Accepted))
 )]
 pub(crate) async fn cancel(
@@ -55,7 +55,7 @@ pub(crate) async fn cancel(
 
 /// Ask for a run to start nothing new
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/pause", tag = "runs", params(("id" = String, Path)),
+    post, path = "/v1/runs/{id}/pause", operation_id = "pause_run", tag = "runs", params(("id" = String, Path)),
     request_body = Option<Asked>, responses((status = 202, body = Accepted))
 )]
 pub(crate) async fn pause(
@@ -72,7 +72,7 @@ pub(crate) async fn pause(
 
 /// Ask for a paused run to go on
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/resume", tag = "runs", params(("id" = String, Path)),
+    post, path = "/v1/runs/{id}/resume", operation_id = "resume_run", tag = "runs", params(("id" = String, Path)),
     request_body = Option<Nothing>, responses((status = 202, body = Accepted))
 )]
 pub(crate) async fn resume(
@@ -91,7 +91,7 @@ pub(crate) async fn resume(
 ///
 /// Without a gate, to everything that waits.
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/approve", tag = "runs", params(("id" = String, Path)),
+    post, path = "/v1/runs/{id}/approve", operation_id = "approve_run", tag = "runs", params(("id" = String, Path)),
     request_body = Option<WrittenDecision>, responses((status = 202, body = Decided))
 )]
 pub(crate) async fn approve(
@@ -106,7 +106,7 @@ pub(crate) async fn approve(
 
 /// Say no to what waits for approval, and why
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/reject", tag = "runs", params(("id" = String, Path)),
+    post, path = "/v1/runs/{id}/reject", operation_id = "reject_run", tag = "runs", params(("id" = String, Path)),
     request_body = WrittenDecision, responses((status = 202, body = Decided))
 )]
 pub(crate) async fn reject(
@@ -236,11 +236,18 @@ impl Decision {
 }
 
 /// A body that may be left out.
-fn read<T: DeserializeOwned>(body: &[u8], code: &'static str, expected: &str) -> Result<Option<T>, Problem> {
+pub(crate) fn read<T: DeserializeOwned>(
+    body: &[u8],
+    code: &'static str,
+    expected: &str,
+) -> Result<Option<T>, Problem> {
     if body.is_empty() {
         return Ok(None);
     }
     let body = parse(body)?;
+    if body.is_null() {
+        return Ok(None);
+    }
     if !body.is_object() {
         return Err(invalid(code, format!("the body is no JSON object; expected such as {expected}")));
     }
@@ -251,6 +258,6 @@ fn read<T: DeserializeOwned>(body: &[u8], code: &'static str, expected: &str) ->
     })
 }
 
-fn invalid(code: &'static str, detail: impl ToString) -> Problem {
+pub(crate) fn invalid(code: &'static str, detail: impl ToString) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
 }

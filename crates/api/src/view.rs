@@ -132,6 +132,31 @@ pub(crate) struct Accepted {
     pub(crate) run_id: String,
 }
 
+/// Active runs that a filter has found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunsCancelled {
+    /// How many fit.
+    pub(crate) found: u64,
+    /// How many were asked to end; none by a dry run.
+    pub(crate) cancelled: u64,
+    /// The first hundred that fit.
+    pub(crate) run_ids: Vec<String>,
+    /// Shards whose active runs are left out, as nobody answers for them.
+    pub(crate) shards_left_out: u64,
+}
+
+/// Runs without success that a filter has found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunsRetried {
+    /// How many fit.
+    pub(crate) found: u64,
+    /// The first hundred that fit.
+    pub(crate) run_ids: Vec<String>,
+    /// The new runs; none of a dry run.
+    pub(crate) runs: Vec<Rerun>,
+    pub(crate) refused: Vec<NotRerun>,
+}
+
 /// What was decided about.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Decided {

@@ -13,12 +13,12 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _};
 use planfleet_api::{
-    batch::{Desk, Event, Order, Outcome, submit},
+    batch::{Desk, Event, Order, Outcome, Tallies, status::status, submit},
     submission::Scope,
 };
 use planfleet_bus::{
     Bus, Client, Manage, Topology,
-    broker::memory::MemoryBroker,
+    broker::{Headers, LiveMessage, memory::MemoryBroker},
     budgets::{Budgets, Owner},
 };
 use planfleet_core::{
@@ -28,7 +28,7 @@ use planfleet_core::{
     task::{Budget, Submission},
     usage::Ledger,
 };
-use planfleet_proto::decode::Entry;
+use planfleet_proto::{decode::Entry, subjects};
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -97,6 +97,19 @@ impl Fleet {
         };
         let outcome = submit(&desk, order, text.as_bytes(), stop, &mut on).await.unwrap();
         (outcome, seen)
+    }
+
+    /// Says of every run that it is not known.
+    async fn know_no_runs(&mut self) {
+        for shard in 0..SHARDS {
+            let mut asked = self.bus.broker().subscribe(&subjects::reads(shard)).await.unwrap();
+            let bus = self.bus.clone();
+            self._tasks.spawn(async move {
+                while let Some(LiveMessage { reply, .. }) = asked.next().await {
+                    bus.broker().publish_live(reply.unwrap(), Headers::new(), "null".into()).await.unwrap();
+                }
+            });
+        }
     }
 
     /// How often the run of each task was submitted.
@@ -199,6 +212,57 @@ async fn a_submit_that_is_stopped_goes_on() {
     assert_eq!(fleet.submits(), vec![1; 400]);
     let most = fleet.most_open.load(Ordering::SeqCst);
     assert!(most <= WINDOW as u64, "{most} runs were open");
+}
+
+/// Keys are kept for longer than ends.
+#[tokio::test(start_paused = true)]
+async fn ends_that_are_kept_no_more_are_not_waited_for() {
+    let mut fleet = Fleet::start(Duration::from_millis(10)).await;
+    let stop = CancellationToken::new();
+    fleet.submit(order(5), &tasks(30), &stop).await;
+    fleet.bus.broker().trim(subjects::DONE, 21).await.unwrap();
+    fleet.know_no_runs().await;
+    let text = tasks(31);
+    let again = tokio::time::timeout(Duration::from_secs(600), fleet.submit(order(5), &text, &stop));
+    let (outcome, _) = again.await.expect("it does not wait for ever");
+    let progress = &outcome.progress;
+    assert_eq!((progress.submitted, progress.new, progress.tally.succeeded), (31, 1, 11));
+    assert_eq!(fleet.submits(), vec![1; 31]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_submit_that_stops_early_takes_no_refusal_back() {
+    let fleet = Fleet::start(Duration::from_millis(10)).await;
+    let text = format!("{}nonsense\n", tasks(40));
+    let (first, _) = fleet.submit(order(5), &text, &CancellationToken::new()).await;
+    assert_eq!((first.batch.rejected, first.batch.total), (1, Some(41)));
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let (second, _) = fleet.submit(order(5), &text, &stop).await;
+    assert!(second.stopped);
+    assert_eq!((second.batch.rejected, second.batch.rejections.len(), second.batch.submitted), (1, 1, 40));
+    // A whole one that finds nothing wrong does.
+    let (third, _) = fleet.submit(order(5), &tasks(41), &CancellationToken::new()).await;
+    assert_eq!((third.batch.rejected, third.batch.rejections.len(), third.batch.total), (0, 0, Some(41)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_of_a_batch_is_not_read_again() {
+    let fleet = Fleet::start(Duration::ZERO).await;
+    let (client, stop) = (Client::new(fleet.bus.clone()), CancellationToken::new());
+    let tallies = Tallies::default();
+    fleet.submit(order(9), &tasks(5), &stop).await;
+    let counted = async |tallies: &Tallies| status(&client, "b", tallies).await.unwrap().tally.succeeded;
+    assert_eq!(counted(&tallies).await, 5);
+    // As if they were dropped for their age: who reads them all finds none.
+    fleet.bus.broker().trim(subjects::DONE, u64::MAX).await.unwrap();
+    assert_eq!((counted(&tallies).await, counted(&Tallies::default()).await), (5, 0));
+    fleet.submit(Order { wait: false, ..order(9) }, &tasks(7), &stop).await;
+    while fleet.ended.load(Ordering::SeqCst) < 7 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((counted(&tallies).await, counted(&Tallies::default()).await), (7, 2));
 }
 
 #[tokio::test(start_paused = true)]

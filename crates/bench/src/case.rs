@@ -3,17 +3,21 @@
 use crate::{
     Broker, Options,
     backlog::Backlog,
+    batch::Batch,
     cold_start,
     error::Error,
     floor,
+    isolation::Isolation,
     load::Load,
     movie::Movie,
+    overload::Overload,
     planned::Planned,
     sample::{Sample, Subject, Variant},
     scale::Scale,
     site::{Role, Site},
     slow::Slow,
     streamed::Streamed,
+    watched::Watched,
 };
 
 /// One row.
@@ -27,8 +31,12 @@ pub(crate) enum Case {
     Slow(Slow),
     Scale(Scale),
     Backlog(Backlog),
+    Batch(Batch),
+    Overload(Overload),
+    Isolation(Isolation),
     Movie(Movie),
     Streamed(Streamed),
+    Watched(Watched),
 }
 
 impl Case {
@@ -48,11 +56,24 @@ impl Case {
                 ..of(scale.runs, scale.steps(options))
             },
             Self::Backlog(backlog) => of(backlog.runs, backlog.steps()),
+            Self::Batch(batch) => Subject {
+                variant: Some(Variant::Number("window", batch.window)),
+                ..of(batch.runs, batch.steps())
+            },
+            Self::Overload(overload) => of(overload.runs, overload.steps()),
+            Self::Isolation(isolation) => Subject {
+                variant: Some(Variant::Name("mode", isolation.question.name())),
+                ..of(isolation.runs, isolation.steps())
+            },
             Self::Movie(movie) => Subject {
                 variant: Some(Variant::Name("mode", movie.mode.name())),
                 ..of(movie.runs, movie.steps())
             },
             Self::Streamed(streamed) => of(streamed.runs, streamed.steps()),
+            Self::Watched(watched) => Subject {
+                variant: Some(Variant::Name("mode", watched.name())),
+                ..of(watched.runs, watched.steps())
+            },
         }
     }
 
@@ -66,8 +87,12 @@ impl Case {
             Self::Slow(slow) => slow.engine(options).await,
             Self::Scale(scale) => scale.engine(options).await,
             Self::Backlog(backlog) => backlog.engine(options).await,
+            Self::Batch(batch) => batch.engine(options).await,
+            Self::Overload(overload) => overload.engine(options).await,
+            Self::Isolation(isolation) => isolation.engine(options).await,
             Self::Movie(movie) => movie.engine(options).await,
             Self::Streamed(streamed) => streamed.engine(options).await,
+            Self::Watched(watched) => watched.engine(options).await,
         }
         .map(Some)
     }

@@ -114,6 +114,16 @@ impl Child {
         self.explain(&status.map_or_else(|error| error.to_string(), |status| status.to_string()))
     }
 
+    /// Waits until it has done what it was started for.
+    pub(crate) async fn succeeded(&mut self, limit: Duration) -> Result<(), Error> {
+        let late = |_| Error::Late { what: format!("the end of {}", self.name), within: limit };
+        match timeout(limit, self.keeper.wait()).await.map_err(late)? {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(self.explain(&status.to_string())),
+            Err(error) => Err(self.explain(&error.to_string())),
+        }
+    }
+
     fn explain(&self, status: &str) -> Error {
         Error::Ended { process: self.name.clone(), status: status.to_owned(), log: tail(&self.log) }
     }

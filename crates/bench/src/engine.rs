@@ -49,7 +49,7 @@ impl Fleet {
 /// Slots of an executor whose steps take no time: as many messages as the floor has under way.
 pub(crate) const SLOTS: usize = 1_000;
 
-const CONFIG: &str = "planfleet.toml";
+pub(crate) const CONFIG: &str = "planfleet.toml";
 
 /// Starts the fleet on streams that are there already. Says where its simulated provider is.
 pub(crate) async fn start(
@@ -96,7 +96,7 @@ pub(crate) async fn start_executors(site: &mut Site, options: &Options, count: u
     Ok(())
 }
 
-fn serve(role: &str) -> Vec<OsString> {
+pub(crate) fn serve(role: &str) -> Vec<OsString> {
     ["serve", "--roles", role, "--config", CONFIG].map(OsString::from).into()
 }
 

@@ -86,6 +86,15 @@ impl Graph {
     }
 }
 
+/// A task of one step that keeps a slot for so long.
+pub(crate) fn wait_task(ms: u32) -> Value {
+    let wait = json!({
+        "id": 1, "description": "Wait.", "kind": "tool", "tools": ["wait"],
+        "inputs": [{"name": "ms", "value": ms.to_string()}],
+    });
+    json!({"plan": {"steps": [wait], "final": 1}, "tools": ["wait"]})
+}
+
 /// A step that gives back what it gets.
 fn echo(id: u32, input: Value) -> Value {
     json!({"id": id, "description": "Echo a text.", "kind": "tool", "tools": ["echo"], "inputs": [input]})

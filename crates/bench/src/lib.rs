@@ -8,6 +8,7 @@
 //! run that did not succeed makes the whole measurement void.
 
 mod backlog;
+mod batch;
 mod case;
 mod child;
 mod cold_start;
@@ -15,12 +16,15 @@ mod engine;
 mod error;
 pub mod floor;
 mod graph;
+mod isolation;
 mod load;
 mod machine;
 mod measure;
 mod messages;
 mod movie;
 mod occupancy;
+mod offer;
+mod overload;
 mod plan_text;
 mod planned;
 mod provider;
@@ -32,6 +36,9 @@ mod site;
 mod slow;
 mod streamed;
 mod targets;
+mod usage;
+mod watched;
+mod watcher;
 mod workload;
 
 use std::{path::PathBuf, time::Duration};
@@ -41,6 +48,7 @@ pub use self::{
     messages::Messages,
     report::{TABLES, Table},
     sample::Row,
+    watcher::watch,
     workload::names,
 };
 
@@ -62,6 +70,8 @@ pub struct Options {
     pub executors: Option<usize>,
     /// Steps at once in each executor, in place of the workload's own number.
     pub slots: Option<usize>,
+    /// How long `backlog` leaves its runs without any executor.
+    pub outage: Duration,
     /// Whether the engine is measured.
     pub engine: bool,
     /// Whether the floor is measured.

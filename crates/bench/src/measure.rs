@@ -1,5 +1,5 @@
 //! From two readings and some latencies to figures. What their names leave open:
-//! `engine_cpu` is that of coordinators, executors and planners, `floor_cpu` that of
+//! `engine_cpu` is that of coordinators, executors, planners and the API, `floor_cpu` that of
 //! the floor's processes and its servers together; `messages` are those that streams
 //! and buckets have stored; `bytes` and `server_messages` are what the servers have got
 //! and sent, acks and requests included; `peak_rss` is the sum over all processes but
@@ -49,14 +49,18 @@ impl Span {
     }
 
     /// The part of the machine that others have used: figures beside much of it say little.
-    fn others_cpu_share(&self) -> f64 {
-        let all = [Role::Server, Role::Coordinator, Role::Executor, Role::Planner, Role::Model, Role::Client];
-        (self.busy_s() - self.cpu_s(&all)).max(0.0) / (self.seconds() * machine::cpus())
+    pub(crate) fn others_cpu_share(&self) -> f64 {
+        (self.busy_s() - self.cpu_s(&Role::ALL)).max(0.0) / (self.seconds() * machine::cpus())
     }
 
     /// Messages stored meanwhile, all streams and buckets.
     pub(crate) fn messages(&self) -> u64 {
         self.stored(|_| true)
+    }
+
+    /// Steps that were put into the queue, those that were there twice counted twice.
+    pub(crate) fn dispatched(&self) -> u64 {
+        self.stored(|name| name == subjects::STEPS)
     }
 
     fn stored(&self, wanted: impl Fn(&str) -> bool) -> u64 {
@@ -69,7 +73,7 @@ impl Span {
     /// Fails unless every step was dispatched and has a result: what did less was no
     /// measurement of the workload.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let dispatched = self.stored(|name| name == subjects::STEPS);
+        let dispatched = self.dispatched();
         let logs: Vec<String> = (0..SHARDS).map(subjects::log).collect();
         let logged = self.stored(|name| logs.iter().any(|log| log == name));
         let ended = self.stored(|name| name == subjects::DONE);
@@ -93,7 +97,7 @@ impl Span {
         let steps = self.steps as f64;
         let per_1k = |cpu_s: f64| cpu_s * 1_000.0 / steps;
         let server = self.cpu_s(&[Role::Server]);
-        let workers = self.cpu_s(&[Role::Coordinator, Role::Executor, Role::Planner]);
+        let workers = self.cpu_s(&[Role::Coordinator, Role::Executor, Role::Planner, Role::Api]);
         let client = self.cpu_s(&[Role::Client]);
         let rss = |role| site.peak_rss_mb(role);
         let all = rss(Role::Server)? + rss(Role::Coordinator)? + rss(Role::Executor)? + rss(Role::Planner)?;

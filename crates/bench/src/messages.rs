@@ -106,6 +106,7 @@ fn result(order: &StepOrder) -> Fact {
         usage: Vec::new(),
         started_ms: NOW_MS,
         ended_ms: NOW_MS,
+        calls: Vec::new(),
     };
     let output = Json::from_value(&json!({"text": "x".repeat(crate::graph::PAYLOAD_BYTES)}));
     Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output }))

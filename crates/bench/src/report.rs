@@ -127,9 +127,10 @@ fn percent(share: Option<f64>) -> Option<f64> {
 
 fn name(row: &Value) -> String {
     let workload = text(&row["workload"]);
-    match (row["executors"].as_u64(), row["mode"].as_str()) {
-        (Some(number), _) => format!("{workload} x{number}"),
-        (_, Some(mode)) => format!("{workload} {mode}"),
+    match (row["executors"].as_u64(), row["window"].as_u64(), row["mode"].as_str()) {
+        (Some(number), ..) => format!("{workload} x{number}"),
+        (_, Some(window), _) => format!("{workload}, window {window}"),
+        (.., Some(mode)) => format!("{workload} {mode}"),
         _ => workload,
     }
 }

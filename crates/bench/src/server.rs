@@ -206,7 +206,7 @@ const PORTS: Range<u16> = 10_000..30_000;
 
 /// A port that nobody listens on just now: servers of a cluster must know each other's
 /// before they start. Each process begins somewhere else.
-fn free_port() -> Result<u16, Error> {
+pub(crate) fn free_port() -> Result<u16, Error> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let count = u32::from(PORTS.end - PORTS.start);
     // Steps of a prime take neighbours far from each other.

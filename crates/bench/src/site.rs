@@ -44,9 +44,28 @@ pub(crate) enum Role {
     Coordinator,
     Executor,
     Planner,
+    Api,
     Model,
+    /// Whoever submits, as a process of its own.
+    Submitter,
+    /// Who watches a run.
+    Watcher,
     /// This process.
     Client,
+}
+
+impl Role {
+    /// Everybody who is there from beginning to end.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Server,
+        Self::Coordinator,
+        Self::Executor,
+        Self::Planner,
+        Self::Api,
+        Self::Model,
+        Self::Watcher,
+        Self::Client,
+    ];
 }
 
 /// A place for one measurement.
@@ -122,10 +141,35 @@ impl Site {
         args: Vec<OsString>,
     ) -> Result<(), Error> {
         let name = format!("{role:?}-{}", self.crew.len()).to_lowercase();
-        let (path, folder) = (options.program.clone(), self.folder.path().to_owned());
-        let program = Program { name, path, args, env: Vec::new(), folder };
-        let child = Child::start(&program).await?;
+        let child = self.errand(options, &name, args).await?;
         self.crew.push((role, child));
+        Ok(())
+    }
+
+    /// The same for a process that is to end by itself.
+    pub(crate) async fn errand(
+        &self,
+        options: &Options,
+        name: &str,
+        args: Vec<OsString>,
+    ) -> Result<Child, Error> {
+        let (path, folder) = (options.program.clone(), self.folder.path().to_owned());
+        let program = Program { name: name.to_owned(), path, args, env: Vec::new(), folder };
+        Child::start(&program).await
+    }
+
+    /// The same for what stands for other machines: it gets what the fleet leaves of the CPUs.
+    pub(crate) async fn hire_aside(
+        &mut self,
+        options: &Options,
+        role: Role,
+        args: Vec<OsString>,
+    ) -> Result<(), Error> {
+        let name = format!("{role:?}-{}", self.crew.len()).to_lowercase();
+        let niced = ["-n".into(), "19".into(), options.program.clone().into_os_string()];
+        let (args, folder) = (niced.into_iter().chain(args).collect(), self.folder.path().to_owned());
+        let program = Program { name, path: "nice".into(), args, env: Vec::new(), folder };
+        self.crew.push((role, Child::start(&program).await?));
         Ok(())
     }
 
@@ -189,9 +233,7 @@ impl Site {
     pub(crate) async fn read(&self) -> Result<Reading, Error> {
         let at = Instant::now();
         let mut cpu_s = BTreeMap::new();
-        for role in
-            [Role::Server, Role::Coordinator, Role::Executor, Role::Planner, Role::Model, Role::Client]
-        {
+        for role in Role::ALL {
             let each: Result<Vec<f64>, Error> = self.pids(role).into_iter().map(machine::cpu_s).collect();
             cpu_s.insert(role, each?.iter().sum());
         }

@@ -87,7 +87,8 @@ impl Slow {
     }
 }
 
-fn unix_ms(time: &Value) -> Result<u64, Error> {
+/// A time of a document, in milliseconds since the Unix epoch.
+pub(crate) fn unix_ms(time: &Value) -> Result<u64, Error> {
     let text = time.as_str().unwrap_or_default();
     let time = humantime::parse_rfc3339(text).map_err(failed(format!("read the time {text:?}")))?;
     let since = time.duration_since(std::time::UNIX_EPOCH).map_err(failed("read a time"))?;

@@ -5,6 +5,11 @@ use crate::{
     sample::{Row, Subject, Target, Variant},
 };
 
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// What a run that has ended may leave behind in a process: a name and a number, twice over.
+const BYTES_PER_ENDED_RUN: f64 = 256.0;
+
 /// Judges every row, some by others that were measured with them.
 pub(crate) fn judge(rows: &mut [Row]) {
     for place in 0..rows.len() {
@@ -49,8 +54,25 @@ fn targets(row: &Row, all: &[Row]) -> Vec<Target> {
         ("backlog", _) => {
             let bytes = median("coordinator_bytes_per_run_beyond_payload");
             targets.push(at_most("bytes of coordinator per run beyond its payload", bytes, 4_096.0));
+            targets.push(at_most("runs more left than at the look before", median("left_growth_max"), 0.0));
+            targets.push(at_most("steps dispatched again", median("dispatched_again"), 0.0));
         }
+        ("batch", _) => targets.extend(batch(row, all)),
+        ("overload", _) => {
+            targets.push(at_least("of the peak's goodput", median("goodput_of_peak"), 0.9));
+            targets.push(at_least("times the peak offered", median("offered_times_peak"), 9.5));
+            targets.push(at_most("ms to a refusal at p99", median("refusal_p99_ms"), 50.0));
+        }
+        ("isolation", _) => match row.subject.variant {
+            Some(Variant::Name(_, "shares")) => {
+                targets.push(at_most("off the weights", median("share_off_max"), 0.1));
+            }
+            _ => targets.push(at_most("times p99 alone", median("p99_times_alone"), 2.0)),
+        },
         ("movie", _) => targets.extend(movie(row)),
+        ("watched", _) => {
+            targets.push(at_most("% slower with 200 dashboards", median("slower_percent"), 5.0));
+        }
         ("streamed", _) => {
             targets.push(at_most("ms to the first step at p50", median("first_step_p50_ms"), 20.0));
             targets.push(at_most("ms to the first step at p99", median("first_step_p99_ms"), 20.0));
@@ -68,6 +90,27 @@ fn messages(row: &Row) -> Option<Target> {
     let per_run = 2.0 * row.subject.runs as f64 / row.subject.steps? as f64;
     let beyond = row.median("messages_per_step").map(|messages| messages - per_run);
     Some(at_most("messages/step beyond 2/run", beyond, 2.1))
+}
+
+/// Memory that grows with the batch would end in none: what is left of a run that has ended is a
+/// name and a number.
+fn batch(row: &Row, all: &[Row]) -> Vec<Target> {
+    let Some(Variant::Number(_, window)) = row.subject.variant else { return Vec::new() };
+    let mut targets = vec![at_most("runs open at once", row.median("open_runs_peak"), window as f64)];
+    let same = |other: &&Row| other.subject.workload == "batch" && other.subject.runs == row.subject.runs;
+    let narrow = all.iter().find(same).filter(|narrow| narrow.subject.variant != row.subject.variant);
+    if let Some(narrow) = narrow {
+        let rate = quotient(row.median("steps_per_s"), narrow.median("steps_per_s"));
+        targets.push(at_least("of the rate of the narrow window", rate, 0.9));
+    }
+    for (what, growth) in [
+        ("bytes of submitter for each run more", "submitter_growth_mb"),
+        ("bytes of executor for each run more", "executor_growth_mb"),
+    ] {
+        let per_run = row.median(growth).map(|mb| mb * MIB / row.subject.runs as f64);
+        targets.push(at_most(what, per_run, BYTES_PER_ENDED_RUN));
+    }
+    targets
 }
 
 /// LLMCompiler's own cost is 1/6.73 of that of `ReAct`.

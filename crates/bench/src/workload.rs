@@ -3,16 +3,20 @@
 use crate::{
     Options,
     backlog::Backlog,
+    batch::Batch,
     case::Case,
     error::Error,
     graph::Graph,
+    isolation::{Isolation, Question},
     load::{Load, Pace},
     movie::{self, Mode, Movie},
+    overload::Overload,
     planned::Planned,
     sample::{Row, Sample, Subject},
     scale::Scale,
     slow::Slow,
     streamed::Streamed,
+    watched::Watched,
 };
 
 /// One workload.
@@ -34,11 +38,15 @@ enum Kind {
     Slow,
     Scale,
     Backlog,
+    Batch,
+    Overload,
+    Isolation,
     Movie,
     Streamed,
+    Watched,
 }
 
-const ALL: [Workload; 13] = [
+const ALL: [Workload; 17] = [
     workload("diamond-10", Kind::Load(Graph::Diamond, Pace::Together), &[200, 1_000, 5_000, 100_000]),
     workload("chain-100", Kind::Load(Graph::Chain(100), Pace::Together), &[100]),
     workload("wide-1000", Kind::Load(Graph::Wide(1_000), Pace::InTurn), &[10]),
@@ -50,8 +58,12 @@ const ALL: [Workload; 13] = [
     workload("slow-1000", Kind::Slow, &[1]),
     workload("scale", Kind::Scale, &[10]),
     workload("backlog", Kind::Backlog, &[10_000]),
+    workload("batch", Kind::Batch, &[100_000]),
+    workload("overload", Kind::Overload, &[20_000]),
+    workload("isolation", Kind::Isolation, &[200]),
     workload("movie", Kind::Movie, &[48]),
     workload("streamed", Kind::Streamed, &[48]),
+    workload("watched", Kind::Watched, &[3]),
 ];
 
 const fn workload(name: &'static str, kind: Kind, runs: &'static [u64]) -> Workload {
@@ -78,8 +90,14 @@ impl Workload {
             Kind::ColdStart => vec![Case::ColdStart],
             Kind::Slow => vec![Case::Slow(Slow { calls: SLOW_CALLS, runs })],
             Kind::Backlog => vec![Case::Backlog(Backlog { runs })],
+            Kind::Batch => Batch::of(runs).map(Case::Batch).into(),
+            Kind::Overload => vec![Case::Overload(Overload { runs })],
+            Kind::Isolation => {
+                Question::ALL.map(|question| Case::Isolation(Isolation { question, runs })).into()
+            }
             Kind::Movie => Mode::ALL.map(|mode| Case::Movie(Movie { mode, runs })).into(),
             Kind::Streamed => vec![Case::Streamed(Streamed { runs })],
+            Kind::Watched => Watched::PACES.map(|pace| Case::Watched(Watched { pace, runs })).into(),
             Kind::Scale => {
                 let scales = options.executors.map_or_else(|| SCALES.to_vec(), |executors| vec![executors]);
                 scales.into_iter().map(|executors| Case::Scale(Scale { executors, runs })).collect()

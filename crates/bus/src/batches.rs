@@ -208,10 +208,10 @@ impl Bus {
     /// Every batch that is kept, the newest first.
     ///
     /// # Errors
-    /// When the broker cannot be reached or what is kept cannot be read.
+    /// When the broker cannot be reached.
     pub async fn batches(&self) -> Result<Vec<Batch>, Error> {
-        let kept = self.broker().kv_all(subjects::BATCHES).await?;
-        let mut batches = kept.values().map(|entry| read(&entry.value)).collect::<Result<Vec<_>, _>>()?;
+        let kept = self.read_all(subjects::BATCHES, |entry| read(&entry.value)).await?;
+        let mut batches: Vec<Batch> = kept.into_values().collect();
         batches.sort_by(|a, b| b.created_at_ms.cmp(&a.created_at_ms).then_with(|| a.id.cmp(&b.id)));
         Ok(batches)
     }
@@ -257,13 +257,19 @@ impl Bus {
         Ok(ends.boxed())
     }
 
-    /// How the runs of a batch have ended until now.
+    /// How the runs of a batch have ended until now, from a position of the log of ended runs on
+    /// (0: all of them).
     ///
     /// # Errors
     /// When the broker cannot be reached.
-    pub async fn batch_ends(&self, batch: &Batch) -> Result<BoxStream<'static, Result<End, Error>>, Error> {
+    pub async fn batch_ends(
+        &self,
+        batch: &Batch,
+        from_seq: u64,
+    ) -> Result<BoxStream<'static, Result<End, Error>>, Error> {
         let subject = subjects::done_of_batch(&batch.tenant, &batch.id);
-        let entries = self.broker().read_headers_of(subjects::DONE, &subject, batch.done_from).await?;
+        let from_seq = batch.done_from.max(from_seq);
+        let entries = self.broker().read_headers_of(subjects::DONE, &subject, from_seq).await?;
         Ok(entries.map_err(Error::from).map(|entry| end(&entry?)).boxed())
     }
 

@@ -10,11 +10,15 @@ pub mod memory;
 pub mod nats;
 pub mod trouble;
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt as _, future, stream::BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _, future, stream::BoxStream};
 
 pub use self::description::{Description, Server};
 use self::trouble::Trouble;
@@ -339,6 +343,13 @@ pub trait Broker: Send + Sync {
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
         Ok(only(self.read_headers(stream, from_seq).await?, subject))
+    }
+    /// The subjects, among those of a pattern, on which a stream holds anything now: what it
+    /// holds where the subject says all, at a fraction of the price of its messages. Of what
+    /// comes or is removed meanwhile, and of as much else, some may be missing.
+    async fn subjects(&self, stream: &str, pattern: &str) -> Result<BTreeSet<String>, Error> {
+        let entries = self.read_headers_of(stream, pattern, 1).await?;
+        entries.map(|entry| entry.map(|entry| entry.subject)).try_collect().await
     }
     /// A stream's edges.
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error>;

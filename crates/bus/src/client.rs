@@ -26,8 +26,8 @@ pub use self::{
 };
 use crate::{Bus, Error, broker, live};
 
-/// How long an owner has to answer a read from its memory.
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an owner has to answer a read from its memory: whoever asks waits no longer.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs of one page; an owner may give fewer.
 const PAGE: usize = 500;

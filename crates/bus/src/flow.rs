@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Bus, Client, Error,
-    broker::{self, CasOutcome, KvChange, StreamState},
+    broker::{self, CasOutcome, KvChange},
     client::Question,
 };
 
@@ -47,8 +47,9 @@ pub enum Target {
 }
 
 impl Target {
-    /// Pool, tenant or class, and its name.
-    const fn parts(&self) -> (&'static str, &String) {
+    /// `pool`, `tenant` or `class`, and its name.
+    #[must_use]
+    pub const fn parts(&self) -> (&'static str, &String) {
         match self {
             Self::Pool(name) => ("pool", name),
             Self::Tenant(name) => ("tenant", name),
@@ -135,6 +136,19 @@ impl Bus {
         }
     }
 
+    /// The slots that each process has, as it has said last; who is silent for long is left out.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, or what it keeps cannot be read.
+    pub async fn slots(&self) -> Result<BTreeMap<String, ByPool>, Error> {
+        let all = self.broker().kv_all(subjects::SLOTS).await?;
+        let said = all.iter().filter_map(|(key, entry)| {
+            let name = key.strip_prefix(subjects::SLOTS_WORKER)?;
+            Some(read(&entry.value).map(|slots| (name.to_owned(), slots)))
+        });
+        said.collect()
+    }
+
     /// Says how much a coordinator has let go that has not come back.
     ///
     /// # Errors
@@ -174,13 +188,13 @@ impl Bus {
         Ok(there)
     }
 
-    /// All that is paused.
+    /// All that is paused, as far as it can be read.
     ///
     /// # Errors
-    /// When the broker cannot be reached, or what it keeps cannot be read.
+    /// When the broker cannot be reached.
     pub async fn pauses(&self) -> Result<Vec<Pause>, Error> {
-        let all = self.broker().kv_all(subjects::PAUSES).await?;
-        all.values().map(|entry| read(&entry.value)).collect()
+        let all = self.read_all(subjects::PAUSES, |entry| read(&entry.value)).await?;
+        Ok(all.into_values().collect())
     }
 
     /// All that is paused by its key, then each change, without end: `None` for what is
@@ -203,22 +217,14 @@ impl Bus {
         Ok(understood(changes.map(move |change| change.map(pause).map_err(Error::from))))
     }
 
-    /// The work of a shard's runs that is in the queue or with a worker. With flow control
-    /// the queue is short, so this reads all of it, without the bodies.
+    /// The work of a shard's runs that is in the queue or with a worker, by its names alone.
     ///
     /// # Errors
     /// When the broker cannot be reached: then nobody knows all of it.
     pub async fn work_in_queue(&self, shard: ShardId) -> Result<BTreeSet<Work>, Error> {
-        let StreamState { messages, first_seq, .. } = self.broker().stream_state(subjects::STEPS).await?;
-        let mut found = BTreeSet::new();
-        if messages == 0 {
-            return Ok(found);
-        }
-        let mut queued = self.broker().read_headers(subjects::STEPS, first_seq).await?;
-        while let Some(entry) = queued.next().await {
-            found.extend(subjects::work(&entry?.subject).filter(|work| work.run.shard() == shard));
-        }
-        Ok(found)
+        let queued = self.broker().subjects(subjects::STEPS, subjects::STEPS_FILTER).await?;
+        let work = queued.iter().filter_map(|subject| subjects::work(subject));
+        Ok(work.filter(|work| work.run.shard() == shard).collect())
     }
 
     /// Writes a key, whatever it held.

@@ -29,7 +29,7 @@ pub mod worker;
 
 mod done;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use planfleet_core::id::{RunId, ShardId};
@@ -46,7 +46,7 @@ pub use self::{
 };
 use crate::{
     admission::{Loads, Refused},
-    broker::{Broker, Headers, Outgoing, Published},
+    broker::{Broker, Headers, KvEntry, Outgoing, Published},
     live::Watched,
     plans::PlanNotes,
 };
@@ -179,6 +179,27 @@ impl Bus {
     /// A message's body, wherever it is.
     async fn body(&self, subject: &str, headers: &Headers, payload: Bytes) -> Result<Bytes, Error> {
         blobs::check_out(&*self.broker, subject, headers, payload).await
+    }
+
+    /// Every key of a small bucket and what it holds. What cannot be read is left out and
+    /// warned of: a later version has written it, perhaps, and it must not hide the others.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn read_all<T>(
+        &self,
+        bucket: &str,
+        read: impl Fn(&KvEntry) -> Result<T, Error>,
+    ) -> Result<BTreeMap<String, T>, Error> {
+        let entries = self.broker.kv_all(bucket).await?.into_iter();
+        let readable = entries.filter_map(|(key, entry)| match read(&entry) {
+            Ok(value) => Some((key, value)),
+            Err(error) => {
+                tracing::warn!(bucket, key, %error, "an entry that cannot be read is left out");
+                None
+            }
+        });
+        Ok(readable.collect())
     }
 
     /// Orders whoever works for a run to stop, those too who are away just now. May be

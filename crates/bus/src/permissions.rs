@@ -170,6 +170,7 @@ fn api(shards: ShardId) -> Vec<Grant> {
         set(subjects::API_KEYS),
         Grant::Follow(subjects::API_KEYS.to_owned()),
         Grant::Follow(subjects::MEMBERS.to_owned()),
+        Grant::Follow(subjects::SLOTS.to_owned()),
         Grant::Follow(subjects::LIMITS.to_owned()),
         Grant::Count(subjects::STEPS.to_owned()),
     ];

@@ -71,13 +71,12 @@ impl Bus {
         entry.map(|entry| read(&entry)).transpose()
     }
 
-    /// All entries, by key.
+    /// All entries that can be read, by key.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When the broker cannot be reached.
     pub async fn cached_plans(&self) -> Result<BTreeMap<String, Kept>, Error> {
-        let entries = self.broker().kv_all(subjects::PLANS).await?;
-        entries.into_iter().map(|(key, entry)| Ok((key, read(&entry)?))).collect()
+        self.read_all(subjects::PLANS, read).await
     }
 
     /// Writes an entry, if it is still as it was at `revision` (0: it is not there). `None`

@@ -268,23 +268,22 @@ impl Worker {
         let settled = {
             // Where it is, as it is large: a future that is handed on is copied.
             let work = pin!(async {
-                match slots.slot(&stop).await {
-                    Some(slot) => {
-                        let told = (deliveries, at_ms);
-                        self.body_and_job(&subject, &headers, payload.clone(), told, slot, handler).await
-                    }
-                    None => Settled::GiveBack,
-                }
+                let slot = slots.slot(&stop).await?;
+                let told = (deliveries, at_ms);
+                Some(self.body_and_job(&subject, &headers, payload.clone(), told, slot, handler).await)
             });
             extend_while(self.pool.ack_wait / 3, &*settle, work).await
         };
-        if settled == Settled::Done {
+        if settled == Some(Settled::Done) {
             // The outcome is recorded: the next one need not wait for the broker to have heard.
             if let Some(flight) = lock(&in_flight).get_mut(&number) {
                 flight.recorded = true;
             }
             slots.finished(room);
+        } else if settled.is_none() {
+            slots.not_begun(room);
         }
+        let settled = settled.unwrap_or(Settled::GiveBack);
         let again = deliveries == 1 && seeded::is_on(Bug::DoneHandedBack);
         let settled = if again { Settled::GiveBack } else { settled };
         self.settle(Original { subject, headers, payload }, &*settle, settled).await;
@@ -375,8 +374,15 @@ impl Worker {
 pub fn failed(what: subjects::WorkKind, attempt: u32, failure: Failure) -> Fact {
     match what {
         subjects::WorkKind::Step(step) => {
-            let attempt =
-                AttemptReport { step, attempt, model: None, usage: Vec::new(), started_ms: 0, ended_ms: 0 };
+            let attempt = AttemptReport {
+                step,
+                attempt,
+                model: None,
+                usage: Vec::new(),
+                started_ms: 0,
+                ended_ms: 0,
+                calls: Vec::new(),
+            };
             Fact::StepFailed(Box::new(StepFailed { attempt, failure }))
         }
         subjects::WorkKind::Planning(revision) => Fact::PlanFailed {
@@ -399,10 +405,7 @@ fn panicked(subject: &str) -> Settled {
 }
 
 /// Runs a job and tells the broker now and then that it goes on.
-async fn extend_while<F>(every: Duration, settle: &dyn Settle, mut job: Pin<&mut F>) -> Settled
-where
-    F: Future<Output = Settled>,
-{
+async fn extend_while<F: Future>(every: Duration, settle: &dyn Settle, mut job: Pin<&mut F>) -> F::Output {
     let every = every.max(Duration::from_millis(100));
     let mut ticks = interval_at(Instant::now() + every, every);
     loop {

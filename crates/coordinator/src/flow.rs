@@ -36,6 +36,7 @@ mod window;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use planfleet_bus::flow::Pause;
@@ -142,9 +143,15 @@ impl Gate {
         self.open.notified().await;
     }
 
-    /// The result of work is in the log, or its time is over.
-    pub(crate) fn answered(&self, run: &RunId, work: WorkName) {
-        self.flow.lock().answered(run, work, Instant::now());
+    /// The result of work is in the log, with how long its worker was at it where that is known.
+    pub(crate) fn answered(&self, run: &RunId, work: WorkName, at_work: Option<Duration>) {
+        self.flow.lock().answered(run, work, at_work, Instant::now());
+    }
+
+    /// The time of work is over, or nobody wants it any more: it gives its credit back, and
+    /// says nothing of how fast workers are.
+    pub(crate) fn forget(&self, run: &RunId, work: WorkName) {
+        self.flow.lock().forget(run, work, Instant::now());
     }
 
     /// A run has ended, with all its work.

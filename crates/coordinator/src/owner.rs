@@ -8,6 +8,7 @@
 mod checkpoint;
 mod debts;
 mod load;
+mod questions;
 mod release;
 mod replay;
 mod snapshots;
@@ -15,7 +16,7 @@ mod tenure;
 
 use std::{future::ready, sync::Arc};
 
-use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
+use futures::{FutureExt as _, StreamExt as _};
 use planfleet_bus::{Bus, Error, JournalEntry, broker::LiveMessage, lease::Held, live::News};
 use planfleet_core::{
     command::Command,
@@ -28,7 +29,7 @@ use planfleet_runtime::tasks::Tasks;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::{debts::Debts, release::Queue, snapshots::Snapshots, tenure::Tenure};
+use self::{debts::Debts, questions::Questions, release::Queue, snapshots::Snapshots, tenure::Tenure};
 use crate::{
     Config,
     emitter::{self, Emitter},
@@ -156,13 +157,14 @@ impl Owner {
             return Ending::Lost(why);
         }
         self.find_what_is_out();
-        let Ok(mut asked) = self.bus.broker().subscribe(&subjects::reads(self.id)).await else {
+        let Ok(asked) = self.bus.broker().subscribe(&subjects::reads(self.id)).await else {
             return Ending::Lost("the broker is out of reach");
         };
+        let mut questions = Questions::new(asked);
         let mut renewals = interval(self.config.lease_renew);
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let turn = self.turn(&mut journal, &mut asked, &mut renewals, stop).await;
+            let turn = self.turn(&mut journal, &mut questions, &mut renewals, stop).await;
             match turn {
                 Ok(Turn::Go) => {}
                 Ok(Turn::Renewed) if !self.is_to_hand_over(membership.prefers_self(self.id)) => {}
@@ -191,7 +193,7 @@ impl Owner {
     async fn turn(
         &mut self,
         journal: &mut Journal,
-        asked: &mut BoxStream<'static, LiveMessage>,
+        questions: &mut Questions,
         renewals: &mut tokio::time::Interval,
         stop: &CancellationToken,
     ) -> Result<Turn, Stop> {
@@ -200,6 +202,7 @@ impl Owner {
             self.renew().await?;
         }
         self.release();
+        let may_answer = questions.hear();
         let timer_wait = self.timers.wait(self.now_ms());
         tokio::select! {
             biased;
@@ -219,7 +222,7 @@ impl Owner {
             queued = self.queue.read() => self.note_what_is_out(queued),
             () = sleep(timer_wait), if !self.emitter.is_full() => self.fire_due(),
             () = self.gate.opened(), if !self.emitter.is_full() => {}
-            Some(question) = asked.next() => self.answer(question).await,
+            Some(question) = questions.next(), if may_answer => self.answer(question).await,
             entry = journal.next(), if !self.emitter.is_full() => {
                 let Some(entry) = entry else { return Err(Stop::Lost("the log ended")) };
                 self.fold_batch(entry?, journal).await?;
@@ -227,6 +230,8 @@ impl Owner {
                 self.pay_debts();
             }
             () = ready(()), if !self.debts.is_empty() && !self.emitter.is_full() => self.pay_debts(),
+            // There was nothing in the log, and more may be asked.
+            () = ready(()), if !may_answer => {}
         }
         Ok(Turn::Go)
     }
@@ -259,7 +264,7 @@ impl Owner {
             && let Some(work) = emitter::answered(&record.fact)
         {
             self.emitter.answered(&record.run, work);
-            self.gate.answered(&record.run, work);
+            self.gate.answered(&record.run, work, at_work(&record.fact));
         }
     }
 
@@ -338,7 +343,7 @@ impl Owner {
             None => follower.shard.document(run, now_ms),
         };
         if let Some((reply, answer)) = reads::answer(&follower.shard, gate, document, now_ms, question) {
-            reads::send(&self.bus, reply, &answer).await;
+            reads::send(&self.bus, reply, answer).await;
         }
     }
 
@@ -390,6 +395,18 @@ impl From<planfleet_bus::broker::Error> for Stop {
 fn told(entry: &JournalEntry) -> Option<(RunId, &'static str, Option<StepId>)> {
     let Ok(Entry::Run(record)) = &entry.content else { return None };
     Some((record.run.clone(), record.fact.name(), step_of(&record.fact)))
+}
+
+/// How long a worker was at it, by its own clock.
+fn at_work(fact: &Fact) -> Option<Duration> {
+    let attempt = match fact {
+        Fact::StepSucceeded(success) => &success.attempt,
+        Fact::StepFailed(failed) => &failed.attempt,
+        _ => return None,
+    };
+    // Of what nobody began there is no time.
+    (attempt.started_ms > 0)
+        .then(|| Duration::from_millis(attempt.ended_ms.saturating_sub(attempt.started_ms)))
 }
 
 /// The step that a fact is about, if it is about one.

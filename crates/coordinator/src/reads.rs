@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::flow::Gate;
 
-/// An answer is one message, which the broker limits to a megabyte: a document
-/// that is larger goes without outputs, and a much larger one without steps.
+/// An answer is one message, which the broker limits to a megabyte: a document that is larger goes
+/// without outputs, a larger one without the items of its steps too, a much larger one without steps.
 const ANSWER_BYTES_MAX: usize = 768 * 1024;
 
 /// Runs of one list: an owner has other things to do.
@@ -35,7 +35,7 @@ pub(crate) fn answer(
     document: impl Fn(&RunId) -> Option<RunDocument>,
     now_ms: u64,
     asked: LiveMessage,
-) -> Option<(String, Value)> {
+) -> Option<(String, String)> {
     let reply = asked.reply?;
     let Ok(question) = serde_json::from_slice::<Question>(&asked.payload) else {
         tracing::debug!(subject = asked.subject, "a question that is none");
@@ -43,7 +43,8 @@ pub(crate) fn answer(
     };
     let answer = match question {
         Question::Run { run } => {
-            document(&run).map_or(Value::Null, |document| fitted(with_waits(document, gate)))
+            let found = document(&run).map(|document| fitted(with_waits(document, gate)));
+            return Some((reply, found.unwrap_or_else(|| Value::Null.to_string())));
         }
         Question::List { limit } => {
             list(shard.active().take(limit.min(LIST_MAX)).filter_map(document).map(row))
@@ -58,14 +59,12 @@ pub(crate) fn answer(
         }
         Question::Queues => gate.standing(),
     };
-    Some((reply, answer))
+    Some((reply, answer.to_string()))
 }
 
 /// Sends an answer. Whoever asked asks again if it is lost.
-pub(crate) async fn send(bus: &Bus, reply: String, answer: &Value) {
-    if let Err(error) =
-        bus.broker().publish_live(reply, Headers::new(), Bytes::from(answer.to_string())).await
-    {
+pub(crate) async fn send(bus: &Bus, reply: String, answer: String) {
+    if let Err(error) = bus.broker().publish_live(reply, Headers::new(), Bytes::from(answer)).await {
         tracing::debug!(%error, "an answer was not sent");
     }
 }
@@ -88,20 +87,38 @@ fn with_waits(mut document: RunDocument, gate: &Gate) -> RunDocument {
     document
 }
 
-/// As much of a document as one message carries. What is left out is said: without
-/// its answer, a run that has ended would look as if it had none.
-fn fitted(mut document: RunDocument) -> Value {
-    let whole = to_json(&document);
-    if whole.to_string().len() <= ANSWER_BYTES_MAX {
+/// As much of a document as one message carries, as its text: a run of thousands of steps is asked
+/// for again and again, and its owner has other things to do than to build it as values first. What
+/// is left out is said: without its answer, a run that has ended would look as if it had none.
+fn fitted(mut document: RunDocument) -> String {
+    let whole = to_text(&document);
+    if whole.len() <= ANSWER_BYTES_MAX {
         return whole;
     }
     document.steps.iter_mut().for_each(|step| step.output = None);
     document.answer = None;
-    let without_outputs = to_json(&document);
-    let fits = without_outputs.to_string().len() <= ANSWER_BYTES_MAX;
-    let mut trimmed = if fits { without_outputs } else { outline(document) };
-    trimmed[TRIMMED] = Value::Bool(true);
-    trimmed
+    let without_outputs = trimmed(to_text(&document));
+    if without_outputs.len() <= ANSWER_BYTES_MAX {
+        return without_outputs;
+    }
+    document.steps.retain(|step| step.id.0.item.is_none());
+    let without_items = trimmed(to_text(&document));
+    if without_items.len() <= ANSWER_BYTES_MAX {
+        return without_items;
+    }
+    trimmed(outline(document).to_string())
+}
+
+/// An object as text, marked as one that is not whole.
+fn trimmed(mut object: String) -> String {
+    if object.pop() == Some('}') {
+        object.push_str(&format!(",\"{TRIMMED}\":true}}"));
+    }
+    object
+}
+
+fn to_text(document: &RunDocument) -> String {
+    serde_json::to_string(document).unwrap_or_else(|_| Value::Null.to_string())
 }
 
 /// As many rows as one message carries, and how many are left out where not all are.

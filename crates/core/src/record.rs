@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, FailureClass},
     id::{RunId, StepId},
     json::Json,
     plan::PlanStep,
@@ -195,6 +195,26 @@ pub struct AttemptReport {
     /// Usage by account and model.
     pub usage: Vec<Charge>,
     /// When the executor began, in milliseconds since the Unix epoch; 0 when nobody did.
+    pub started_ms: u64,
+    /// When it ended.
+    pub ended_ms: u64,
+    /// The tool calls that its model has made, in order; the first of them where there were many.
+    /// A step that is one tool call has none: its inputs and its output say it.
+    pub calls: Vec<ToolCall>,
+}
+
+/// A call of a tool by a step's model, for people: nothing is decided by it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    /// The tool.
+    pub tool: String,
+    /// Its arguments as the model wrote them, usually JSON; the beginning of long ones.
+    pub arguments: String,
+    /// What the model was told: the output as JSON, or the error; the beginning of a long one.
+    pub result: String,
+    /// Why it failed, if it did.
+    pub class: Option<FailureClass>,
+    /// When it began, in milliseconds since the Unix epoch.
     pub started_ms: u64,
     /// When it ended.
     pub ended_ms: u64,

@@ -117,7 +117,15 @@ fn fold(log: &[(RunId, Fact)]) -> Folded {
 fn report(step: StepId, attempt: u32) -> AttemptReport {
     let usage = Usage { calls: 1, output_tokens: USED, ..Usage::NONE };
     let usage = vec![Charge::new(Account::Executor, "m", usage)];
-    AttemptReport { step, attempt, model: Some("m".into()), usage, started_ms: 1, ended_ms: 2 }
+    AttemptReport {
+        step,
+        attempt,
+        model: Some("m".into()),
+        usage,
+        started_ms: 1,
+        ended_ms: 2,
+        calls: Vec::new(),
+    }
 }
 
 impl State {

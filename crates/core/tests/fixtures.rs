@@ -104,6 +104,7 @@ fn done(step: u32, at_ms: u64) -> Fact {
         usage: Vec::new(),
         started_ms: at_ms.max(1),
         ended_ms: at_ms,
+        calls: Vec::new(),
     };
     Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output: Json::from_value(&json!("done")) }))
 }

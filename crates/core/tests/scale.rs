@@ -99,8 +99,15 @@ fn run_to_its_end(steps: Vec<PlanStep>, output: impl Fn(StepId) -> String) -> Ou
         }
         let step = dispatched[next];
         next += 1;
-        let attempt =
-            AttemptReport { step, attempt: 1, model: None, usage: Vec::new(), started_ms: 0, ended_ms: 0 };
+        let attempt = AttemptReport {
+            step,
+            attempt: 1,
+            model: None,
+            usage: Vec::new(),
+            started_ms: 0,
+            ended_ms: 0,
+            calls: Vec::new(),
+        };
         let output = Json::from_text(&output(step)).unwrap();
         fold(Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output })), &mut commands);
     }

@@ -13,7 +13,7 @@ use planfleet_core::{
     failure::{Failure, FailureClass},
     json::{self, Json},
     plan::StepKind,
-    record::{AttemptReport, Fact, StepFailed, StepSucceeded},
+    record::{AttemptReport, Fact, StepFailed, StepSucceeded, ToolCall},
     seeded::{self, Bug},
     usage::{Account, Charge},
 };
@@ -34,6 +34,8 @@ const NOT_BEGUN: u64 = 0;
 pub(crate) struct Spent {
     pub(crate) model: Option<String>,
     pub(crate) usage: Vec<Charge>,
+    /// What the step's model has called.
+    pub(crate) calls: Vec<ToolCall>,
     /// What its calls are paid from, if there is a limit.
     purse: Option<Arc<dyn Purse>>,
     /// The model call under way.
@@ -145,6 +147,7 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
         usage: spent.usage,
         started_ms,
         ended_ms: (shared.config.now_ms)(),
+        calls: spent.calls,
     };
     let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "succeeded");
     shared.instruments.attempt(name, started.elapsed());

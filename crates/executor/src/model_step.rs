@@ -7,9 +7,10 @@ use planfleet_core::{
     command::StepOrder,
     criteria::Check,
     criteria::Unmet,
-    failure::{Failure, FailureClass},
+    failure::{Failure, FailureClass, trim_chars},
     json,
     plan::CriterionKind,
+    record,
     usage::Account,
 };
 use planfleet_llm::{
@@ -28,6 +29,13 @@ use crate::{
 /// How much of a tool's output goes back to the model in one message: a larger
 /// one would leave no room for the answer in a small context window.
 const TOOL_OUTPUT_CHARS_MAX: usize = 32_000;
+
+/// Calls of an attempt that its record tells of: more than the turns of any sensible step make.
+const CALLS_TOLD_MAX: usize = 64;
+
+/// How much of a call's arguments and of its result the record tells: enough for people to see what
+/// happened. All of them together are a quarter of a megabyte at most.
+const CALL_TOLD_CHARS_MAX: usize = 2_000;
 
 /// The model that would take a step of this tier now.
 pub(crate) fn model<'s>(shared: &'s Shared, order: &StepOrder) -> Option<&'s ModelHandle> {
@@ -140,7 +148,7 @@ impl<'a> Talk<'a> {
             }
             for call in &response.tool_calls {
                 self.has_called_tools = true;
-                let result = self.call_tool(call).await;
+                let result = self.call_tool(call, spent).await;
                 self.request.messages.push(Message::tool(call.id.clone(), result));
             }
         }
@@ -161,9 +169,30 @@ impl<'a> Talk<'a> {
     }
 
     /// A tool's trouble is the model's to deal with: it reads the error.
-    async fn call_tool(&mut self, call: &ToolCall) -> String {
+    async fn call_tool(&mut self, call: &ToolCall, spent: &mut Spent) -> String {
+        let started_ms = (self.shared.config.now_ms)();
+        let result = self.result_of(call).await;
+        let class = result.as_ref().err().map(|failure| failure.class);
+        let text = match result {
+            Ok(output) => output.to_string(),
+            Err(failure) => serde_json::json!({"error": failure.to_string()}).to_string(),
+        };
+        if spent.calls.len() < CALLS_TOLD_MAX {
+            spent.calls.push(record::ToolCall {
+                tool: trim_chars(&call.name, CALL_TOLD_CHARS_MAX),
+                arguments: trim_chars(&call.arguments, CALL_TOLD_CHARS_MAX),
+                result: trim_chars(&text, CALL_TOLD_CHARS_MAX),
+                class,
+                started_ms,
+                ended_ms: (self.shared.config.now_ms)(),
+            });
+        }
+        fenced(&trim_chars(&text, TOOL_OUTPUT_CHARS_MAX))
+    }
+
+    async fn result_of(&mut self, call: &ToolCall) -> Result<Value, Failure> {
         let arguments = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.as_str() };
-        let result = match json::parse_strict(arguments) {
+        match json::parse_strict(arguments) {
             Ok(arguments) if self.order.spec.tools.contains(&call.name) => {
                 let context = self.context_of(call, &arguments);
                 once::call(self.shared, self.order, &call.name, arguments, &context).await
@@ -176,12 +205,7 @@ impl<'a> Talk<'a> {
             Err(error) => {
                 Err(Failure::new(FailureClass::ToolError, format!("arguments that are no JSON: {error}")))
             }
-        };
-        let text = match result {
-            Ok(output) => output.to_string(),
-            Err(failure) => serde_json::json!({"error": failure.to_string()}).to_string(),
-        };
-        fenced(&planfleet_core::failure::trim_chars(&text, TOOL_OUTPUT_CHARS_MAX))
+        }
     }
 
     fn context_of(&mut self, call: &ToolCall, arguments: &Value) -> CallContext {

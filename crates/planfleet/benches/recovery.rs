@@ -133,6 +133,7 @@ fn succeeded(step: u32) -> Fact {
         usage: Vec::new(),
         started_ms: 1,
         ended_ms: 2,
+        calls: Vec::new(),
     };
     let output = Json::from_value(&json!("x".repeat(200)));
     Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output }))

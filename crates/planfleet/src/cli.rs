@@ -18,7 +18,7 @@ use planfleet_runtime::config::LoadRequest;
 pub(crate) use self::{
     admin::{AdminCommand, GcArgs, NatsAuthArgs},
     batch::{BatchCommand, SubmitArgs},
-    bench::{BenchArgs, BenchFloorArgs, FloorRole, SyncMode},
+    bench::{BenchArgs, BenchFloorArgs, BenchWatchersArgs, FloorRole, SyncMode},
     keys::{CreateKeyArgs, KeyRole, KeysCommand},
     models::{ModelsCommand, PricesCommand},
     modelsim::ModelsimArgs,
@@ -119,6 +119,9 @@ pub(crate) enum Command {
     /// One process of the floor that `bench` compares with.
     #[command(hide = true)]
     BenchFloor(BenchFloorArgs),
+    /// Those who watch a run while `bench` times it.
+    #[command(hide = true)]
+    BenchWatchers(BenchWatchersArgs),
 }
 
 #[derive(Debug, Args)]
@@ -400,6 +403,7 @@ impl Command {
             Self::Modelsim(_) => "modelsim",
             Self::Bench(_) => "bench",
             Self::BenchFloor(_) => "bench-floor",
+            Self::BenchWatchers(_) => "bench-watchers",
         }
     }
 

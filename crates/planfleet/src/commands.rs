@@ -58,6 +58,7 @@ pub(crate) async fn dispatch(cli: &Cli, settings: Settings, metrics: Metrics) ->
         Command::Modelsim(args) => modelsim::modelsim(args).await,
         Command::Bench(args) => bench::bench(cli, args).await,
         Command::BenchFloor(args) => bench::floor(args).await,
+        Command::BenchWatchers(args) => bench::watchers(args).await,
     }
 }
 

@@ -1,9 +1,11 @@
 //! Plans that are used again: looked up before anything is planned, kept when it was.
 //!
-//! Of all who miss the same kind of task one plans, and the others wait for that plan. The
-//! cache is a help and no more: with one that cannot be read or written tasks are planned.
+//! Of all who miss the same kind of task one plans, and the others wait for that plan. Whoever
+//! plans says now and then that he is still at it, so that the others, who hold slots of planners
+//! meanwhile, do not wait for one who has died. The cache is a help and no more: with one that
+//! cannot be read or written tasks are planned.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use planfleet_bus::{Bus, plans::Kept};
 use planfleet_core::{
@@ -17,7 +19,7 @@ use planfleet_core::{
     tool::ToolCatalog,
     usage::{Account, Charge, Usage},
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{answer::Answer, kind::Kind, triage};
 
@@ -25,8 +27,12 @@ use crate::{answer::Answer, kind::Kind, triage};
 const LOOK_FIRST: Duration = Duration::from_millis(50);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
-/// How long others wait for a plan at most: longer than any planner streams.
-const WRITING_MS_MAX: u64 = 300_000;
+/// How long others wait for a planner of whom nothing is heard: as long as the queue waits
+/// before it gives his work to another one.
+const SILENT_MAX: Duration = Duration::from_secs(30);
+
+/// How often he says that he is at it: two of these may be late.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// The cache as one planning sees it.
 pub(crate) struct Cache<'a> {
@@ -71,6 +77,8 @@ impl Cache<'_> {
 
     async fn try_look(&self, kind: Kind) -> Result<Found, planfleet_bus::Error> {
         let mut wait = LOOK_FIRST;
+        // What others have said last, and since when by this process's own clock.
+        let mut heard = (0, Instant::now());
         loop {
             let kept = self.bus.cached_plan(&kind.key).await?;
             let claimed = match &kept {
@@ -80,7 +88,11 @@ impl Cache<'_> {
                     Way::Writing { holder, .. } if holder == self.holder => {
                         self.claim(&kind, *revision, entry.fresh).await?
                     }
-                    Way::Writing { until_ms, .. } if *until_ms > (self.now_ms)() => None,
+                    Way::Writing { .. } if heard.0 != *revision => {
+                        heard = (*revision, Instant::now());
+                        None
+                    }
+                    Way::Writing { .. } if heard.1.elapsed() < SILENT_MAX => None,
                     _ if !entry.is_good() => self.claim(&kind, *revision, entry.fresh).await?,
                     way => return Ok(self.use_again(&kind, entry, way)),
                 },
@@ -101,11 +113,10 @@ impl Cache<'_> {
         fresh: Outcomes,
     ) -> Result<Option<Claim>, planfleet_bus::Error> {
         let now_ms = (self.now_ms)();
-        let until_ms = now_ms.saturating_add(WRITING_MS_MAX);
         // Failures that no success stands against say nothing of the plan that is made now:
         // counted on, they would have such tasks planned one after the other.
         let fresh = if fresh.succeeded > 0 { fresh } else { Outcomes::default() };
-        let way = Way::Writing { holder: self.holder.to_owned(), until_ms };
+        let way = Way::Writing { holder: self.holder.to_owned(), until_ms: until_ms(now_ms) };
         let entry = Entry { fresh, ..kind.entry(way, self.model, now_ms) };
         let written = self.bus.keep_plan(&kind.key, &entry, revision).await?;
         Ok(written.map(|_| Claim { kind: kind.clone(), entry }))
@@ -150,7 +161,43 @@ impl Cache<'_> {
     }
 }
 
+/// Until when a claim is worth something that is not said again.
+fn until_ms(now_ms: u64) -> u64 {
+    now_ms.saturating_add(u64::try_from(SILENT_MAX.as_millis()).unwrap_or(u64::MAX))
+}
+
 impl Claim {
+    /// Says now and then that the plan is being made, for as long as it is polled.
+    pub(crate) fn hold(&self, bus: &Bus, now_ms: fn() -> u64) -> impl Future<Output = Infallible> + use<> {
+        let (bus, key, ours) = (bus.clone(), self.kind.key.clone(), self.holder().to_owned());
+        async move {
+            loop {
+                sleep(SAY_EVERY).await;
+                let said = bus.change_plan(&key, |kept| match &mut kept.way {
+                    Way::Writing { holder, until_ms: until } if *holder == ours => {
+                        *until = until_ms(now_ms())
+                    }
+                    _ => {}
+                });
+                if let Err(error) = said.await {
+                    tracing::debug!(%error, "others may not wait for a plan that comes");
+                }
+            }
+        }
+    }
+
+    fn holder(&self) -> &str {
+        match &self.entry.way {
+            Way::Writing { holder, .. } => holder,
+            _ => "",
+        }
+    }
+
+    /// Whether an entry says that we are at it.
+    fn is_ours(&self, entry: &Entry) -> bool {
+        matches!(&entry.way, Way::Writing { holder, .. } if holder == self.holder())
+    }
+
     /// What is noted of the plan that is made for it.
     pub(crate) fn note(&self) -> Box<CacheNote> {
         Box::new(self.entry.note(&self.kind.key, false))
@@ -175,7 +222,7 @@ impl Claim {
     pub(crate) async fn release(self, bus: &Bus) {
         let key = &self.kind.key;
         let released = async {
-            let ours = bus.cached_plan(key).await?.is_some_and(|kept| kept.entry.way == self.entry.way);
+            let ours = bus.cached_plan(key).await?.is_some_and(|kept| self.is_ours(&kept.entry));
             if ours { bus.forget_plan(key).await } else { Ok(()) }
         };
         if let Err(error) = released.await {
@@ -191,7 +238,7 @@ impl Claim {
         let used: Usage = Charge::sum(&charges);
         let cost = Cost { tokens: used.tokens(), nano_usd: used.nano_usd, ms };
         let written = bus.change_plan(&self.kind.key, |kept| {
-            if kept.way == self.entry.way {
+            if self.is_ours(kept) {
                 kept.way = way.clone();
                 kept.cost = cost;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::future::join;
+use futures::future::{OptionFuture, join};
 use planfleet_bus::{Job, Settled, trace};
 use planfleet_core::{
     command::PlanOrder,
@@ -150,7 +150,13 @@ impl<'a> Writer<'a> {
         let (mut models, first_take) = (role.candidates().into_iter().peekable(), self.draft.take);
         loop {
             let model = models.next().unwrap_or(role);
-            let result = self.plan(model).await;
+            let claim = self.claim.as_ref();
+            let hold = claim.map(|claim| claim.hold(&self.shared.bus, self.shared.config.now_ms));
+            let result = tokio::select! {
+                biased;
+                result = self.plan(model) => result,
+                Some(never) = OptionFuture::from(hold) => match never {},
+            };
             let is_paused = result.as_ref().is_err_and(|failure| of_quota(failure, model));
             // Takes are numbered for one model's plan and its repair.
             let begun = self.published > 0 || self.draft.take > first_take;

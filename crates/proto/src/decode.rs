@@ -14,7 +14,7 @@ use planfleet_core::{
     reason::Cause,
     record::{
         ApprovalDecided, AttemptReport, Decision, Draft, Fact, Gate, PlanSealed, Record, StepFailed,
-        StepSucceeded, Timer,
+        StepSucceeded, Timer, ToolCall,
     },
     task::{Approval, Brief, Budget, Carried, Envelope, Mode, Priority, Review, Submission},
     tool::Effect,
@@ -209,6 +209,19 @@ fn attempt(attempt: wire::Attempt) -> Result<AttemptReport> {
         usage: charges(attempt.usage)?,
         started_ms: attempt.started_unix_ms,
         ended_ms: attempt.ended_unix_ms,
+        calls: attempt.calls.into_iter().map(tool_call).collect::<Result<_>>()?,
+    })
+}
+
+fn tool_call(call: wire::ToolCall) -> Result<ToolCall> {
+    let class = |name: String| FailureClass::from_name(&name).map_or_else(|| unknown("class", name), Ok);
+    Ok(ToolCall {
+        tool: call.tool,
+        arguments: call.arguments,
+        result: call.result,
+        class: filled(call.class).map(class).transpose()?,
+        started_ms: call.started_unix_ms,
+        ended_ms: call.ended_unix_ms,
     })
 }
 

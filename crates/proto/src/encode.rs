@@ -8,7 +8,9 @@ use planfleet_core::{
     json::Json,
     plan::{Criterion, ForEach, Input, Plan, PlanStep, StepKind},
     reason::Cause,
-    record::{ApprovalDecided, AttemptReport, CacheNote, Decision, Draft, Fact, Gate, PlanSealed, Timer},
+    record::{
+        ApprovalDecided, AttemptReport, CacheNote, Decision, Draft, Fact, Gate, PlanSealed, Timer, ToolCall,
+    },
     task::{Ancestor, Brief, Carried, Envelope, Mode, Parent, Priority, Review, Submission},
     tool::Effect,
     usage::{Account, Charge, Usage},
@@ -159,6 +161,18 @@ fn attempt(report: &AttemptReport) -> wire::Attempt {
         usage: charges(&report.usage),
         started_unix_ms: report.started_ms,
         ended_unix_ms: report.ended_ms,
+        calls: report.calls.iter().map(tool_call).collect(),
+    }
+}
+
+fn tool_call(call: &ToolCall) -> wire::ToolCall {
+    wire::ToolCall {
+        tool: call.tool.clone(),
+        arguments: call.arguments.clone(),
+        result: call.result.clone(),
+        class: call.class.map(|class| class.as_str().to_owned()).unwrap_or_default(),
+        started_unix_ms: call.started_ms,
+        ended_unix_ms: call.ended_ms,
     }
 }
 

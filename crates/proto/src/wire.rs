@@ -528,6 +528,26 @@ pub struct Attempt {
     pub started_unix_ms: u64,
     #[prost(uint64, tag = "7")]
     pub ended_unix_ms: u64,
+    /// Of a model's step: for people, nothing is decided by them.
+    #[prost(message, repeated, tag = "8")]
+    pub calls: ::prost::alloc::vec::Vec<ToolCall>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ToolCall {
+    #[prost(string, tag = "1")]
+    pub tool: ::prost::alloc::string::String,
+    /// As the model wrote them; long texts are cut.
+    #[prost(string, tag = "2")]
+    pub arguments: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub result: ::prost::alloc::string::String,
+    /// One of the failure classes; empty for a call that succeeded.
+    #[prost(string, tag = "4")]
+    pub class: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub started_unix_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub ended_unix_ms: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StepSucceeded {

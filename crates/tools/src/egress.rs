@@ -57,6 +57,8 @@ pub(crate) struct Fetched {
     pub(crate) body: Vec<u8>,
     /// Whether the body was longer than the cap and is cut there.
     pub(crate) truncated: bool,
+    /// Whether it is the answer to a redirect, so that the request itself was answered before.
+    pub(crate) redirected: bool,
 }
 
 /// The gateway. One per process: it owns the connection pool.
@@ -130,7 +132,7 @@ impl Gateway {
     }
 
     async fn send_unbounded(&self, url: Url, what: Outbound, reach: Reach<'_>) -> Result<Fetched, Error> {
-        let mut response = self.follow(url, what, reach).await?;
+        let (mut response, redirected) = self.follow(url, what, reach).await?;
         let (body, truncated) = read_capped(&mut response, self.body_bytes_max).await?;
         Ok(Fetched {
             url: response.url().clone(),
@@ -139,20 +141,35 @@ impl Gateway {
             retry_after: retry_after(&response),
             body,
             truncated,
+            redirected,
         })
     }
 
-    async fn follow(&self, start: Url, mut what: Outbound, reach: Reach<'_>) -> Result<Response, Error> {
+    /// The last answer, and whether there was one before it.
+    async fn follow(
+        &self,
+        start: Url,
+        mut what: Outbound,
+        reach: Reach<'_>,
+    ) -> Result<(Response, bool), Error> {
         let mut url = start.clone();
-        for _ in 0..=reach.redirects_max() {
-            self.check(&url, reach)?;
-            let credentials = self.credentials_for(&url)?;
-            let response = what.request(&self.client, url.clone(), credentials).send().await?;
-            let Some(next) = redirect_target(&response)? else { return Ok(response) };
+        for hop in 0..=reach.redirects_max() {
+            let response = match self.ask(&url, &what, reach).await {
+                Ok(response) => response,
+                Err(error) if hop > 0 => return Err(Error::Redirected { url: start, error: Box::new(error) }),
+                Err(error) => return Err(error),
+            };
+            let Some(next) = redirect_target(&response)? else { return Ok((response, hop > 0)) };
             what = what.redirected(response.status(), url.origin() == next.origin());
             url = next;
         }
         Err(Error::Redirects { url: start, max: reach.redirects_max() })
+    }
+
+    async fn ask(&self, url: &Url, what: &Outbound, reach: Reach<'_>) -> Result<Response, Error> {
+        self.check(url, reach)?;
+        let credentials = self.credentials_for(url)?;
+        Ok(what.request(&self.client, url.clone(), credentials).send().await?)
     }
 
     /// The headers that the credentials of a URL's host make. A secret travels over

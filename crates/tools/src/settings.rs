@@ -68,7 +68,10 @@ pub enum SettingsError {
     #[error("wrong tool settings:{}", bullets(.0))]
     Faults(Vec<String>),
     /// The HTTP client could not be built, e.g. for want of root certificates.
-    #[error("cannot build the HTTP client of the tools")]
+    #[error(
+        "cannot build the HTTP client of the tools, which needs the certificates of public authorities: \
+         those of the package ca-certificates, or a file that SSL_CERT_FILE names"
+    )]
     Client(#[source] reqwest::Error),
     /// A tool's own contract is broken, or its name is taken.
     #[error(transparent)]

@@ -28,12 +28,19 @@ pub(crate) fn local_model() -> PathBuf {
 
 /// Where `make test` puts the packages of `scripts/requirements-mcp-<kind>.txt`, for `PYTHONPATH`.
 pub(crate) fn mcp_packages(kind: &str) -> PathBuf {
+    python_packages(&format!("mcp-{kind}"))
+}
+
+/// The same of `scripts/requirements-<name>.txt`.
+pub(crate) fn python_packages(name: &str) -> PathBuf {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools");
-    let prefix = format!("mcp-{kind}-");
+    let prefix = format!("{name}-");
     let mut entries = tools.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
-    entries
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
-        .expect("the MCP packages are not installed: run `scripts/setup.sh --mcp`")
+    let found =
+        entries.find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)));
+    found.unwrap_or_else(|| {
+        panic!("the packages {name} are not installed: run `scripts/setup.sh --mcp --api`")
+    })
 }
 
 /// The Node.js that `make test` fetches for the dashboard, beside its packages and a browser.

@@ -67,7 +67,8 @@ impl Rig {
     }
 }
 
-fn configuration(url: &str) -> String {
+/// That of a fleet whose models are all one provider, at this base URL.
+pub(crate) fn configuration(url: &str) -> String {
     let model = |name: &str, input: &str, cached: &str, output: &str| {
         format!(
             "[models.{name}]\nbase_url = \"{url}\"\nmodel = \"{name}\"\napi_key_env = \"E2E_KEY\"\n\

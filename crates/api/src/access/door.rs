@@ -88,9 +88,9 @@ impl Door {
         let bearer = credentials.to_str().ok().and_then(|text| text.split_once(' '));
         let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let Some((_, text)) = bearer else { return Err(Problem::unauthenticated()) };
-        let (caller, pace_of) = self.known(text.trim()).await?;
-        self.pace.step(&pace_of)?;
-        Ok(caller)
+        let (caller, whose) = self.known(text.trim()).await?;
+        self.pace.step(&whose)?;
+        Ok(Caller { credentials: Some(whose), ..caller })
     }
 
     /// Who that is, and whose requests are counted together.
@@ -98,7 +98,8 @@ impl Door {
         if Keys::is_key(text) {
             let key = self.keys.find(text).await?.ok_or_else(Problem::unauthenticated)?;
             let ApiKey { id, name, tenant, role, .. } = key;
-            return Ok((Caller { tenant, role, auth: Auth::Key, name: Some(name) }, id));
+            let caller = Caller { tenant, role, auth: Auth::Key, name: Some(name), credentials: None };
+            return Ok((caller, id));
         }
         let Some(tokens) = &self.tokens else { return Err(Problem::unauthenticated()) };
         let caller = tokens.caller(text).await.map_err(|refused| match refused {

@@ -140,6 +140,7 @@ impl Tokens {
             role,
             auth: Auth::Jwt,
             name: claims.get("sub").and_then(Value::as_str).map(str::to_owned),
+            credentials: None,
         })
     }
 

@@ -10,7 +10,7 @@ use planfleet_bus::{Client, Error, batches::Batch};
 use planfleet_core::id::RunId;
 use serde_json::{Value, json};
 
-use super::{BatchError, status::tally};
+use super::{BatchError, Tallies};
 
 /// Documents that are looked up at once.
 const LOOKUPS_MAX: usize = 32;
@@ -45,7 +45,7 @@ pub async fn documents(
 ) -> Result<BoxStream<'static, Result<String, BatchError>>, BatchError> {
     let bus = client.bus().clone();
     let batch = kept(client, id).await?;
-    let ended = bus.batch_ends(&batch).await?;
+    let ended = bus.batch_ends(&batch, 0).await?;
     let again = |mut again: BTreeSet<RunId>, end: planfleet_bus::batches::End| async move {
         again.extend(end.rerun_of);
         Ok(again)
@@ -78,50 +78,63 @@ pub async fn documents(
     Ok(documents.boxed())
 }
 
-/// What went wrong with a batch: lines that were refused, then runs that did not succeed
-/// and were not tried again, as objects with `line` or `run_id`, `custom_id`, `state`,
-/// `code` and `message`.
+/// Hands out what went wrong with a batch, as [`misses`] gives it.
 ///
 /// # Errors
-/// When there is no such batch, or the broker cannot be reached.
+/// Those of [`misses`].
 pub async fn errors(
     client: &Client,
     id: &str,
     on: &mut (dyn FnMut(Value) + Send),
 ) -> Result<u64, BatchError> {
-    let batch = kept(client, id).await?;
+    let mut all = misses(client, id, &Tallies::default()).await?;
     let mut count = 0;
-    for rejection in &batch.rejections {
-        on(json!({
+    while let Some(error) = all.try_next().await? {
+        on(error);
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// What went wrong with a batch: lines that were refused, then runs that did not succeed
+/// and were not tried again, as objects with `line` or `run_id`, `custom_id`, `state`,
+/// `code` and `message`. What a run says is read when it is asked for.
+///
+/// # Errors
+/// When there is no such batch, or the broker cannot be reached.
+pub async fn misses(
+    client: &Client,
+    id: &str,
+    tallies: &Tallies,
+) -> Result<BoxStream<'static, Result<Value, BatchError>>, BatchError> {
+    let batch = kept(client, id).await?;
+    let missed = tallies.of(client, &batch).await?.unsuccessful;
+    let refused = stream::iter(batch.rejections).map(|rejection| {
+        Ok(json!({
             "line": rejection.line,
             "run_id": null,
             "custom_id": rejection.custom_id,
             "state": "refused",
             "code": "task_invalid",
             "message": rejection.message,
-        }));
-        count += 1;
-    }
-    let missed = tally(client, &batch).await?.unsuccessful;
-    let looked = stream::iter(missed.into_keys()).map(|run| async move {
-        let ended = client.bus().ended(&run).await?;
-        Ok::<_, Error>((run, ended))
+        }))
     });
-    let mut looked = looked.buffered(LOOKUPS_MAX);
-    while let Some(found) = looked.next().await {
-        let (run, ended) = found?;
-        let document = ended.map(|ended| ended.document).unwrap_or_default();
-        on(json!({
-            "line": null,
-            "run_id": run,
-            "custom_id": document["custom_id"],
-            "state": document["state"],
-            "code": document["end"]["code"],
-            "message": document["reason"],
-        }));
-        count += 1;
-    }
-    Ok(count)
+    let bus = client.bus().clone();
+    let looked = stream::iter(missed.into_keys()).map(move |run| {
+        let bus = bus.clone();
+        async move {
+            let document = bus.ended(&run).await?.map(|ended| ended.document).unwrap_or_default();
+            Ok(json!({
+                "line": null,
+                "run_id": run,
+                "custom_id": document["custom_id"],
+                "state": document["state"],
+                "code": document["end"]["code"],
+                "message": document["reason"],
+            }))
+        }
+    });
+    Ok(refused.chain(looked.buffered(LOOKUPS_MAX)).boxed())
 }
 
 async fn kept(client: &Client, id: &str) -> Result<Batch, BatchError> {

@@ -1,7 +1,8 @@
 //! How a batch stands: what is kept of it, the sums over its ended runs, and what the
 //! shards' owners say of the active ones.
 
-use futures::TryStreamExt as _;
+use std::time::Duration;
+
 use planfleet_bus::{
     Client, Error,
     batches::{Active, Batch, Tally},
@@ -10,7 +11,11 @@ use planfleet_core::document::{RunState, rfc3339, usd};
 use planfleet_proto::subjects;
 use serde_json::{Value, json};
 
-use super::BatchError;
+use super::{BatchError, Tallies};
+
+/// A submitter of whom nothing is noted for so long is gone, however slow the broker is and
+/// whatever clocks differ by.
+const SUBMITTER_SILENT_MAX: Duration = Duration::from_secs(15);
 
 /// A batch just now.
 #[derive(Debug)]
@@ -32,29 +37,25 @@ pub(super) async fn forgotten(client: &Client, batch: &Batch) -> Result<bool, Ba
     Ok(done.first_seq > batch.done_from)
 }
 
-/// Looks at a batch. Reads the headers of its ended runs, and nothing of others.
+/// Looks at a batch. Reads the headers of its ended runs, as far as `tallies` has not counted
+/// them, and nothing of others.
 ///
 /// # Errors
 /// When there is no such batch, or the broker cannot be reached.
-pub async fn status(client: &Client, id: &str) -> Result<Standing, BatchError> {
+pub async fn status(client: &Client, id: &str, tallies: &Tallies) -> Result<Standing, BatchError> {
     let bus = client.bus();
     let batch = bus.batch(id).await?.ok_or_else(|| Error::UnknownBatch(id.to_owned()))?;
     // Before the ended ones: a run that ends between the two looks is counted twice for a
     // moment, and never missed.
     let active = client.active_in_batch(id, 0).await;
-    let tally = tally(client, &batch).await?;
+    let tally = tallies.of(client, &batch).await?;
     let forgotten = forgotten(client, &batch).await?;
     Ok(Standing { batch, tally, active, forgotten })
 }
 
 /// The sums over a batch's ended runs.
 pub(super) async fn tally(client: &Client, batch: &Batch) -> Result<Tally, BatchError> {
-    let ends = client.bus().batch_ends(batch).await?;
-    let add = |mut tally: Tally, end| async move {
-        tally.add(&end);
-        Ok(tally)
-    };
-    Ok(ends.try_fold(Tally::default(), add).await?)
+    Tallies::default().of(client, batch).await
 }
 
 impl Standing {
@@ -87,6 +88,14 @@ impl Standing {
             (false, false) if self.left() == 0 || self.forgotten => "completed",
             (false, _) => "running",
         }
+    }
+
+    /// How long nobody has submitted what is left to submit: whoever did it notes every second how
+    /// far he has come.
+    #[must_use]
+    pub fn abandoned_for(&self, now_ms: u64) -> Option<Duration> {
+        let silent = Duration::from_millis(now_ms.saturating_sub(self.batch.updated_at_ms));
+        (self.state() == "submitting" && silent > SUBMITTER_SILENT_MAX).then_some(silent)
     }
 
     /// All of it as JSON: `batch_id`, `state`, counts by state, cost, rate and the seconds
@@ -184,6 +193,11 @@ mod tests {
         assert_eq!(old.state(), "completed", "two ends are not kept any more");
         old.active.count = 1;
         assert_eq!(old.state(), "running");
+
+        let begun = standing(Some(9), 5, 2, 3);
+        assert_eq!(begun.abandoned_for(15_000), None);
+        assert_eq!(begun.abandoned_for(90_000), Some(Duration::from_secs(90)));
+        assert_eq!(standing(Some(6), 5, 2, 3).abandoned_for(90_000), None, "nothing is left to submit");
 
         let mut cancelled = standing(Some(9), 5, 2, 3);
         cancelled.batch.cancelled = Some("enough".to_owned());

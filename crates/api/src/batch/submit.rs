@@ -7,7 +7,8 @@
 //!
 //! Lines may be submitted any number of times: the key of each is its batch and name. A
 //! line that was submitted before counts as open until its end is seen, so a submit that
-//! is taken up again is no further ahead than one that was never interrupted.
+//! is taken up again is no further ahead than one that was never interrupted. Only in a batch
+//! so old that ends of it are kept no more is a line asked after.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -21,11 +22,11 @@ use futures::{
     stream::{BoxStream, FuturesUnordered},
 };
 use planfleet_bus::{
-    Error,
+    Client, Error,
     admission::Refused,
     batches::{Batch, End, FAULT_CHARS_MAX, REJECTIONS_MAX, Rejection},
     broker::LogEntry,
-    client::{Key, NewKey},
+    client::{Found, Key, NewKey},
 };
 use planfleet_core::{document::RunState, failure::trim_chars, id::RunId, task::Submission};
 use planfleet_telemetry::names::attribute;
@@ -42,6 +43,7 @@ use super::{
     line::{self, Entry},
     lines::{Line, Lines},
     order::{Desk, Event, Order, Outcome, Progress, open},
+    status::forgotten,
     steer::cancel_active,
 };
 use crate::submission;
@@ -77,6 +79,7 @@ pub async fn submit<R: AsyncBufRead + Unpin>(
 ) -> Result<Outcome, BatchError> {
     let batch = open(desk.client, &order, on).await?;
     let ends = desk.client.bus().follow_batch(&batch).await?;
+    let forgotten = forgotten(desk.client, &batch).await?;
     let new_key = batch.new_key((order.now_ms)());
     let progress = Progress { total: order.total.or(batch.total), ..Progress::default() };
     let mut notes = interval(NOTE_EVERY);
@@ -86,6 +89,7 @@ pub async fn submit<R: AsyncBufRead + Unpin>(
         order,
         batch,
         new_key,
+        forgotten,
         lines: Lines::new(input),
         ends,
         notes,
@@ -105,13 +109,23 @@ pub async fn submit<R: AsyncBufRead + Unpin>(
 }
 
 /// A submit that the broker has not answered yet, and its answer.
-type Submit = BoxFuture<'static, (u64, String, Result<(RunId, bool), Error>)>;
+type Submit = BoxFuture<'static, (u64, String, Result<Submitted, Error>)>;
+
+/// A line that is a run now.
+struct Submitted {
+    run: RunId,
+    new: bool,
+    /// Whether its end is seen, sooner or later.
+    ends: bool,
+}
 
 struct Submitting<'a, 'd, R> {
     desk: &'a Desk<'d>,
     order: Order,
     batch: Batch,
     new_key: NewKey,
+    /// Whether ends of the batch may not be kept any more.
+    forgotten: bool,
     lines: Lines<R>,
     ends: BoxStream<'static, Result<(End, LogEntry), Error>>,
     notes: Interval,
@@ -237,7 +251,7 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
         let span = submission::span("producer");
         match self.freeze(task).instrument(span.clone()).await? {
             Ok(submission) => {
-                let (client, new_key) = (self.desk.client.clone(), self.new_key);
+                let (client, new_key, forgotten) = (self.desk.client.clone(), self.new_key, self.forgotten);
                 let submit = async move {
                     let submitted = loop {
                         match client.submit_in_batch(submission.clone(), &key, new_key).await {
@@ -249,6 +263,10 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
                     if let Ok((run, _)) = &submitted {
                         Span::current().record(attribute::RUN_ID, run.as_str());
                     }
+                    let submitted = match submitted {
+                        Ok((run, new)) => Ok(known(&client, run, new, forgotten).await),
+                        Err(error) => Err(error),
+                    };
                     (number, custom_id, submitted)
                 };
                 self.submits.push(Box::pin(submit.instrument(span)));
@@ -276,14 +294,14 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
 
     fn submitted(
         &mut self,
-        (number, custom_id, submitted): (u64, String, Result<(RunId, bool), Error>),
+        (number, custom_id, submitted): (u64, String, Result<Submitted, Error>),
     ) -> Result<(), BatchError> {
         match submitted {
-            Ok((run, new)) => {
+            Ok(Submitted { run, new, ends }) => {
                 self.progress.submitted += 1;
                 self.progress.new += u64::from(new);
                 let run = short(&run);
-                if !self.ended_early.remove(&run) {
+                if !self.ended_early.remove(&run) && ends {
                     self.open.insert(run);
                 }
                 Ok(())
@@ -343,8 +361,11 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
         let noted = self.desk.client.bus().change_batch(&self.order.id, |batch| {
             batch.updated_at_ms = now_ms;
             batch.submitted = batch.submitted.max(progress.submitted);
-            batch.rejected = progress.rejected;
-            batch.rejections.clone_from(rejections);
+            // What an earlier submit has refused is not right because this one has not come so far.
+            if progress.read || progress.rejected >= batch.rejected {
+                batch.rejected = progress.rejected;
+                batch.rejections.clone_from(rejections);
+            }
             if progress.total.is_some() {
                 batch.total = progress.total;
             }
@@ -361,6 +382,13 @@ impl<R: AsyncBufRead + Unpin> Submitting<'_, '_, R> {
         }
         Ok(())
     }
+}
+
+/// What is known of a line's run. One that was submitted long ago has perhaps ended so long ago
+/// that nobody will say so any more; one of which nobody can say anything now is waited for.
+async fn known(client: &Client, run: RunId, new: bool, forgotten: bool) -> Submitted {
+    let gone = !new && forgotten && matches!(client.find(&run).await, Ok(Found::Unknown));
+    Submitted { run, new, ends: !gone }
 }
 
 /// A run of a batch in sixteen bytes: the unique part of its id is as many in hexadecimal.

@@ -2,10 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -20,17 +17,27 @@ use planfleet_runtime::clock;
 use serde_json::Value;
 use tokio::{
     sync::{broadcast, watch},
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
-use super::told::{self, AttemptOf};
+use super::{
+    chunk::{Chunk, Said},
+    told::{self, AttemptOf},
+};
 use crate::view::RunEvent;
 
 /// Events of one run that are kept for who comes later; some hundred bytes each.
 const PAST_MAX: usize = 20_000;
 
-/// Events that a watcher may be behind before it is let go.
-const BEHIND_MAX: usize = 1_024;
+/// What is said within this time goes out together: a busy run says thousands of things a second,
+/// and each by itself would cost every watcher a write. What is said after a silence goes out at once.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// Events that go out together at most: some hundred kilobytes.
+const CHUNK_MAX: usize = 1_000;
+
+/// Chunks that a watcher may be behind before it is let go: seconds of a busy run.
+const BEHIND_MAX: usize = 64;
 
 /// How often it is looked whether anybody still watches, and whether the run has ended
 /// while the news of that was lost.
@@ -63,31 +70,28 @@ fn millis(text: &str) -> Option<u64> {
     u64::try_from(since.as_millis()).ok()
 }
 
-/// One event, made once for all who watch.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) event: RunEvent,
-    pub(crate) json: String,
-}
-
 /// A watched run.
 pub(crate) struct Feed {
     run: RunId,
     past: Mutex<Past>,
-    said: broadcast::Sender<Arc<Said>>,
+    said: broadcast::Sender<Arc<Chunk>>,
     /// Whether all that was in the log when it was opened has been read.
     whole: watch::Sender<bool>,
-    over: AtomicBool,
 }
 
 #[derive(Default)]
 struct Past {
     events: VecDeque<Arc<Said>>,
+    /// What is gathered for those who watch.
+    gathered: Vec<Arc<Said>>,
+    told_at: Option<Instant>,
     attempts: Vec<AttemptOf>,
     traceparent: Option<String>,
     /// Older events were let go, or were gone from the log.
     cut: bool,
     ended: bool,
+    /// Nobody reads the log for it any more.
+    over: bool,
 }
 
 /// What a watcher gets.
@@ -95,7 +99,7 @@ pub(crate) struct Watcher {
     /// What has happened since the position that it named.
     pub(crate) past: Vec<Arc<Said>>,
     /// What happens; lags when the watcher is too slow.
-    pub(crate) next: broadcast::Receiver<Arc<Said>>,
+    pub(crate) next: broadcast::Receiver<Arc<Chunk>>,
     /// Whether the run is over, so that nothing more comes.
     pub(crate) ended: bool,
 }
@@ -103,18 +107,22 @@ pub(crate) struct Watcher {
 impl Feed {
     pub(super) fn new(run: RunId) -> Self {
         let said = broadcast::Sender::new(BEHIND_MAX);
-        Self {
-            run,
-            past: Mutex::default(),
-            said,
-            whole: watch::Sender::new(false),
-            over: AtomicBool::new(false),
-        }
+        Self { run, past: Mutex::default(), said, whole: watch::Sender::new(false) }
     }
 
     /// Whether somebody still reads the log for it, or all of it is read.
     pub(super) fn is_usable(&self) -> bool {
-        !self.over.load(Ordering::Acquire) || self.past().ended
+        let past = self.past();
+        !past.over || past.ended
+    }
+
+    /// Whether nobody watches it any more: then nobody reads for it either, and whoever comes
+    /// next needs another.
+    pub(super) fn closes(&self) -> bool {
+        // Under the lock, as watchers come under it: none can come in between.
+        let mut past = self.past();
+        past.over |= self.said.receiver_count() == 0;
+        past.over
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
@@ -124,7 +132,9 @@ impl Feed {
 
     /// Watches from behind a position of the log on.
     pub(crate) fn watch(&self, after: u64) -> Watcher {
-        let past = self.past();
+        let mut past = self.past();
+        // What is gathered is part of the past, and others wait for it.
+        self.tell(&mut past);
         let next = self.said.subscribe();
         let behind = |said: &&Arc<Said>| said.event.seq.is_none_or(|seq| seq > after);
         Watcher { past: past.events.iter().filter(behind).cloned().collect(), next, ended: past.ended }
@@ -152,20 +162,41 @@ impl Feed {
     }
 
     fn say(&self, event: RunEvent) {
-        let json = serde_json::to_string(&event).unwrap_or_default();
-        let said = Arc::new(Said { event, json });
+        let said = Arc::new(Said::new(event));
         let mut past = self.past();
-        if said.event.seq.is_some() || said.event.kind == RUN_FINISHED {
+        if said.event.seq.is_some() || said.is_last() {
             past.events.push_back(Arc::clone(&said));
         }
         if past.events.len() > PAST_MAX {
             past.events.pop_front();
             past.cut = true;
         }
-        past.ended |= said.event.kind == RUN_FINISHED;
-        // Under the lock, so that whoever begins to watch just now misses nothing and gets
-        // nothing twice. Nobody listening is no error.
-        let _ = self.said.send(said);
+        past.ended |= said.is_last();
+        past.gathered.push(said);
+        let is_due = past.told_at.is_none_or(|at| at.elapsed() >= GATHER);
+        if is_due || past.ended || past.gathered.len() >= CHUNK_MAX {
+            self.tell(&mut past);
+        }
+    }
+
+    /// Tells those who watch what is gathered. Under the lock, so that whoever begins to watch just
+    /// now misses nothing and gets nothing twice.
+    fn tell(&self, past: &mut Past) {
+        if past.gathered.is_empty() {
+            return;
+        }
+        let gathered = std::mem::take(&mut past.gathered);
+        past.told_at = Some(Instant::now());
+        if self.said.receiver_count() > 0 {
+            // Nobody listening any more is no error.
+            let _ = self.said.send(Arc::new(Chunk::of(gathered)));
+        }
+    }
+
+    /// When what is gathered is to be told.
+    fn due(&self) -> Option<Instant> {
+        let past = self.past();
+        past.told_at.filter(|_| !past.gathered.is_empty()).map(|at| at + GATHER)
     }
 
     /// Reads the log for as long as anybody watches and the run goes on.
@@ -173,12 +204,13 @@ impl Feed {
         let mut after = 0;
         while let Err(error) = self.follow(&bus, span, &mut after).await {
             tracing::debug!(run = %self.run, %error, "cannot follow a run's log; trying again");
-            if self.said.receiver_count() == 0 {
+            if self.closes() {
+                self.past().cut = true;
                 break;
             }
             sleep(RETRY).await;
         }
-        self.over.store(true, Ordering::Release);
+        self.past().over = true;
         self.whole.send_replace(true);
     }
 
@@ -202,8 +234,12 @@ impl Feed {
                     return Ok(());
                 }
             }
+            let due = self.due();
             tokio::select! {
                 biased;
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.tell(&mut self.past());
+                }
                 entry = log.next() => {
                     let Some(entry) = entry.transpose()? else { return Err(lost()) };
                     *after = entry.seq;
@@ -226,7 +262,7 @@ impl Feed {
                     }
                 },
                 _ = look.tick() => {
-                    if self.said.receiver_count() == 0 && *self.whole.borrow() {
+                    if *self.whole.borrow() && self.closes() {
                         return Ok(());
                     }
                     if ending.is_none() && bus.has_ended(&self.run).await? {
@@ -300,7 +336,7 @@ async fn next(news: &mut BoxStream<'static, News>) -> News {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::broadcast::error::RecvError;
+    use tokio::{sync::broadcast::error::RecvError, time::advance};
 
     use super::*;
 
@@ -308,19 +344,47 @@ mod tests {
         told::bare(Some(seq), 1, "StepSucceeded")
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_slow_watcher_is_let_go_and_nobody_waits_for_it() {
         let feed = Feed::new("00-a".parse().unwrap());
         let mut slow = feed.watch(0).next;
         let mut quick = feed.watch(0).next;
         for seq in 1..=3 * BEHIND_MAX as u64 {
+            advance(GATHER).await;
             feed.say(event(seq));
-            assert_eq!(quick.recv().await.unwrap().event.seq, Some(seq));
+            assert_eq!(quick.recv().await.unwrap().len(), 1);
         }
         assert!(matches!(slow.recv().await, Err(RecvError::Lagged(_))));
         let back = feed.watch(7);
         assert_eq!(back.past.first().unwrap().event.seq, Some(8));
         assert_eq!(back.past.len(), 3 * BEHIND_MAX - 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_at_about_the_same_time_is_told_together() {
+        let feed = Feed::new("00-a".parse().unwrap());
+        let mut early = feed.watch(0).next;
+        for seq in 1..=4 {
+            feed.say(event(seq));
+        }
+        assert_eq!(early.recv().await.unwrap().len(), 1, "the first after a silence at once");
+        assert_eq!(feed.due(), Some(Instant::now() + GATHER));
+        let late = feed.watch(2);
+        assert_eq!(late.past.len(), 2, "what is gathered is told to who comes, once");
+        let told = early.recv().await.unwrap();
+        assert_eq!((told.len(), feed.due()), (3, None));
+        let text = |after| String::from_utf8(told.text(after).to_vec()).unwrap();
+        assert!(text(0).starts_with("id: 2\ndata: {\"seq\":2,") && text(0).ends_with("}\n\n"), "{}", text(0));
+        assert_eq!(
+            (text(0).matches("id: ").count(), text(3).matches("id: ").count(), text(9).len()),
+            (3, 1, 0)
+        );
+        let mut late = late.next;
+        feed.say(told::bare(None, 1, RUN_FINISHED));
+        assert!(
+            early.recv().await.unwrap().is_last() && late.recv().await.unwrap().is_last(),
+            "the end at once"
+        );
     }
 
     #[tokio::test]

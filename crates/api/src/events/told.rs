@@ -4,12 +4,12 @@ use planfleet_core::{
     document::{StepKey, rfc3339, usd},
     failure::{Failure, trim_chars},
     id::StepId,
-    record::{AttemptReport, Fact},
+    record::{AttemptReport, Fact, ToolCall},
     usage::Charge,
 };
 use serde_json::{Value, json};
 
-use crate::view::{AttemptMade, ModelUsage, RunEvent};
+use crate::view::{AttemptMade, ModelUsage, RunEvent, ToolCallMade};
 
 /// Characters of what an event says: a line for people, not the thing itself.
 const DETAIL_CHARS_MAX: usize = 300;
@@ -47,7 +47,19 @@ impl AttemptOf {
             started_at: rfc3339(report.started_ms),
             ended_at: rfc3339(report.ended_ms),
             usage: report.usage.iter().map(charge).collect(),
+            tool_calls: report.calls.iter().map(tool_call).collect(),
         }
+    }
+}
+
+fn tool_call(call: &ToolCall) -> ToolCallMade {
+    ToolCallMade {
+        tool: call.tool.clone(),
+        arguments: call.arguments.clone(),
+        result: call.result.clone(),
+        error_class: call.class.map(|class| class.as_str().to_owned()),
+        started_at: rfc3339(call.started_ms),
+        ended_at: rfc3339(call.ended_ms),
     }
 }
 

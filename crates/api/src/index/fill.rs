@@ -32,12 +32,27 @@ enum Trouble {
     File(#[from] rusqlite::Error),
 }
 
-/// Fills an index until `stop`, whatever happens on the way.
+/// Fills an index until `stop`, whatever happens on the way. A file that is found to be
+/// damaged is made anew.
 pub(crate) async fn fill(index: Index, bus: Bus, stop: CancellationToken) {
     let filling = async {
+        let mut told = String::new();
         loop {
-            if let Err(trouble) = follow(&index, &bus).await {
-                tracing::debug!(%trouble, "the index of runs is not up to date; trying again");
+            let trouble = tokio::select! {
+                biased;
+                () = index.0.damaged.notified() => heal(&index).await.err(),
+                followed = follow(&index, &bus) => followed.err(),
+            };
+            match trouble {
+                // Others tell of the broker; of a file that stays as it is, once is enough.
+                Some(trouble @ Trouble::File(_)) if trouble.to_string() != told => {
+                    tracing::warn!(%trouble, "the index of runs is not up to date; trying again");
+                    told = trouble.to_string();
+                }
+                Some(trouble) => {
+                    tracing::debug!(%trouble, "the index of runs is not up to date; trying again");
+                }
+                None => told.clear(),
             }
             sleep(RETRY).await;
         }
@@ -46,6 +61,12 @@ pub(crate) async fn fill(index: Index, bus: Bus, stop: CancellationToken) {
         () = filling => {}
         () = stop.cancelled() => {}
     }
+}
+
+async fn heal(index: &Index) -> Result<(), Trouble> {
+    tracing::warn!("the index of runs is damaged; it is made anew");
+    // Without a file there is nothing else to do.
+    Ok(index.make_anew().await.inspect_err(|_| index.0.damaged.notify_one())?)
 }
 
 async fn follow(index: &Index, bus: &Bus) -> Result<(), Trouble> {

@@ -14,7 +14,7 @@ pub enum IndexFile {
     /// In a folder of its own that goes with the process.
     #[default]
     Temporary,
-    /// Here, or, where another process has that, temporary.
+    /// Here, or, where another process has that or nothing can be written, temporary.
     Preferably(PathBuf),
     /// Here and nowhere else.
     At(PathBuf),
@@ -55,6 +55,12 @@ impl Place {
             IndexFile::Preferably(path) => match Self::at(path) {
                 Err(OpenError::Taken(path)) => {
                     tracing::info!(path = %path.display(), "another process has the index; using a temporary one");
+                    Self::temporary()
+                }
+                // Nobody has asked for this place, and what is in it is made again anyhow: a service
+                // whose home is read-only goes on.
+                Err(error @ OpenError::Io { .. }) => {
+                    tracing::warn!(%error, "the index cannot be there; using a temporary one");
                     Self::temporary()
                 }
                 taken => taken,

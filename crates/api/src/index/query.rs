@@ -194,8 +194,8 @@ fn by_position(
     if let Some((_, seq)) = after {
         // Of the page before: the range ends, or begins, where that has.
         match (order, &mut values[..2]) {
-            (Order::Newest, [_, Sql::Integer(high)]) => *high = (*high).min(seq - 1),
-            (_, [Sql::Integer(low), _]) => *low = (*low).max(seq + 1),
+            (Order::Newest, [_, Sql::Integer(high)]) => *high = (*high).min(seq.saturating_sub(1)),
+            (_, [Sql::Integer(low), _]) => *low = (*low).max(seq.saturating_add(1)),
             _ => {}
         }
     }

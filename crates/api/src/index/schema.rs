@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 /// Changes with every change of the tables or of what is written into them.
 const VERSION: i64 = 2;
@@ -58,6 +58,16 @@ pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
         Ok(None) => {}
         Err(error) => tracing::warn!(path = %path.display(), %error, "the index cannot be read; made anew"),
     }
+    anew(path)
+}
+
+/// Whether a file is not what was written: it does not get better by itself.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Begins with an empty file, whatever was there. Whoever still reads that has it to the end.
+pub(super) fn anew(path: &Path) -> rusqlite::Result<Connection> {
     for ending in ["", "-wal", "-shm"] {
         let mut file = path.as_os_str().to_owned();
         file.push(ending);

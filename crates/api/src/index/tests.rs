@@ -1,8 +1,14 @@
 //! Runs go in, are found, summed up, and go.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    io::{Seek as _, SeekFrom, Write as _},
+    time::Instant,
+};
 
+use planfleet_bus::{Bus, Manage, Topology, broker::memory::MemoryBroker};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::view::RunState;
@@ -45,7 +51,7 @@ fn rows(from: u64, to: u64) -> Vec<row::Row> {
     (from..to).map(|n| row::Row::of(n, DAY_MS + n * 1_000, &document(n)).unwrap()).collect()
 }
 
-async fn filled(count: u64) -> Index {
+pub(crate) async fn filled(count: u64) -> Index {
     let index = Index::open(&IndexFile::Temporary).unwrap();
     let mut from = 1;
     while from <= count {
@@ -101,6 +107,50 @@ async fn words_and_filters_find_runs_in_every_order() {
     assert_eq!(seqs(&index, &between, Order::Oldest, None, 2).await, [100, 101]);
     let later = Filter { since_ms: Some(DAY_MS * 2), ..Filter::default() };
     assert_eq!(newest(later).await, Vec::<i64>::new());
+}
+
+#[tokio::test]
+async fn a_position_that_nothing_has_is_none_to_fall_over() {
+    let index = filled(3).await;
+    let at = async |order, seq| seqs(&index, &Filter::default(), order, Some((0, seq)), 9).await;
+    assert_eq!(at(Order::Newest, i64::MIN).await, Vec::<i64>::new());
+    assert_eq!(at(Order::Newest, i64::MAX).await, [3, 2, 1]);
+    assert_eq!(at(Order::Oldest, i64::MIN).await, [1, 2, 3]);
+    // The last position there is: nobody can come behind it, and what is on it is not in use.
+    assert_eq!(at(Order::Oldest, i64::MAX).await, Vec::<i64>::new());
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_is_made_anew() {
+    let index = filled(2_000).await;
+    let in_file = "PRAGMA wal_checkpoint(TRUNCATE)";
+    index.change(move |connection| connection.query_row(in_file, [], |_| Ok(()))).await.unwrap();
+    let all = async || index.page(Filter::default(), Order::Oldest, None, 5_000, Vec::new()).await;
+    assert_eq!(all().await.unwrap().hits.len(), 2_000);
+
+    // Everything behind the first page, which says that it is one of SQLite's.
+    let mut file = std::fs::OpenOptions::new().write(true).open(index.path()).unwrap();
+    let size = file.metadata().unwrap().len();
+    file.seek(SeekFrom::Start(4_096)).unwrap();
+    file.write_all(&vec![0xa5; usize::try_from(size - 4_096).unwrap()]).unwrap();
+    assert!(all().await.is_err());
+
+    let bus = Bus::new(Arc::new(MemoryBroker::new()), 1);
+    bus.bootstrap(&Topology { shards: 1, replicas: 1, pools: Vec::new(), manage: Manage::Create })
+        .await
+        .unwrap();
+    let filled = async {
+        while !(index.is_whole() && all().await.is_ok_and(|page| page.hits.is_empty())) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let filling = fill(index.clone(), bus, CancellationToken::new());
+    tokio::select! {
+        () = filling => unreachable!("it goes on until it is stopped"),
+        healed = timeout(Duration::from_secs(60), filled) => healed.unwrap(),
+    }
+    index.change(|connection| write::add(connection, &rows(1, 4))).await.unwrap();
+    assert_eq!(all().await.unwrap().hits.len(), 3);
 }
 
 #[tokio::test]
@@ -174,6 +224,20 @@ async fn a_file_is_one_process_s_and_survives_it() {
         .unwrap();
     let anew = Index::open(&IndexFile::At(path)).unwrap();
     assert!(seqs(&anew, &Filter::default(), Order::Newest, None, 9).await.is_empty(), "damaged");
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_written_is_insisted_on_only_where_it_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a file");
+    std::fs::write(&file, "no folder").unwrap();
+    // Below a file nobody makes anything, root included.
+    let path = file.join("runs.sqlite");
+    let refused = Index::open(&IndexFile::At(path.clone())).map(drop).unwrap_err().to_string();
+    assert!(refused.starts_with("api.index_file: ") && refused.contains("a file"), "{refused}");
+    let elsewhere = Index::open(&IndexFile::Preferably(path)).unwrap();
+    elsewhere.change(|connection| write::add(connection, &rows(1, 3))).await.unwrap();
+    assert_eq!(seqs(&elsewhere, &Filter::default(), Order::Newest, None, 9).await, [2, 1]);
 }
 
 /// Runs of the list, unless more are asked for.

@@ -28,7 +28,7 @@ pub(super) struct OfClass {
 }
 
 /// List the plan cache, and what it has saved
-#[utoipa::path(get, path = "/v1/cache", tag = "cache", params(OfClass), responses((status = 200, body = CacheList)))]
+#[utoipa::path(get, path = "/v1/cache", operation_id = "list_cached_plans", tag = "cache", params(OfClass), responses((status = 200, body = CacheList)))]
 pub(super) async fn list(
     State(service): Shared,
     caller: Caller,
@@ -42,7 +42,8 @@ pub(super) async fn list(
     let savings = Savings {
         used: entries.iter().map(|entry| entry.used).sum(),
         saved_tokens: entries.iter().map(|entry| entry.saved_tokens).sum(),
-        saved_usd: entries.iter().map(|entry| entry.saved_usd).sum(),
+        // The sum of no numbers would be -0.
+        saved_usd: entries.iter().try_fold(0.0, |sum, entry| Some(sum + entry.saved_usd?)),
         saved_ms: entries.iter().map(|entry| entry.saved_ms).sum(),
     };
     Ok(Json(CacheList { entries, savings }).into_response())
@@ -50,7 +51,7 @@ pub(super) async fn list(
 
 /// Look at a cached plan
 #[utoipa::path(
-    get, path = "/v1/cache/{key}", tag = "cache", params(("key" = String, Path)),
+    get, path = "/v1/cache/{key}", operation_id = "get_cached_plan", tag = "cache", params(("key" = String, Path)),
     responses((status = 200, body = CacheDetail))
 )]
 pub(super) async fn one(State(service): Shared, caller: Caller, Path(key): Path<String>) -> Outcome {
@@ -60,7 +61,7 @@ pub(super) async fn one(State(service): Shared, caller: Caller, Path(key): Path<
 
 /// Forget a cached plan: the next such task is planned
 #[utoipa::path(
-    delete, path = "/v1/cache/{key}", tag = "cache", params(("key" = String, Path)), responses((status = 204))
+    delete, path = "/v1/cache/{key}", operation_id = "forget_cached_plan", tag = "cache", params(("key" = String, Path)), responses((status = 204))
 )]
 pub(super) async fn forget(State(service): Shared, caller: Caller, Path(key): Path<String>) -> Outcome {
     kept(&service, &caller, &key).await?;
@@ -79,7 +80,7 @@ pub(super) struct Pin {
 
 /// Keep a cached plan whatever becomes of its runs
 #[utoipa::path(
-    post, path = "/v1/cache/{key}/pin", tag = "cache", params(("key" = String, Path), Pin),
+    post, path = "/v1/cache/{key}/pin", operation_id = "pin_cached_plan", tag = "cache", params(("key" = String, Path), Pin),
     responses((status = 200, body = CacheEntry))
 )]
 pub(super) async fn pin(

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// List dead letters, the newest last
-#[utoipa::path(get, path = "/v1/dead-letters", tag = "dead letters", params(Limit), responses((status = 200, body = DeadLetters)))]
+#[utoipa::path(get, path = "/v1/dead-letters", operation_id = "list_dead_letters", tag = "dead letters", params(Limit), responses((status = 200, body = DeadLetters)))]
 pub(super) async fn list(State(service): Shared, caller: Caller, Asked(limit): Asked<Limit>) -> Outcome {
     let limit = limit.get()?;
     let letters = match caller.is_of_fleet() {
@@ -35,7 +35,7 @@ pub(super) async fn list(State(service): Shared, caller: Caller, Asked(limit): A
 
 /// Look at a dead letter
 #[utoipa::path(
-    get, path = "/v1/dead-letters/{seq}", tag = "dead letters", params(("seq" = u64, Path)),
+    get, path = "/v1/dead-letters/{seq}", operation_id = "get_dead_letter", tag = "dead letters", params(("seq" = u64, Path)),
     responses((status = 200, body = DeadLetterDetail))
 )]
 pub(super) async fn one(State(service): Shared, caller: Caller, Path(seq): Path<String>) -> Outcome {
@@ -45,7 +45,7 @@ pub(super) async fn one(State(service): Shared, caller: Caller, Path(seq): Path<
 
 /// Send a dead message again to where it came from
 #[utoipa::path(
-    post, path = "/v1/dead-letters/{seq}/replay", tag = "dead letters", params(("seq" = u64, Path)),
+    post, path = "/v1/dead-letters/{seq}/replay", operation_id = "replay_dead_letter", tag = "dead letters", params(("seq" = u64, Path)),
     responses((status = 200, body = Replayed))
 )]
 pub(super) async fn replay(State(service): Shared, caller: Caller, Path(seq): Path<String>) -> Outcome {
@@ -58,7 +58,7 @@ pub(super) async fn replay(State(service): Shared, caller: Caller, Path(seq): Pa
 
 /// Drop a dead letter
 #[utoipa::path(
-    delete, path = "/v1/dead-letters/{seq}", tag = "dead letters", params(("seq" = u64, Path)),
+    delete, path = "/v1/dead-letters/{seq}", operation_id = "discard_dead_letter", tag = "dead letters", params(("seq" = u64, Path)),
     responses((status = 204))
 )]
 pub(super) async fn discard(State(service): Shared, caller: Caller, Path(seq): Path<String>) -> Outcome {

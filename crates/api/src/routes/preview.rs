@@ -34,7 +34,7 @@ pub(super) struct Previewed {
 /// What is wrong with the task or its plan is in `faults`. A goal without a plan asks the
 /// planner's model, which costs what planning costs.
 #[utoipa::path(
-    post, path = "/v1/plans:preview", tag = "plans", request_body = Previewed,
+    post, path = "/v1/plans:preview", operation_id = "preview_plan", tag = "plans", request_body = Previewed,
     responses((status = 200, body = PlanPreview))
 )]
 pub(super) async fn preview(
@@ -47,6 +47,10 @@ pub(super) async fn preview(
         let detail = format!("{error}; expected such as {{\"task\": {{\"goal\": \"...\"}}}}");
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "preview_invalid", detail)
     })?;
+    if !task.is_object() {
+        let detail = "task: expected an object such as {\"goal\": \"...\"}";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "preview_invalid", detail));
+    }
     let source =
         ["template", "plan"].into_iter().find(|name| task.get(*name).is_some_and(|it| !it.is_null()));
     let submission = match service.freeze_for(&caller, &mut task, &tracing::Span::none()).await {

@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use planfleet_bus::{
@@ -20,7 +20,6 @@ use planfleet_core::{
 use planfleet_telemetry::names::attribute;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use tracing::{Instrument as _, Span};
 use utoipa::IntoParams;
 
@@ -32,6 +31,7 @@ use crate::{
     access::Caller,
     index::{Filter, Order, WORDS_MAX, words},
     listing::time,
+    looks::Encoded,
     problem::Problem,
     service::Service,
     steer, submission,
@@ -53,8 +53,8 @@ const INPUT_BYTES_MAX: usize = 64 * 1024;
 /// 202 with the run's id once the task is in the log, or 200 with its document if it ends
 /// within `wait`. With `Idempotency-Key`, the same key and task give the same run.
 #[utoipa::path(
-    post, path = "/v1/runs", tag = "runs",
-    params(Wait, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters")),
+    post, path = "/v1/runs", operation_id = "submit_run", tag = "runs",
+    params(Wait, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters", pattern = "^[!-~]([ -~]{0,253}[!-~])?$")),
     request_body(content = Object, description = "A task: `goal`, `plan` or `template`, and options"),
     responses((status = 202, body = Accepted), (status = 200, body = RunDocument))
 )]
@@ -82,10 +82,10 @@ pub(super) async fn submit(
 ///
 /// Answered as a submit: it is a new run.
 #[utoipa::path(
-    post, path = "/v1/runs/{id}/retry", tag = "runs",
+    post, path = "/v1/runs/{id}/retry", operation_id = "retry_run", tag = "runs",
     params(
         ("id" = String, Path), Wait,
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters", pattern = "^[!-~]([ -~]{0,253}[!-~])?$"),
     ),
     request_body = Option<steer::Nothing>,
     responses((status = 202, body = Accepted), (status = 200, body = RunDocument))
@@ -132,7 +132,7 @@ fn traceparent(headers: &HeaderMap) -> Option<&str> {
     headers.get("traceparent").and_then(|parent| parent.to_str().ok())
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut keys = headers.get_all("idempotency-key").iter();
     let Some(key) = keys.next() else { return Ok(None) };
     let text = key.to_str().ok().filter(|text| (1..=KEY_CHARS_MAX).contains(&text.len()));
@@ -152,6 +152,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 pub(super) struct Which {
     /// States, separated by commas.
     state: Option<String>,
+    #[param(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     tenant: Option<String>,
     class: Option<String>,
     batch: Option<String>,
@@ -166,11 +167,12 @@ pub(super) struct Which {
     since: Option<String>,
     /// Ended before, likewise.
     until: Option<String>,
-    /// `newest` (unless said), `oldest`, `cost` or `duration`. Lists alone.
+    /// `newest` (unless said), `oldest`, `cost` or `duration`. Of no use to counts.
+    #[param(pattern = "^(newest|oldest|cost|duration)?$")]
     order: Option<String>,
-    /// `next_cursor` of the page before. Lists alone.
+    /// `next_cursor` of the page before. Of no use to counts.
     cursor: Option<String>,
-    /// Runs of one page. Lists alone.
+    /// Runs of one page. Of no use to counts.
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<usize>,
 }
@@ -197,14 +199,13 @@ impl Which {
         if words.len() > WORDS_MAX {
             return Err(Problem::query(format!("q: {} words; at most {WORDS_MAX} are taken", words.len())));
         }
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         // An empty tenant is one that nobody has.
         if let Some(tenant) = &self.tenant {
             check_name("tenant", tenant).map_err(Problem::query)?;
         }
-        let time = |name, written: &Option<String>| {
-            written.as_deref().map(|written| time(name, written)).transpose()
-        };
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let time =
+            |name, written: &Option<String>| given(written).map(|written| time(name, &written)).transpose();
         Ok(Filter {
             tenant: caller.tenant_seen(self.tenant.as_deref())?,
             states: parts(&self.state).iter().map(state).collect::<Result<_, _>>()?,
@@ -216,6 +217,10 @@ impl Which {
             since_ms: time("since", &self.since)?,
             until_ms: time("until", &self.until)?,
         })
+    }
+
+    fn limit(&self) -> Result<usize, Problem> {
+        limit(self.limit.unwrap_or(50))
     }
 
     fn order(&self) -> Result<Order, Problem> {
@@ -235,17 +240,18 @@ impl Which {
 /// List runs
 ///
 /// Active ones and those that have ended, without their steps.
-#[utoipa::path(get, path = "/v1/runs", tag = "runs", params(Which), responses((status = 200, body = RunPage)))]
+#[utoipa::path(get, path = "/v1/runs", operation_id = "list_runs", tag = "runs", params(Which), responses((status = 200, body = RunPage)))]
 pub(super) async fn list(State(service): Shared, caller: Caller, Asked(which): Asked<Which>) -> Outcome {
-    let (filter, order) = (which.filter(&caller)?, which.order()?);
-    let limit = limit(which.limit.unwrap_or(50))?;
+    let (filter, order, limit) = (which.filter(&caller)?, which.order()?, which.limit()?);
     let page = service.listing.page(filter, order, which.cursor.as_deref(), limit).await?;
     Ok(Json(page).into_response())
 }
 
 /// Count runs
-#[utoipa::path(get, path = "/v1/runs:counts", tag = "runs", params(Which), responses((status = 200, body = RunCounts)))]
+#[utoipa::path(get, path = "/v1/runs:counts", operation_id = "count_runs", tag = "runs", params(Which), responses((status = 200, body = RunCounts)))]
 pub(super) async fn counts(State(service): Shared, caller: Caller, Asked(which): Asked<Which>) -> Outcome {
+    // A list's own query will do, as far as it is one.
+    let _ = (which.order()?, which.limit()?);
     Ok(Json(service.listing.counts(which.filter(&caller)?).await?).into_response())
 }
 
@@ -254,7 +260,7 @@ pub(super) async fn counts(State(service): Shared, caller: Caller, Asked(which):
 /// Its document, as soon as it has ended or the wait is over; an active run's has the steps
 /// that have not started too.
 #[utoipa::path(
-    get, path = "/v1/runs/{id}", tag = "runs",
+    get, path = "/v1/runs/{id}", operation_id = "get_run", tag = "runs",
     params(
         ("id" = String, Path), Wait,
         ("If-None-Match" = Option<String>, Header, description = "the ETag of what is known already"),
@@ -269,39 +275,35 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Outcome {
     let within = wait.within()?;
-    let document = match service.of(&caller, &id).await? {
-        (run, Found::Active(_)) if !within.is_zero() => match service.wait(&run, within).await? {
-            Some(ended) => ended,
-            None => service.document(&caller, &id).await?.1,
-        },
-        (_, Found::Active(document) | Found::Ended(document)) => document,
-        (_, Found::Unknown) => return Err(Problem::unknown_run(&id)),
-    };
-    Ok(tagged(&headers, &document))
+    let (run, mut seen) = service.look(&caller, &id).await?;
+    if matches!(seen.found, Found::Active(_)) && !within.is_zero() {
+        if let Some(ended) = service.wait(&run, within).await? {
+            return Ok(tagged(&headers, &Encoded::of(&ended)));
+        }
+        seen = service.look(&caller, &id).await?.1;
+    }
+    Ok(tagged(&headers, seen.encoded()))
 }
 
 /// An answer with the tag of what is in it, or none where the caller has that.
-fn tagged(headers: &HeaderMap, document: &Value) -> Response {
-    let text = document.to_string();
-    let tag = format!("\"{}\"", &hex::encode(Sha256::digest(&text))[..32]);
-    let Ok(tag) = HeaderValue::from_str(&tag) else { return Json(document.clone()).into_response() };
+fn tagged(headers: &HeaderMap, document: &Encoded) -> Response {
+    let Encoded { text, tag } = document.clone();
     let known = headers.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
     let is_known = known.split(',').any(|known| {
         let known = known.trim().trim_start_matches("W/");
-        known == "*" || known.as_bytes() == tag.as_bytes()
+        known == "*" || known == tag
     });
     if is_known {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
     }
-    let kind = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, kind), (header::ETAG, tag)], text).into_response()
+    ([(header::CONTENT_TYPE, "application/json".to_owned()), (header::ETAG, tag)], text).into_response()
 }
 
 /// Look at a step of a run
 ///
 /// `3`, or `3[0]` for an item of a `for_each`.
 #[utoipa::path(
-    get, path = "/v1/runs/{id}/steps/{step}", tag = "runs",
+    get, path = "/v1/runs/{id}/steps/{step}", operation_id = "get_step", tag = "runs",
     params(("id" = String, Path), ("step" = String, Path)),
     responses((status = 200, body = StepDetail))
 )]
@@ -311,15 +313,16 @@ pub(super) async fn step(
     Path((id, step)): Path<(String, String)>,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Outcome {
-    let (run, document) = service.document(&caller, &id).await?;
+    let (run, seen) = service.look(&caller, &id).await?;
+    let document = seen.document();
     let steps = document["steps"].as_array().cloned().unwrap_or_default();
     let unknown = || Problem::unknown("step", "step_unknown", &step);
     let found = steps.iter().find(|entry| name(entry) == step).ok_or_else(unknown)?;
     // An item is planned as its step.
     let planned_as = step.split('[').next().unwrap_or_default();
     let planned = steps.iter().find(|entry| name(entry) == planned_as).unwrap_or(found);
-    let resolved = resolved(&document, &steps, planned);
-    let feed = service.feeds.of(&run, &document)?;
+    let resolved = resolved(document, &steps, planned);
+    let feed = service.feeds.of(&caller, &run, document)?;
     let (attempts, trace_id) = feed.attempts(ATTEMPTS_WAIT).await;
     let own = attempts.iter().filter(|attempt| attempt.step.to_string() == step);
     let detail = StepDetail {

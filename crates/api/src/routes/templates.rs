@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// List templates
-#[utoipa::path(get, path = "/v1/templates", tag = "templates", responses((status = 200, body = Templates)))]
+#[utoipa::path(get, path = "/v1/templates", operation_id = "list_templates", tag = "templates", responses((status = 200, body = Templates)))]
 pub(super) async fn list(State(service): Shared, Asked(Nothing {}): Asked<Nothing>) -> Outcome {
     let listed = service.answer(service.templates.list()).await?;
     Ok(Json(Templates { templates: listed.into_iter().map(of).collect() }).into_response())
@@ -44,7 +44,7 @@ fn of(listed: Listed) -> TemplateListed {
 ///
 /// A name stands for its latest version; `name@0123456789ab` is one version.
 #[utoipa::path(
-    get, path = "/v1/templates/{name}", tag = "templates", params(("name" = String, Path)),
+    get, path = "/v1/templates/{name}", operation_id = "get_template", tag = "templates", params(("name" = String, Path)),
     responses((status = 200, body = TemplateView))
 )]
 pub(super) async fn one(State(service): Shared, Path(name): Path<String>) -> Outcome {
@@ -67,7 +67,7 @@ pub(super) async fn one(State(service): Shared, Path(name): Path<String>) -> Out
 /// The body is a template as JSON or YAML. It is checked whole, and what is there is never
 /// changed: the name stands for the new version from now on.
 #[utoipa::path(
-    put, path = "/v1/templates/{name}", tag = "templates", params(("name" = String, Path)),
+    put, path = "/v1/templates/{name}", operation_id = "put_template", tag = "templates", params(("name" = String, Path)),
     request_body(content((Object = "application/json"), (String = "application/yaml"))),
     responses((status = 200, body = TemplateAdded), (status = 201, body = TemplateAdded))
 )]
@@ -102,7 +102,7 @@ pub(super) async fn put(
 
 /// Remove a version of a template, or all of a name
 #[utoipa::path(
-    delete, path = "/v1/templates/{name}", tag = "templates", params(("name" = String, Path)),
+    delete, path = "/v1/templates/{name}", operation_id = "remove_template", tag = "templates", params(("name" = String, Path)),
     responses((status = 200, body = TemplateRemoved))
 )]
 pub(super) async fn remove(State(service): Shared, caller: Caller, Path(name): Path<String>) -> Outcome {

@@ -228,9 +228,11 @@ impl Library {
             };
             for (key, entry) in &kept {
                 let Some(name) = key.strip_prefix(subjects::TEMPLATE_INDEX) else { continue };
-                let index: Index =
-                    serde_json::from_slice(&entry.value).map_err(|error| Error::Answer(error.to_string()))?;
-                listed.insert(name.to_owned(), index.listed(name));
+                match serde_json::from_slice::<Index>(&entry.value) {
+                    Ok(index) => drop(listed.insert(name.to_owned(), index.listed(name))),
+                    // Written by a later version, perhaps; it must not hide the others.
+                    Err(error) => tracing::warn!(name, %error, "a template that cannot be read is left out"),
+                }
             }
         }
         for template in shipped_all() {

@@ -52,7 +52,8 @@ pub(crate) struct RunDocument {
     /// What the plan cache had to do with it, where it was asked.
     pub(crate) cache: Option<Map<String, Value>>,
     pub(crate) timings: Timings,
-    /// True where outputs are left out, as the run goes on and is too large for one message.
+    /// True where outputs are left out, as the run goes on and is too large for one message; of a larger
+    /// one the items of its steps, too, and of a much larger one all steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false, nullable = false)]
     pub(crate) trimmed: Option<bool>,
@@ -152,6 +153,22 @@ pub(crate) struct AttemptMade {
     pub(crate) started_at: String,
     pub(crate) ended_at: String,
     pub(crate) usage: Vec<ModelUsage>,
+    /// What its model has called, in order; a step that is one tool call has none. The first 64.
+    pub(crate) tool_calls: Vec<ToolCallMade>,
+}
+
+/// A call of a tool by a step's model.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ToolCallMade {
+    pub(crate) tool: String,
+    /// As the model wrote them, usually JSON; the first 2,000 characters.
+    pub(crate) arguments: String,
+    /// What the model was told: the output as JSON, or `{"error"}`; the first 2,000 characters.
+    pub(crate) result: String,
+    /// The class of its failure; null for a call that succeeded.
+    pub(crate) error_class: Option<String>,
+    pub(crate) started_at: String,
+    pub(crate) ended_at: String,
 }
 
 /// What was used.

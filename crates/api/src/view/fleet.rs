@@ -135,9 +135,11 @@ pub(crate) struct Models {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Queues {
     pub(crate) pools: Vec<PoolQueue>,
+    /// Whose work is held back before it begins.
+    pub(crate) pauses: Vec<QueuePause>,
     /// Models that are paused, and why.
     pub(crate) paused: Vec<PausedModel>,
-    /// Steps and plans in flight and waiting over all pools.
+    /// Steps and plans in flight, waiting and held back over all pools.
     pub(crate) backlog: u64,
 }
 
@@ -151,8 +153,30 @@ pub(crate) struct PoolQueue {
     pub(crate) waiting: u64,
     /// At workers.
     pub(crate) in_flight: u64,
-    /// Steps that are ready and held back by coordinators; null where nobody counts them.
+    /// Work that is ready and held back by coordinators; null while one of them does not answer.
     pub(crate) ready_backlog: Option<u64>,
+}
+
+/// Whose work is held back: nothing new of it is let go.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QueuePause {
+    /// `pool`, `tenant` or `class`.
+    pub(crate) what: String,
+    /// Its name.
+    pub(crate) name: String,
+    pub(crate) reason: String,
+    pub(crate) since: String,
+}
+
+/// Whose work is held back no longer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QueueResumed {
+    /// `pool`, `tenant` or `class`.
+    pub(crate) what: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether it was held back until now.
+    pub(crate) was_paused: bool,
 }
 
 /// A model that nobody calls just now.
@@ -163,19 +187,22 @@ pub(crate) struct PausedModel {
     pub(crate) until: Option<String>,
 }
 
-/// Who looks after the fleet's shards.
+/// Who is at work in the fleet.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Workers {
     pub(crate) workers: Vec<Worker>,
 }
 
-/// One process that gives signs of life.
+/// One role of one process that gives signs of life.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Worker {
     pub(crate) name: String,
+    /// `coordinator`, `planner` or `executor`.
     pub(crate) role: String,
-    /// The shards that it owns.
+    /// The shards that it owns, as a coordinator.
     pub(crate) shards: Vec<u16>,
+    /// The pools that it works for, with how many pieces of work it does at once in each.
+    pub(crate) slots: BTreeMap<String, u64>,
 }
 
 /// Messages that nobody could read or deliver, the newest last.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose scenery does not stand has failed")]
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
 
@@ -22,10 +22,12 @@ fn the_committed_description_is_that_of_the_routes() {
 #[test]
 fn every_operation_says_which_role_it_needs_and_how_it_refuses() {
     let document: Value = serde_json::from_str(&planfleet_api::openapi()).unwrap();
-    let mut operations = 0;
+    let (mut operations, mut names) = (0, BTreeSet::new());
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             operations += 1;
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name), "{method} {path}: {name} is the name of another operation");
             let role = operation["x-role"].as_str().unwrap_or("none");
             assert!(["reader", "operator", "admin"].contains(&role), "{method} {path}: {role}");
             let refusal = &operation["responses"]["4XX"]["content"]["application/problem+json"]["schema"];
@@ -34,6 +36,23 @@ fn every_operation_says_which_role_it_needs_and_how_it_refuses() {
     }
     assert!(operations >= 35, "{operations}");
     assert!(document["components"]["schemas"]["ProblemDetails"]["properties"]["code"].is_object());
+}
+
+#[tokio::test]
+async fn a_task_is_described_as_it_is_read() {
+    let document: Value = serde_json::from_str(&planfleet_api::openapi()).unwrap();
+    let described = document["components"]["schemas"]["Task"]["properties"].as_object().unwrap();
+    let rig = Rig::start().await;
+    let refused = rig.submit(r#"{"goal": "g", "colour": 1}"#).await;
+    let message = refused.body["errors"][0]["message"].as_str().unwrap();
+    let read = message.strip_prefix("unknown; a task has ").unwrap().split(", ");
+    assert_eq!(read.collect::<BTreeSet<_>>(), described.keys().map(String::as_str).collect());
+    // Null is as if it were not there, in every field.
+    let mut nothing: Value = described.keys().map(|key| (key.clone(), Value::Null)).collect();
+    nothing["goal"] = "g".into();
+    assert_is("Task", &nothing);
+    assert_eq!(rig.submit(nothing.to_string()).await.status, 202);
+    rig.shut_down().await;
 }
 
 /// A validator of one of the description's schemas.
@@ -92,6 +111,12 @@ async fn what_is_answered_is_what_is_described() {
     ] {
         assert_is(name, &rig.get(path).await.body);
     }
+    let hold = |path: &str| rig.post(path).body(r#"{"class": "nightly"}"#);
+    assert_is("QueuePause", &answer(hold("/v1/queues:pause")).await.body);
+    assert_is("Queues", &rig.get("/v1/queues").await.body);
+    assert_is("QueueResumed", &answer(hold("/v1/queues:resume")).await.body);
+    let saved = rig.get("/v1/cache").await.body["savings"]["saved_usd"].as_f64().unwrap();
+    assert!(saved.is_sign_positive(), "nothing is not less than nothing");
     let errors = rig.plain("/v1/batches/b/errors").send().await.unwrap().text().await.unwrap();
     assert!(errors.lines().count() == 1 && errors.contains("not JSON"), "{errors}");
     let preview = answer(rig.post("/v1/plans:preview").body(format!("{{\"task\": {task}}}"))).await;

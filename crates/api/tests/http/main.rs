@@ -1,6 +1,8 @@
 //! The API over real HTTP.
 
+mod batches;
 mod contract;
+mod queues;
 mod rig;
 mod steering;
 mod tenants;

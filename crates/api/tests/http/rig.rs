@@ -52,23 +52,28 @@ impl Rig {
 
     /// An API on a broker that has nothing.
     pub(crate) async fn without_streams() -> Self {
-        Self::with(AccessConfig::default()).await
+        Self::with(Config::default()).await
     }
 
     /// The same that asks who calls.
     pub(crate) async fn asking(access: AccessConfig) -> Self {
-        let rig = Self::with(access).await;
+        Self::made(Config { access, ..Config::default() }).await
+    }
+
+    /// The same with settings of its own.
+    pub(crate) async fn made(config: Config) -> Self {
+        let rig = Self::with(config).await;
         let topology = Topology { shards: SHARDS, replicas: 1, pools: Vec::new(), manage: Manage::Create };
         rig.bus.bootstrap(&topology).await.unwrap();
         rig
     }
 
-    async fn with(access: AccessConfig) -> Self {
+    async fn with(config: Config) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let bus = Bus::new(Arc::new(MemoryBroker::new()), SHARDS);
-        let listener = planfleet_api::listen("127.0.0.1:0", &access).await.unwrap();
+        let listener = planfleet_api::listen("127.0.0.1:0", &config.access).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let config = Config { task_bytes_max: 2_000, access, ..Config::default() };
+        let config = Config { task_bytes_max: 2_000, ..config };
         let api = Api::build(bus.clone(), config, Scope::default());
         let (tasks, stop) = (Tasks::new("test"), CancellationToken::new());
         let serving = stop.clone();

@@ -1,10 +1,13 @@
 //! Who may do what, tried on every route that `openapi.json` knows.
 
-#![expect(clippy::unwrap_used, reason = "a test whose scenery does not stand has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test whose scenery does not stand has failed")]
 
-use planfleet_api::access::{
-    AccessConfig, Demand, Role,
-    keys::{Keys, NewKey},
+use planfleet_api::{
+    Config,
+    access::{
+        AccessConfig, Demand, Role,
+        keys::{Keys, NewKey},
+    },
 };
 use planfleet_bus::DeadLetter;
 use planfleet_core::cache::{Cost, Entry, Outcomes, Way};
@@ -142,6 +145,17 @@ async fn a_tenant_sees_nothing_of_another_on_any_route() {
         }
     }
     assert!(nested >= 30, "{nested}");
+    // By a filter, nothing of others is found or ended.
+    for many in ["cancel", "retry"] {
+        let all = rig.request("post", &format!("/v1/runs:{many}"), &other).body(r#"{"at_most": 100}"#);
+        let done = answer(all).await;
+        assert_eq!((done.status.as_u16(), &done.body["found"]), (202, &json!(0)), "{done:?}");
+        let theirs = rig.request("post", &format!("/v1/runs:{many}"), &other);
+        let named = answer(theirs.body(r#"{"at_most": 100, "tenant": "acme"}"#)).await;
+        assert_eq!(named.problem(), (400, "tenant_mismatch"));
+    }
+    let own_runs = rig.request("post", "/v1/runs:cancel", &own).body(r#"{"dry_run": true}"#);
+    assert_eq!(answer(own_runs).await.body["found"], json!(2), "the active run and the batch's");
     // The same is there for whose it is, as far as it is not the fleet's.
     for path in [format!("/v1/runs/{}", things.active), format!("/v1/runs/{}/events", things.ended)] {
         assert_eq!(ask(&rig, "get", &path, &own).await.status, 200, "{path}");
@@ -204,5 +218,56 @@ async fn requests_beyond_a_pace_hear_when_to_come_back() {
     let refused = last.unwrap();
     assert_eq!(refused.problem(), (429, "too_many_requests"));
     assert!(refused.retry_after.unwrap().parse::<u64>().unwrap() > 0);
+    rig.shut_down().await;
+}
+
+#[tokio::test]
+async fn one_key_takes_a_quarter_of_the_room_and_leaves_the_rest_to_others() {
+    let access = AccessConfig { demand: Demand::Required, ..AccessConfig::default() };
+    let rig = Rig::made(Config { access, requests_max: 8, watchers_max: 4, ..Config::default() }).await;
+    rig.start_coordinator();
+    let operator = key(&rig, Some("acme"), Role::Operator).await;
+    let submitted = answer(rig.request("post", "/v1/runs", &operator).body(PLAN)).await;
+    let run = format!("/v1/runs/{}", submitted.body["run_id"].as_str().unwrap());
+    while ask(&rig, "get", &run, &operator).await.status == 503 {
+        tokio::task::yield_now().await;
+    }
+    let (greedy, other) =
+        (key(&rig, Some("acme"), Role::Reader).await, key(&rig, Some("acme"), Role::Reader).await);
+    let stream = async |key: &str| {
+        let events = rig.request("get", &format!("{run}/events"), key);
+        events.header("accept", "text/event-stream").send().await.unwrap()
+    };
+    let open = stream(&greedy).await;
+    assert_eq!(open.status(), 200);
+    let refused = stream(&greedy).await;
+    assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (429, true));
+    assert_eq!(stream(&other).await.status(), 200);
+    drop(open);
+    // The server notices by itself that nobody reads any more.
+    while stream(&greedy).await.status() == 429 {
+        tokio::task::yield_now().await;
+    }
+
+    // Two requests that wait are the quarter of eight; the third is refused, and says so.
+    let wait = format!("{run}?wait=60");
+    let waits = async || {
+        // The questions below may have the place at first.
+        while ask(&rig, "get", &wait, &greedy).await.status == 429 {}
+    };
+    let others = async {
+        loop {
+            let answer = ask(&rig, "get", "/v1/whoami", &greedy).await;
+            if answer.status != 200 {
+                break answer;
+            }
+        }
+    };
+    let refused = tokio::select! {
+        _ = async { tokio::join!(waits(), waits()) } => panic!("both waits are over"),
+        answer = others => answer,
+    };
+    assert_eq!(refused.problem(), (429, "too_many_at_once"));
+    assert_eq!(ask(&rig, "get", "/v1/whoami", &other).await.status, 200);
     rig.shut_down().await;
 }

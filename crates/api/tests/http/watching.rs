@@ -4,9 +4,10 @@
 
 use futures::StreamExt as _;
 use planfleet_core::{
+    failure::FailureClass,
     id::StepId,
     json::Json,
-    record::{AttemptReport, Fact, StepSucceeded},
+    record::{AttemptReport, Fact, StepSucceeded, ToolCall},
     usage::{Account, Charge, Usage},
 };
 use serde_json::{Value, json};
@@ -34,6 +35,14 @@ fn done(step: u32) -> Fact {
         usage: vec![Charge::new(Account::Executor, "small", Usage { calls: 1, ..Usage::NONE })],
         started_ms: 1_000,
         ended_ms: 2_000,
+        calls: vec![ToolCall {
+            tool: "file_read".to_owned(),
+            arguments: r#"{"path":"a.txt"}"#.to_owned(),
+            result: r#"{"error":"there is no such file"}"#.to_owned(),
+            class: Some(FailureClass::ToolError),
+            started_ms: 1_200,
+            ended_ms: 1_300,
+        }],
     };
     let output = Json::from_value(&json!(format!("output {step}")));
     Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output }))
@@ -133,6 +142,12 @@ async fn a_step_is_shown_with_its_inputs_and_attempts() {
     assert_eq!((&attempt["attempt"], &attempt["state"]), (&json!(1), &json!("succeeded")));
     assert_eq!(attempt["started_at"], "1970-01-01T00:00:01.000Z");
     assert_eq!(attempt["usage"][0]["calls"], 1);
+    let call = json!({
+        "tool": "file_read", "arguments": r#"{"path":"a.txt"}"#, "error_class": "tool_error",
+        "result": r#"{"error":"there is no such file"}"#,
+        "started_at": "1970-01-01T00:00:01.200Z", "ended_at": "1970-01-01T00:00:01.300Z",
+    });
+    assert_eq!(attempt["tool_calls"], json!([call]));
     assert_eq!(rig.get(&format!("{path}/steps/3")).await.problem(), (404, "step_unknown"));
     rig.shut_down().await;
 }

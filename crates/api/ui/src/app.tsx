@@ -1,8 +1,9 @@
 /** The frame around every page, and which page is at which address. */
 
 import { LocationProvider, Route, Router, useLocation } from "preact-iso";
+import { Away } from "./parts/away";
 import { Confirm } from "./parts/confirm";
-import { KeyForm, LeaveButton } from "./parts/key";
+import { Introduced, KeyForm, LeaveButton } from "./parts/key";
 import { Notices } from "./parts/notices";
 import { HelpButton, Shortcuts } from "./parts/shortcuts";
 import { ThemeButton } from "./parts/theme";
@@ -60,11 +61,13 @@ function Frame() {
           <a class="button" href="/new">
             New task
           </a>
+          <Introduced />
           <ThemeButton />
           <HelpButton />
           <LeaveButton />
         </div>
       </header>
+      <Away />
       <main id="main" tabIndex={-1}>
         <Router>
           <Route path="/" component={Runs} />

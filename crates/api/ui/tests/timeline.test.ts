@@ -28,3 +28,9 @@ test("what is going on reaches to now", () => {
   const { bars, to } = timeline([ran(1, 0, null)], 7_000);
   expect([bars[0]!.going, to]).toEqual([true, 7_000]);
 });
+
+test("items stand below their step, in their order", () => {
+  const item = (id: string, from: number) => ({ ...ran(2, from, 9), id });
+  const { bars } = timeline([item("2[10]", 4), ran(3, 5, 6), item("2[2]", 7), ran(2, 4, 9), ran(1, 1, 3)], 0);
+  expect(bars.map((bar) => bar.step.id)).toEqual([1, 2, "2[2]", "2[10]", 3]);
+});

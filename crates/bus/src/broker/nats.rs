@@ -29,7 +29,12 @@ mod scan;
 mod streams;
 mod watch;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -212,6 +217,10 @@ impl Broker for NatsBroker {
         from_seq: u64,
     ) -> Result<BoxStream<'static, Result<LogEntry, Error>>, Error> {
         headers::read(self.consuming.clone(), stream, subject, from_seq).await
+    }
+
+    async fn subjects(&self, stream: &str, pattern: &str) -> Result<BTreeSet<String>, Error> {
+        streams::subjects(&self.sending, stream, pattern).await
     }
 
     async fn stream_state(&self, stream: &str) -> Result<StreamState, Error> {

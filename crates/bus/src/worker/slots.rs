@@ -42,6 +42,8 @@ pub(super) struct Slots {
     work: Arc<Semaphore>,
     /// For being held: asked for, waiting, at work, being recorded.
     held: Arc<Semaphore>,
+    /// How many of `held` are ahead of those for working.
+    ahead: Arc<Mutex<usize>>,
     finished: Arc<AtomicUsize>,
     count: usize,
 }
@@ -49,8 +51,6 @@ pub(super) struct Slots {
 /// Adapts to the pace of a worker's jobs how many of them it holds ahead.
 pub(super) struct Pace {
     slots: Slots,
-    /// How many may be held ahead now.
-    ahead: usize,
     looked: Instant,
 }
 
@@ -70,7 +70,7 @@ impl Slots {
     pub(super) fn new(slots: usize) -> Self {
         let count = slots.max(1);
         let semaphore = || Arc::new(Semaphore::new(count));
-        Self { work: semaphore(), held: semaphore(), finished: Arc::default(), count }
+        Self { work: semaphore(), held: semaphore(), ahead: Arc::default(), finished: Arc::default(), count }
     }
 
     /// Room for at least so many more jobs, and all that there is then; not before `from`.
@@ -101,6 +101,16 @@ impl Slots {
         Some(Slot(Arc::new(Mutex::new(Some(slot)))))
     }
 
+    /// A job that was held ahead has got no slot: no other one is held in its place. It would
+    /// be the same one, again and again, and each delivery of it is counted.
+    pub(super) fn not_begun(&self, room: OwnedSemaphorePermit) {
+        let mut ahead = lock(&self.ahead);
+        if *ahead > 0 {
+            *ahead -= 1;
+            room.forget();
+        }
+    }
+
     /// A job is done and recorded.
     pub(super) fn finished(&self, room: OwnedSemaphorePermit) {
         self.finished.fetch_add(1, Ordering::Relaxed);
@@ -110,7 +120,7 @@ impl Slots {
 
 impl Pace {
     pub(super) fn of(slots: &Slots) -> Self {
-        Self { slots: slots.clone(), ahead: 0, looked: Instant::now() }
+        Self { slots: slots.clone(), looked: Instant::now() }
     }
 
     /// Looks at the pace, if it is time to, and allows for as many jobs ahead as it asks for.
@@ -121,13 +131,14 @@ impl Pace {
         }
         self.looked += passed;
         let Slots { held, finished, count, .. } = &self.slots;
-        let ahead = ahead(finished.swap(0, Ordering::Relaxed), passed).min(count / SLOTS_PER_JOB_AHEAD);
-        if ahead > self.ahead {
-            held.add_permits(ahead - self.ahead);
-            self.ahead = ahead;
+        let wanted = ahead(finished.swap(0, Ordering::Relaxed), passed).min(count / SLOTS_PER_JOB_AHEAD);
+        let mut ahead = lock(&self.slots.ahead);
+        if wanted > *ahead {
+            held.add_permits(wanted - *ahead);
+            *ahead = wanted;
         } else {
             // Those that are held now stay; there is another look.
-            self.ahead -= held.forget_permits(self.ahead - ahead);
+            *ahead -= held.forget_permits(*ahead - wanted);
         }
     }
 }
@@ -196,5 +207,25 @@ mod tests {
         assert!(second.is_some());
         stop.cancel();
         assert!(slots.slot(&stop).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_got_no_slot_is_not_held_ahead_again() {
+        let slots = Slots::new(8);
+        let mut pace = Pace::of(&slots);
+        finish(&slots, 100).await;
+        tokio::time::advance(LOOK_EVERY).await;
+        pace.look();
+        let mut all = slots.room(1, Instant::now()).await;
+        assert_eq!(all.num_permits(), 10);
+        for _ in 0..3 {
+            // There are but two ahead.
+            slots.not_begun(all.split(1).expect("room"));
+        }
+        drop(all);
+        assert_eq!(held(&slots).await, 8);
+        tokio::time::advance(LOOK_EVERY).await;
+        pace.look();
+        assert_eq!(held(&slots).await, 8);
     }
 }

@@ -1,6 +1,9 @@
 //! Work queues: names, deliveries, acks.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use futures::{FutureExt, StreamExt};
 use planfleet_bus::broker::{Error, Headers, Outgoing, Published};
@@ -22,6 +25,7 @@ crate::conformance! {
     no_more_than_the_limit_is_in_flight,
     the_backlog_counts_what_waits_and_what_is_in_flight,
     headers_arrive_with_the_work,
+    its_names_are_listed_without_its_messages,
     a_missing_consumer_is_named,
     what_no_stream_could_carry_is_too_large,
 }
@@ -164,6 +168,29 @@ async fn the_backlog_counts_what_waits_and_what_is_in_flight(broker: AnyBroker) 
     publish(&broker, "work.b", "1").await;
     let _in_flight = take_one(&broker).await;
     assert_eq!(broker.backlog("WORK", "all").await.expect("a number"), 2);
+}
+
+async fn its_names_are_listed_without_its_messages(broker: AnyBroker) {
+    work_queue(&broker, LONG).await;
+    let names = async |pattern: &str| broker.subjects("WORK", pattern).await.expect("an answer");
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(names("work.>").await, set(&[]));
+    for name in ["work.a.1", "work.a.2", "work.b.1", "work.b.2"] {
+        publish(&broker, name, "body").await;
+    }
+    take_one(&broker).await.settle.ack().await.expect("an ack");
+    let in_flight = take_one(&broker).await;
+    let acked = soon("the ack's effect", async {
+        while names("work.>").await.contains("work.a.1") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    acked.await;
+    assert_eq!(names("work.>").await, set(&["work.a.2", "work.b.1", "work.b.2"]));
+    assert_eq!(names("work.a.*").await, set(&[&in_flight.subject]));
+    assert_eq!(names("work.c.>").await, set(&[]));
+    let missing = broker.subjects("NONE", ">").await.err();
+    assert!(matches!(&missing, Some(Error::Missing(name)) if name == "NONE"), "{missing:?}");
 }
 
 async fn headers_arrive_with_the_work(broker: AnyBroker) {

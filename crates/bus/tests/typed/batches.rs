@@ -18,7 +18,7 @@ use planfleet_core::{
 use planfleet_proto::subjects;
 use serde_json::json;
 
-use super::{document, new_bus, soon, submission};
+use super::{document, new_bus, soon, submission, unreadable};
 
 fn batch(id: &str) -> Batch {
     Batch {
@@ -87,7 +87,7 @@ async fn ended_runs_are_found_by_their_id_and_by_their_batch() {
     for run in [&alone, &first, &second, &others] {
         assert_eq!(bus.ended(run).await.unwrap().unwrap().document["run_id"], run.as_str());
     }
-    let ends: Vec<End> = bus.batch_ends(&kept).await.unwrap().try_collect().await.unwrap();
+    let ends: Vec<End> = bus.batch_ends(&kept, 0).await.unwrap().try_collect().await.unwrap();
     let named: Vec<_> = ends.iter().map(|end| (&end.run, end.state, end.nano_usd)).collect();
     assert_eq!(named, [(&first, RunState::Failed, Some(3)), (&second, RunState::Succeeded, Some(3))]);
     assert_eq!((ends[0].code.as_deref(), ends[0].custom_id.as_deref()), (Some("budget"), Some("c")));
@@ -115,6 +115,7 @@ async fn a_batch_is_kept_once_and_changed_by_many() {
     }
     assert_eq!(bus.batch("b").await.unwrap().unwrap().submitted, 8);
     bus.open_batch(Batch { created_at_ms: 9, ..batch("newer") }).await.unwrap();
+    unreadable(&bus, subjects::BATCHES).await;
     let listed: Vec<_> = bus.batches().await.unwrap().into_iter().map(|batch| batch.id).collect();
     assert_eq!(listed, ["newer", "b"]);
     let unknown = bus.change_batch("nope", add).await.unwrap_err();

@@ -8,11 +8,11 @@ use planfleet_bus::{
     work::Origin,
 };
 use planfleet_core::id::StepId;
-use planfleet_proto::subjects::{Work, WorkKind};
+use planfleet_proto::subjects::{self, Work, WorkKind};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{new_bus, order, run_id, soon};
+use super::{new_bus, order, run_id, soon, unreadable};
 
 fn slots(pool: &str, count: usize) -> ByPool {
     ByPool::from([(pool.to_owned(), count)])
@@ -46,6 +46,7 @@ async fn a_pause_is_there_until_it_is_resumed() {
     bus.pause(&pause(pool.clone(), "tea")).await.unwrap();
     bus.pause(&pause(class.clone(), "lunch")).await.unwrap();
     bus.pause(&pause(pool.clone(), "dinner")).await.unwrap();
+    unreadable(&bus, subjects::PAUSES).await;
     let all: BTreeSet<_> =
         bus.pauses().await.unwrap().into_iter().map(|pause| (pause.target, pause.reason)).collect();
     let expected = [(pool.clone(), "dinner".to_owned()), (class.clone(), "lunch".to_owned())];

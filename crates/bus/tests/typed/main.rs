@@ -68,6 +68,12 @@ async fn make_assets(bus: &Bus) {
     bus.bootstrap(&topology).await.expect("assets");
 }
 
+/// What a later version may have written.
+async fn unreadable(bus: &Bus, bucket: &str) {
+    let value = bytes::Bytes::from_static(b"[]");
+    bus.broker().kv_cas(bucket, "unreadable", value, 0).await.expect("written");
+}
+
 fn run_id(text: &str) -> RunId {
     text.parse().expect("a run id")
 }
@@ -131,6 +137,7 @@ fn succeeded(step: u32, output: &str) -> Fact {
         usage: vec![Charge::new(Account::Executor, "small", Usage::NONE)],
         started_ms: 1,
         ended_ms: 2,
+        calls: Vec::new(),
     };
     Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output: Json::from_value(&output.into()) }))
 }

@@ -186,6 +186,32 @@ async fn exactly_as_many_jobs_as_slots_are_taken() {
     worker.stop().await;
 }
 
+/// What short jobs have made a worker hold ahead gets no slot when long ones come.
+#[tokio::test(start_paused = true)]
+async fn what_is_held_ahead_of_long_jobs_is_not_taken_again_and_again() {
+    const SHORT: u32 = 800;
+    const LONG: u32 = 48;
+    let bus = new_bus().await;
+    dispatch(&bus, 1..=SHORT + LONG).await;
+    let deliveries = Log::default();
+    let seen = deliveries.clone();
+    let worker = Running::start(&bus, 16, move |job: Job| {
+        let step = subjects::work(&job.subject).expect("work").what;
+        let is_long = matches!(step, subjects::WorkKind::Step(step) if step.step > SHORT);
+        seen.0.lock().expect("a log").push((job.subject, job.deliveries));
+        async move {
+            sleep(if is_long { Duration::from_secs(30) } else { Duration::from_millis(10) }).await;
+            Settled::Done
+        }
+    });
+    emptied(&bus).await;
+    let deliveries = deliveries.deliveries();
+    assert_eq!(deliveries.len(), (SHORT + LONG) as usize, "each is begun once");
+    let most = deliveries.iter().max();
+    assert_eq!(most, Some(&2), "some were held ahead, and handed back once");
+    worker.stop().await;
+}
+
 /// How many jobs another worker can take just now; hands them back.
 async fn pull_all(bus: &Bus) -> usize {
     use futures::StreamExt as _;

@@ -210,7 +210,9 @@ impl<T> Class<T> {
         let number = *self.flows.get(tenant)?.lanes.get(lane)?.keys().next()?;
         let flow = self.flows.get_mut(tenant)?;
         self.order.remove(&(flow.start, Arc::clone(tenant)));
-        self.now = self.now.max(flow.start);
+        // Who was held back by a limit has saved nothing up either.
+        flow.start = flow.start.max(self.now);
+        self.now = flow.start;
         flow.start += STEP / u64::from(weight.clamp(1, WEIGHT_MAX));
         self.order.insert((flow.start, Arc::clone(tenant)));
         let item = self.cut(tenant, lane, number)?;

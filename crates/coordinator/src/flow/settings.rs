@@ -9,7 +9,8 @@ pub struct FlowSettings {
     pub window_per_slot: usize,
     /// A pool's window while no worker of it is known, at least 1.
     pub window_without_workers: usize,
-    /// A window is not smaller than what comes back in twice this time.
+    /// Over which it is measured how much is under way: a window is not smaller than half as
+    /// much again.
     pub window_time: Duration,
     /// Tenants that differ from others.
     pub tenants: BTreeMap<String, TenantFlow>,
@@ -49,7 +50,7 @@ impl Default for FlowSettings {
         Self {
             window_per_slot: 2,
             window_without_workers: 64,
-            window_time: Duration::from_millis(250),
+            window_time: Duration::from_millis(100),
             tenants: BTreeMap::new(),
             pools: BTreeMap::new(),
             tools: BTreeMap::new(),

@@ -59,7 +59,8 @@ struct Place {
 enum At {
     Ready,
     Paused,
-    Out,
+    /// Since when, if it was let go here.
+    Out(Option<Instant>),
 }
 
 /// What is let go of a shard's, until its owner takes it. Windows bound it.
@@ -121,7 +122,7 @@ impl State {
         }
         let (run, work) = name.clone();
         let at_once = LetGo { run, work, command: Some(command), log_seq };
-        if known == Some(At::Out) {
+        if matches!(known, Some(At::Out(_))) {
             return put(&mut self.outboxes, at_once);
         }
         let (pool, spot) = self.spot(&ticket, now);
@@ -135,7 +136,7 @@ impl State {
             self.limits.take(&spot.tenant, &spot.lane);
             self.instruments.let_go(&pool, spot.priority, Duration::ZERO);
             put(&mut self.outboxes, at_once);
-            At::Out
+            At::Out(Some(now))
         } else if paused {
             of_pool.paused.insert(spot.number, (spot.clone(), waiting));
             At::Paused
@@ -167,7 +168,7 @@ impl State {
         if let Some(of_pool) = self.pools.get_mut(&pool) {
             of_pool.let_out(&spot);
             self.limits.take(&spot.tenant, &spot.lane);
-            self.places.insert(name, Place { pool, spot, at: At::Out });
+            self.places.insert(name, Place { pool, spot, at: At::Out(None) });
         }
     }
 
@@ -193,12 +194,20 @@ impl State {
         self.outboxes.get_mut(&shard)?.let_go.pop_front()
     }
 
-    pub(super) fn answered(&mut self, run: &RunId, work: WorkName, now: Instant) {
+    /// Notes that work is done; `at_work` says how long a worker was at it, where one says so.
+    pub(super) fn answered(&mut self, run: &RunId, work: WorkName, at_work: Option<Duration>, now: Instant) {
         let every = self.settings.window_time;
-        if let Some(Place { pool, at: At::Out, .. }) = self.strike(&(run.clone(), work))
+        if let Some(Place { pool, at: At::Out(since), .. }) = self.strike(&(run.clone(), work))
             && let Some(pool) = self.pools.get_mut(&pool)
         {
-            pool.returns.note(now, every);
+            let out = since.filter(|_| at_work.is_some()).map(|since| now.duration_since(since));
+            pool.returns.note(now, every, out, at_work.unwrap_or_default());
+            self.refill(now);
+        }
+    }
+
+    pub(super) fn forget(&mut self, run: &RunId, work: WorkName, now: Instant) {
+        if self.strike(&(run.clone(), work)).is_some() {
             self.refill(now);
         }
     }
@@ -226,7 +235,7 @@ impl State {
         match place.at {
             At::Ready => drop(pool.ready.remove(&place.spot)),
             At::Paused => drop(pool.paused.remove(&place.spot.number)),
-            At::Out => {
+            At::Out(_) => {
                 pool.came_back(&place.spot);
                 self.limits.give_back(&place.spot.tenant, &place.spot.lane);
             }
@@ -252,7 +261,7 @@ impl State {
                 limits.take(&spot.tenant, &spot.lane);
                 instruments.let_go(name, spot.priority, now.duration_since(since));
                 if let Some(place) = places.get_mut(&(run.clone(), work)) {
-                    place.at = At::Out;
+                    place.at = At::Out(Some(now));
                 }
                 put(outboxes, LetGo { run, work, command: None, log_seq });
             }
@@ -314,7 +323,7 @@ impl State {
         let waiting = self.of_run(run).filter_map(|((_, work), place)| match place.at {
             At::Ready => Some((*work, Wait::Queue)),
             At::Paused => Some((*work, self.wait_in_pause(place))),
-            At::Out => None,
+            At::Out(_) => None,
         });
         waiting.collect()
     }
@@ -322,7 +331,7 @@ impl State {
     /// The names of all that is out.
     #[cfg(test)]
     pub(super) fn out(&self) -> Vec<(RunId, WorkName)> {
-        let out = self.places.iter().filter(|(_, place)| place.at == At::Out);
+        let out = self.places.iter().filter(|(_, place)| matches!(place.at, At::Out(_)));
         out.map(|(name, _)| name.clone()).collect()
     }
 
@@ -347,7 +356,7 @@ fn room(
     part: Part,
     now: Instant,
 ) -> usize {
-    let came_back = pool.returns.most(now, settings.window_time);
-    let window = window::window(settings, pool.outlook, part, came_back);
+    let under_way = pool.returns.under_way(now, settings.window_time, pool.outlook.slots);
+    let window = window::window(settings, pool.outlook, part, under_way);
     settings.pools.get(name).map_or(window, |max| window.min(limits.part(*max)))
 }

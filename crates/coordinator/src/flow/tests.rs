@@ -65,7 +65,7 @@ impl Rig {
 
     fn answer(&mut self, ticket: &Ticket) {
         self.out.remove(&(ticket.run.clone(), ticket.work));
-        self.flow.lock().answered(&ticket.run, ticket.work, self.now);
+        self.flow.lock().answered(&ticket.run, ticket.work, None, self.now);
     }
 
     /// Forgets what was used: whoever comes to own a shard may find more out than its part.
@@ -347,4 +347,18 @@ async fn no_credit_is_lost_whatever_happens() {
         }
         assert!(wanted.is_empty(), "seed {seed}: {} wait for nothing", wanted.len());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_run_out_of_time_widens_no_window() {
+    let mut rig = Rig::new(FlowSettings::default());
+    rig.workers(4);
+    (1..=200).for_each(|step| rig.push(ticket("00-a", step, "t")));
+    for _ in 0..10 {
+        for late in rig.take() {
+            rig.flow.lock().forget(&late.run, late.work, rig.now);
+        }
+    }
+    let out: u64 = rig.flow.standing()["pools"][0]["out"].as_u64().unwrap();
+    assert_eq!(out, 8, "twice the slots, however much was given back");
 }

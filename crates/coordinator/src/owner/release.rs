@@ -111,7 +111,7 @@ impl Owner {
             };
             match owed {
                 Some(command) => self.emitter.emit(command, log_seq),
-                None => self.gate.answered(&run, work),
+                None => self.gate.forget(&run, work),
             }
         }
     }
@@ -124,7 +124,7 @@ impl Owner {
             && !self.follower.shard.awaits_work(&run, step, attempt)
         {
             self.emitter.answered(&run, work);
-            self.gate.answered(&run, work);
+            self.gate.forget(&run, work);
         }
     }
 }

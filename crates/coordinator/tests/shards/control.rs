@@ -1,16 +1,25 @@
 //! People hold runs and let them go, whoever owns the shard.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
-use futures::{FutureExt as _, StreamExt as _, stream::BoxStream};
-use planfleet_bus::live::News;
+use bytes::Bytes;
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{join, join_all},
+    stream::BoxStream,
+};
+use planfleet_bus::{broker::Broker as _, client::Question, live::News};
 use planfleet_core::{
     id::StepId,
     record::{ApprovalDecided, Fact, Gate},
 };
+use planfleet_proto::subjects;
 use serde_json::json;
 
-use super::{Fleet, enveloped, goal, planned, soon_news, step, succeeded};
+use super::{Fleet, PATIENCE, enveloped, goal, planned, soon_news, step, succeeded};
 
 fn decided(gate: Gate, approved: bool) -> Fact {
     Fact::ApprovalDecided(ApprovalDecided { gates: vec![gate], approved, reason: "because".to_owned() })
@@ -113,4 +122,33 @@ async fn who_watches_is_told_of_pauses() {
         assert_eq!((next.event.as_str(), next.step), (event, None));
     }
     assert_eq!(news.next().now_or_never(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_questions_does_not_hold_up_the_log() {
+    const ASKED: usize = 500;
+    let fleet = Fleet::with_shards(1).await;
+    let _node = fleet.start_alone("a").await;
+    let run = fleet.submit("run", planned()).await;
+    fleet.queued(&step(&run, 2, 1)).await;
+    let question = Bytes::from(serde_json::to_vec(&Question::Run { run: run.clone() }).unwrap());
+    let answered = AtomicUsize::new(0);
+    let asked = (0..ASKED).map(|_| async {
+        let answer = fleet.broker.request(subjects::reads(0), question.clone(), PATIENCE).await;
+        answer.expect("an answer");
+        answered.fetch_add(1, Ordering::Relaxed);
+    });
+    let folded = async {
+        for done in [1, 2] {
+            fleet.append(&run, succeeded(done)).await;
+        }
+        // No sleep: on a paused clock it would last until everything is answered.
+        while !fleet.is_queued(&step(&run, 3, 1)).await {
+            tokio::task::yield_now().await;
+        }
+        answered.load(Ordering::Relaxed)
+    };
+    let (_, before) = join(join_all(asked), folded).await;
+    // One for each look at the log, which takes all that is there.
+    assert!(before < 32, "{before} of {ASKED} questions were answered first");
 }

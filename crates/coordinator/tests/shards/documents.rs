@@ -5,6 +5,7 @@ use std::sync::Arc;
 use planfleet_bus::Ended;
 use planfleet_core::{
     json::Json,
+    plan::Plan,
     record::{Fact, StepSucceeded},
     task::Submission,
 };
@@ -60,6 +61,25 @@ async fn an_active_run_that_is_larger_than_a_message_is_shown_without_outputs() 
     fleet.append(&run, succeeded(3)).await;
     let ended = fleet.ended(&run).await;
     assert_eq!(ended.get("trimmed"), None, "what is kept is whole");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_active_run_of_thousands_of_items_is_shown_with_its_steps() {
+    const ITEMS: u32 = 8_000;
+    let fleet = Fleet::with_shards(1).await;
+    let _a = fleet.start_alone("a").await;
+    let plan: Plan = serde_json::from_value(json!({"final": 2, "steps": [
+        {"id": 1, "description": "a", "for_each": {"from_step": 0, "path": "/items"}},
+        {"id": 2, "description": "b", "depends_on": [1]}
+    ]}))
+    .expect("a plan");
+    let mut submission = Submission { plan: Some(Arc::new(plan)), ..planned() };
+    submission.task.inputs.insert("items".to_owned(), (0..ITEMS).collect::<Vec<_>>().into());
+    let run = fleet.submit("run", enveloped(submission, |envelope| envelope.items_max = ITEMS)).await;
+    super::until("a part of it", async || fleet.active(&run).await["trimmed"] == true).await;
+    let shown = fleet.active(&run).await;
+    let steps: Vec<_> = shown["steps"].as_array().expect("steps").iter().map(|step| &step["id"]).collect();
+    assert_eq!((steps, &shown["state"]), (vec![&json!(1), &json!(2)], &json!("executing")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -314,7 +314,15 @@ fn enveloped(submission: Submission, change: impl FnOnce(&mut Envelope)) -> Subm
 
 fn attempt(step: u32, attempt: u32) -> AttemptReport {
     let usage = Vec::new();
-    AttemptReport { step: StepId::plain(step), attempt, model: None, usage, started_ms: 1, ended_ms: 2 }
+    AttemptReport {
+        step: StepId::plain(step),
+        attempt,
+        model: None,
+        usage,
+        started_ms: 1,
+        ended_ms: 2,
+        calls: Vec::new(),
+    }
 }
 
 fn succeeded(step: u32) -> Fact {

@@ -79,6 +79,7 @@ pub(crate) fn succeeded(step: u32) -> Fact {
         usage: Vec::new(),
         started_ms: 1,
         ended_ms: 2,
+        calls: Vec::new(),
     };
     let output = Json::from_text("\"ok\"").expect("JSON");
     Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output }))

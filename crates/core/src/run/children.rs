@@ -106,7 +106,15 @@ impl Run {
 
 /// An attempt that no executor has begun.
 const fn unbegun(step: StepId, attempt: u32) -> AttemptReport {
-    AttemptReport { step, attempt, model: None, usage: Vec::new(), started_ms: 0, ended_ms: 0 }
+    AttemptReport {
+        step,
+        attempt,
+        model: None,
+        usage: Vec::new(),
+        started_ms: 0,
+        ended_ms: 0,
+        calls: Vec::new(),
+    }
 }
 
 /// How an answer does not do, if it does not. Whoever asks for a judge is told that there is none.

@@ -209,7 +209,7 @@ fn plan_step(id: u32, wording: &str, needs: &[u32], each: Option<u32>, writes: b
 
 fn report(step: StepId, attempt: u32) -> AttemptReport {
     let usage = vec![Charge::new(Account::Executor, "m", Usage { calls: 1, ..Usage::NONE })];
-    AttemptReport { step, attempt, model: None, usage, started_ms: 0, ended_ms: 0 }
+    AttemptReport { step, attempt, model: None, usage, started_ms: 0, ended_ms: 0, calls: Vec::new() }
 }
 
 fn sealed(draft: Draft, steps: u32, decision: Decision) -> Fact {

@@ -396,6 +396,7 @@ impl History {
             usage: vec![used(Account::Executor)],
             started_ms: 0,
             ended_ms: 0,
+            calls: Vec::new(),
         };
         let fact = if self.dice.one_in(7) {
             let failure = self.failure();

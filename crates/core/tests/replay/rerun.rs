@@ -68,6 +68,7 @@ fn success(order: &StepOrder) -> Fact {
         usage: Vec::new(),
         started_ms: 0,
         ended_ms: 0,
+        calls: Vec::new(),
     };
     let output = Json::from_text("\"again\"").expect("JSON");
     Fact::StepSucceeded(Box::new(StepSucceeded { attempt, output }))

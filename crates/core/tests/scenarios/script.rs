@@ -267,6 +267,7 @@ impl Teller {
             usage: vec![used(Account::Executor, "executor-model", words)],
             started_ms: at_ms - TICK_MS / 2,
             ended_ms: at_ms,
+            calls: Vec::new(),
         }
     }
 }

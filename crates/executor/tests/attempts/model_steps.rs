@@ -161,12 +161,30 @@ async fn a_model_reads_what_its_tools_put_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_record_tells_what_was_called_with_what_and_what_came_of_it() {
+    let long = json!({"text": "x".repeat(5_000)}).to_string();
+    let replies =
+        [calls("parrot", r#"{"text": "page"}"#), calls("shell", "{}"), calls("parrot", &long), says("done")];
+    let model = Script::new(replies.map(Ok));
+    let mut bench = Bench::with_model(&model).await;
+    let report = bench.carry_out(with_tools(&["parrot"])).await.report;
+    let told: Vec<_> = report.calls.iter().map(|call| (call.tool.as_str(), call.class)).collect();
+    assert_eq!(told, [("parrot", None), ("shell", Some(FailureClass::Denied)), ("parrot", None)]);
+    assert_eq!(report.calls[0].arguments, r#"{"text": "page"}"#);
+    assert!(report.calls[0].result.contains("page"), "{:?}", report.calls[0]);
+    assert!(report.calls[1].result.contains("has no tool"), "{:?}", report.calls[1]);
+    assert!(report.calls[2].arguments.len() < 2_100 && report.calls[2].arguments.ends_with("in all)"));
+    assert!(report.calls.iter().all(|call| call.ended_ms >= call.started_ms && call.started_ms > 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_model_that_only_calls_tools_has_an_end() {
     let endless = (0..TURNS_MAX).map(|_| Ok(calls("parrot", r#"{"text": "again"}"#)));
     let model = Script::new(endless);
     let mut bench = Bench::with_model(&model).await;
     let ended = bench.carry_out(with_tools(&["parrot"])).await;
     assert_eq!(ended.usage(Account::Executor), Some(cost(TURNS_MAX.into())));
+    assert_eq!(ended.report.calls.len(), TURNS_MAX as usize, "also of an attempt that failed");
     let failure = ended.failure();
     assert_eq!(failure.class, FailureClass::InvalidOutput);
     assert!(failure.message.contains("4 model turns"), "{failure}");

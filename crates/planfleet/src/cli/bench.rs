@@ -27,6 +27,9 @@ pub(crate) struct BenchArgs {
     /// Steps at once in each executor, in place of the workload's own number.
     #[arg(long, value_parser = at_least_one)]
     pub(crate) slots: Option<usize>,
+    /// How long `backlog` leaves its runs without any executor.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) outage: u64,
     /// Measure no floor.
     #[arg(long, conflicts_with = "floor_only")]
     pub(crate) engine_only: bool,
@@ -66,6 +69,16 @@ pub(crate) struct BenchFloorArgs {
     /// What it moves, as JSON.
     #[arg(long)]
     pub(crate) messages: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchWatchersArgs {
+    /// The run, at its API.
+    #[arg(long)]
+    pub(crate) url: String,
+    /// How many watch it.
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) watchers: usize,
 }
 
 /// What a process of the floor does.

@@ -7,7 +7,7 @@ mod view;
 use std::{pin::pin, process::ExitCode};
 
 use planfleet_api::batch::{
-    Standing, results, status, steer,
+    Standing, Tallies, results, status, steer,
     watch::{self, Seen, Wanted},
 };
 use planfleet_bus::{Client, batches::Batch};
@@ -39,7 +39,7 @@ pub(super) async fn batch(
     match command {
         BatchCommand::Submit(_) => Ok(ExitCode::SUCCESS),
         BatchCommand::Status { id } => {
-            print(cli, &status::status(&client, checked(id)?).await?)?;
+            print(cli, &status::status(&client, checked(id)?, &Tallies::default()).await?)?;
             Ok(ExitCode::SUCCESS)
         }
         BatchCommand::Watch { id } => follow(cli, &client, checked(id)?, Wanted::default()).await,
@@ -119,6 +119,9 @@ fn print(cli: &Cli, standing: &Standing) -> Result<(), Failure> {
     if !standing.active.silent.is_empty() {
         rows.push(vec!["shards".to_owned(), format!("{} do not answer", standing.active.silent.len())]);
     }
+    if let Some(abandoned) = view::abandoned(standing) {
+        rows.push(vec!["submitting".to_owned(), abandoned]);
+    }
     output::data(&output::table(&["batch", &standing.batch.id], rows));
     Ok(())
 }
@@ -130,7 +133,10 @@ async fn follow(cli: &Cli, client: &Client, id: &str, wanted: Wanted) -> Result<
     let mut on = |seen: Seen<'_>| match seen {
         Seen::Ended(end, Some(document)) => view.document(cli, end, document),
         Seen::Ended(_, None) => {}
-        Seen::Standing(standing) => view.show(&Count::of(standing), &standing.tally),
+        Seen::Standing(standing) => {
+            view.warn_of(standing);
+            view.show(&Count::of(standing), &standing.tally);
+        }
     };
     let stop = CancellationToken::new();
     let mut signals = Signals::listen(stop.clone()).map_err(Failure::unexpected)?;

@@ -1,13 +1,13 @@
 //! `bench`: measures the fleet and the floor under it on this machine.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use planfleet_bench::{Broker, Error, Messages, Options, Sync, TABLES, floor};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::{
-    cli::{BenchArgs, BenchFloorArgs, Cli, FloorRole, Format, SyncMode},
+    cli::{BenchArgs, BenchFloorArgs, BenchWatchersArgs, Cli, FloorRole, Format, SyncMode},
     embedded::nats,
     exit::{Code, Failure},
     output,
@@ -54,6 +54,7 @@ fn options(args: &BenchArgs) -> Result<Options, Failure> {
         broker: Broker { replicas: args.replicas, sync },
         executors: args.executors,
         slots: args.slots,
+        outage: Duration::from_secs(args.outage),
         engine: !args.floor_only,
         floor: !args.engine_only,
         out: args.out.clone(),
@@ -73,6 +74,16 @@ pub(super) async fn floor(args: &BenchFloorArgs) -> Result<ExitCode, Failure> {
     let url = args.url.clone();
     on_a_thread(move || async move { floor::serve(role, &url, messages).await.map_err(Failure::from) })
         .await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Those who watch a run.
+pub(super) async fn watchers(args: &BenchWatchersArgs) -> Result<ExitCode, Failure> {
+    let (url, watchers) = (args.url.clone(), args.watchers);
+    let watching = move || async move {
+        planfleet_bench::watch(&url, watchers, &|text| output::note(text)).await.map_err(Failure::from)
+    };
+    on_a_thread(watching).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -121,7 +121,9 @@ pub(super) fn unknown(id: &RunId) -> Failure {
 async fn get(cli: &Cli, client: &Client, id: &RunId) -> Result<ExitCode, Failure> {
     let document = find(client, id).await?;
     if document[TRIMMED] == true && !cli.quiet {
-        output::note("too large to be shown whole while it goes on: outputs are left out");
+        output::note(
+            "too large to be shown whole while it goes on: outputs, and where that is not enough items or steps, are left out",
+        );
     }
     report::print(cli, &document)?;
     Ok(ExitCode::SUCCESS)

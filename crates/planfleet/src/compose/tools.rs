@@ -22,12 +22,12 @@ const ALWAYS_PASSED: [&str; 2] = ["PATH", "HOME"];
 /// All tools of the settings, over a store. Starts or asks every MCP server.
 pub(crate) async fn registry(settings: &Settings, store: Arc<dyn Store>) -> Result<Arc<Registry>, Failure> {
     let built = Registry::build(own(settings)?, Some(store)).await;
-    built.map(Arc::new).map_err(|error| Failure::usage(format!("tools: {error}")))
+    built.map(Arc::new).map_err(|error| Failure::usage_because(&error))
 }
 
 /// What can be known of the tools without asking any server: whether their settings are sound.
 pub(crate) fn check(settings: &Settings) -> Result<Registry, Failure> {
-    Registry::builtin(own(settings)?).map_err(|error| Failure::usage(format!("tools: {error}")))
+    Registry::builtin(own(settings)?).map_err(|error| Failure::usage_because(&error))
 }
 
 fn own(settings: &Settings) -> Result<planfleet_tools::Settings, Failure> {

@@ -1,16 +1,17 @@
 //! Plans that are used again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use planfleet_bus::plans::Kept;
 use planfleet_core::{
-    cache::{Outcomes, Way},
+    cache::{Entry, Outcomes, Way},
     plan::PlanStep,
     record::{Decision, Fact, PlanSealed},
     task::{Brief, Mode},
 };
 use planfleet_llm::ErrorClass;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::{
     Desk,
@@ -117,6 +118,65 @@ async fn a_planner_that_fails_lets_another_try() {
     desk.failed().await;
     assert!(!planned(&mut desk).await.1.cache.unwrap().hit);
     assert_eq!(planner.asked().len(), 2);
+}
+
+/// The entry of a kind of task as a planner writes it that is at it.
+async fn another_is_at_it(desk: &mut Desk) -> String {
+    desk.order_for(1, of_class("Chile")).await;
+    let (_, sealed) = planned(desk).await;
+    let key = sealed.cache.unwrap().key;
+    say_again(desk, &key).await;
+    key
+}
+
+async fn say_again(desk: &Desk, key: &str) {
+    let writing = |entry: &mut Entry| {
+        entry.way = Way::Writing { holder: "00-other".to_owned(), until_ms: u64::MAX };
+        entry.made_ms += 1;
+    };
+    desk.bus.change_plan(key, writing).await.unwrap().expect("an entry");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_planner_that_has_died_plans_himself() {
+    let planner = Script::texts([reusable(), reusable()]);
+    let mut desk = Desk::with(&planner).await;
+    another_is_at_it(&mut desk).await;
+    let began = tokio::time::Instant::now();
+    desk.order_for(2, of_class("Peru")).await;
+    assert!(!planned(&mut desk).await.1.cache.unwrap().hit);
+    assert!((30..35).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_planner_that_says_he_is_at_it_is_waited_for() {
+    let planner = Script::texts([reusable(), reusable()]);
+    let mut desk = Desk::with(&planner).await;
+    let key = another_is_at_it(&mut desk).await;
+    desk.order_for(2, of_class("Peru")).await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        say_again(&desk, &key).await;
+    }
+    assert_eq!(planner.asked().len(), 1, "nobody else has planned");
+    desk.bus.forget_plan(&key).await.unwrap();
+    assert!(!planned(&mut desk).await.1.cache.unwrap().hit);
+}
+
+/// Longer than others wait for one of whom nothing is heard.
+#[tokio::test(start_paused = true)]
+async fn a_slow_planner_plans_for_all_who_wait() {
+    let gate = Arc::new(Semaphore::new(0));
+    let slow = Reply::Parts(String::new(), gate.clone(), reusable().to_string());
+    let planner = Script::new([slow, Reply::Text(reusable().to_string())]);
+    let mut desk = Desk::with(&planner).await;
+    desk.order_for(1, of_class("Chile")).await;
+    desk.order_for(2, of_class("Peru")).await;
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    gate.add_permits(1);
+    let hits =
+        [planned(&mut desk).await, planned(&mut desk).await].map(|(_, sealed)| sealed.cache.unwrap().hit);
+    assert_eq!((hits, planner.asked().len()), ([false, true], 1));
 }
 
 #[tokio::test(start_paused = true)]

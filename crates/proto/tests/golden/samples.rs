@@ -12,7 +12,7 @@ use planfleet_core::{
     reason::{Cause, End, EndCode},
     record::{
         ApprovalDecided, AttemptReport, CacheNote, Decision, Draft, Fact, Gate, PlanSealed, Record,
-        StepFailed, StepSucceeded, Timer,
+        StepFailed, StepSucceeded, Timer, ToolCall,
     },
     task::{
         Ancestor, Approval, Brief, Budget, Carried, Envelope, Mode, Parent, Priority, Review, Submission,
@@ -128,6 +128,17 @@ fn failure() -> Failure {
     }
 }
 
+fn call(class: Option<FailureClass>) -> ToolCall {
+    ToolCall {
+        tool: "file_read".to_owned(),
+        arguments: "{\"path\":\"a.txt\"}".to_owned(),
+        result: "\"ü\"".to_owned(),
+        class,
+        started_ms: 1_700_000_000_200,
+        ended_ms: 1_700_000_000_300,
+    }
+}
+
 fn report(step: StepId) -> AttemptReport {
     AttemptReport {
         step,
@@ -139,6 +150,7 @@ fn report(step: StepId) -> AttemptReport {
         ],
         started_ms: 1_700_000_000_100,
         ended_ms: 1_700_000_000_900,
+        calls: vec![call(None), call(Some(FailureClass::ToolError))],
     }
 }
 

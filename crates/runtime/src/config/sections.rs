@@ -332,13 +332,14 @@ pub struct FlowSettings {
     pub window_per_slot: usize,
     /// A pool's window while no worker of it is known.
     pub window_without_workers: usize,
-    /// Milliseconds; a window is not smaller than what comes back in twice as long.
+    /// Milliseconds over which it is measured how much is under way: a window is not smaller than
+    /// half as much again.
     pub window_ms: u64,
 }
 
 impl Default for FlowSettings {
     fn default() -> Self {
-        Self { window_per_slot: 2, window_without_workers: 64, window_ms: 250 }
+        Self { window_per_slot: 2, window_without_workers: 64, window_ms: 100 }
     }
 }
 

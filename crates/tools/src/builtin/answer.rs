@@ -13,6 +13,9 @@ use crate::tool::ToolError;
 /// Enough of an error page to see what it complains about.
 const EXCERPT_CHARS_MAX: usize = 500;
 
+/// What follows an error after which the request may have been carried out.
+pub(super) const UNKNOWN_OUTCOME: &str = "; nobody knows whether the server has done it";
+
 /// The output schema of the HTTP tools.
 pub(super) fn schema() -> Value {
     json!({
@@ -57,6 +60,8 @@ pub(super) async fn output(fetched: Fetched, raw: bool) -> Result<Value, ToolErr
 /// knows whether the server has done what it was asked.
 pub(super) fn bad_status(fetched: &Fetched, repeatable: bool) -> ToolError {
     let class = match fetched.status {
+        // The server speaks of what it was redirected to, and not of the request itself.
+        _ if fetched.redirected && !repeatable => FailureClass::ToolError,
         // The server says that it has done nothing yet.
         408 | 409 | 425 | 429 | 503 | 529 => FailureClass::Transient,
         500..=599 if repeatable => FailureClass::Transient,
@@ -64,9 +69,10 @@ pub(super) fn bad_status(fetched: &Fetched, repeatable: bool) -> ToolError {
     };
     let body = String::from_utf8_lossy(&fetched.body);
     let excerpt = trim_chars(body.trim(), EXCERPT_CHARS_MAX);
+    let unknown = if fetched.redirected && !repeatable { UNKNOWN_OUTCOME } else { "" };
     ToolError {
         retry_after_ms: fetched.retry_after.map(|after| after.as_millis() as u64),
-        ..ToolError::new(class, format!("{} answered {}: {excerpt}", fetched.url, fetched.status))
+        ..ToolError::new(class, format!("{} answered {}: {excerpt}{unknown}", fetched.url, fetched.status))
     }
 }
 

@@ -172,7 +172,7 @@ fn unknown_outcome(error: Error, repeatable: bool) -> ToolError {
     if !may_be_done || error.class != FailureClass::Transient {
         return error;
     }
-    ToolError::failed(format!("{}; nobody knows whether the server has done it", error.message))
+    ToolError::failed(format!("{}{}", error.message, answer::UNKNOWN_OUTCOME))
 }
 
 #[cfg(test)]
@@ -253,6 +253,32 @@ mod tests {
         let args = json!({"method": "POST", "url": url});
         let failure = call_in_test(tool(&settings), args).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::Transient, "{failure}");
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_with_a_redirect_is_not_sent_again() {
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let refused = format!("http://{}/", gone.local_addr().unwrap());
+        drop(gone);
+        let busy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let busy_url = format!("http://{}/", busy.local_addr().unwrap());
+        let _busy = tokio::task::JoinSet::from_iter([async move {
+            while let Ok((mut stream, _)) = busy.accept().await {
+                assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+                stream.write_all(b"HTTP/1.1 503 Busy\r\nconnection: close\r\n\r\n").await.unwrap();
+            }
+        }]);
+        for (method, status, location, class) in [
+            ("POST", 303, &refused, FailureClass::ToolError),
+            ("POST", 302, &busy_url, FailureClass::ToolError),
+            ("PATCH", 307, &busy_url, FailureClass::ToolError),
+            ("PUT", 303, &refused, FailureClass::Transient),
+            ("DELETE", 302, &busy_url, FailureClass::Transient),
+        ] {
+            let answer = format!("HTTP/1.1 {status} x\r\nlocation: {location}\r\nconnection: close\r\n\r\n");
+            let failure = request(json!({"method": method}), answer.as_bytes()).await.1.unwrap_err();
+            assert_eq!(failure.class, class, "{method} {status} {location}: {failure}");
+        }
     }
 
     #[tokio::test]

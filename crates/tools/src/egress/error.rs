@@ -24,6 +24,8 @@ pub(crate) enum Error {
     Resolve(ResolveError),
     #[error("{url} redirects more than {max} times; use the final address")]
     Redirects { url: Url, max: usize },
+    #[error("{url} answered with a redirect, where this went wrong: {error}")]
+    Redirected { url: Url, error: Box<Error> },
     #[error("host `{host}` is given a credential, which is sent over https only; use https://")]
     PlainCredential { host: String },
     #[error("no answer within {ms} ms (tools.http_timeout_ms)")]
@@ -43,20 +45,25 @@ impl Error {
             Self::Url { .. } | Self::Resolve(ResolveError::Unknown { .. }) => FailureClass::ToolError,
             Self::Redirects { .. } | Self::PlainCredential { .. } => FailureClass::ToolError,
             Self::Timeout { .. } => FailureClass::Timeout,
+            Self::Redirected { error, .. } => error.class(),
         }
     }
 
-    /// Whether the other side cannot have read the request.
+    /// Whether the other side cannot have read the request. What has answered with a redirect
+    /// has read it, and may have done it.
     pub(crate) fn is_before_sending(&self) -> bool {
         match self {
             Self::Request(error) => error.is_connect(),
-            Self::Timeout { .. } | Self::Redirects { .. } => false,
+            Self::Timeout { .. } | Self::Redirects { .. } | Self::Redirected { .. } => false,
             _ => true,
         }
     }
 
     /// What would lift the refusal, for refusals that settings can lift.
     fn remedy(&self) -> &'static str {
+        if let Self::Redirected { error, .. } = self {
+            return error.remedy();
+        }
         let (Self::Address(forbidden) | Self::Resolve(ResolveError::Forbidden { forbidden, .. })) = self
         else {
             return "";

@@ -5,6 +5,9 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 
 use super::REDIRECTS_MAX;
 
+/// Names the call, the same for every try of it.
+const IDEMPOTENCY_KEY: header::HeaderName = header::HeaderName::from_static("idempotency-key");
+
 /// A request, but for its URL.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbound {
@@ -64,7 +67,11 @@ impl Outbound {
             self.headers.remove(header::CONTENT_TYPE);
         }
         if !same_origin {
-            let kept = [header::ACCEPT, header::CONTENT_TYPE];
+            let mut kept = vec![header::ACCEPT, header::CONTENT_TYPE];
+            if !becomes_get {
+                // Which call it is, is what keeps the other origin from doing it twice.
+                kept.push(IDEMPOTENCY_KEY);
+            }
             let mut own = std::mem::take(&mut self.headers);
             self.headers.extend(kept.into_iter().filter_map(|name| {
                 let value = own.remove(&name)?;

@@ -300,6 +300,7 @@ async fn recorder() -> (Server, Arc<std::sync::Mutex<Vec<String>>>) {
 fn post() -> Outbound {
     let mut headers = header::HeaderMap::new();
     headers.insert("x-own", "mine".parse().unwrap());
+    headers.insert("idempotency-key", "call-1".parse().unwrap());
     headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
     Outbound { method: reqwest::Method::POST, headers, body: Some(b"{}".to_vec()) }
 }
@@ -344,6 +345,7 @@ async fn a_credential_goes_to_its_host_and_to_no_other() {
     let request = seen.lock().unwrap().last().unwrap().clone();
     assert!(request.starts_with("POST /end"), "{request}");
     assert!(!request.contains("s3cret") && !request.contains("x-own"), "{request}");
+    assert!(request.contains("idempotency-key: call-1"), "it is the same call there: {request}");
     let error = gateway.fetch("http://far.example/", None).await.unwrap_err();
     assert!(matches!(error, Error::PlainCredential { .. }), "{error}");
 }

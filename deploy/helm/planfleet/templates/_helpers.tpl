@@ -90,7 +90,7 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* The files that a process of a role reads: root, key. */}}
+{{/* The files that a process of a role has: root, role, key. */}}
 {{- define "planfleet.volumes" -}}
 - name: config
   configMap: {name: {{ include "planfleet.fullname" .root }}}
@@ -110,6 +110,14 @@ capabilities: {drop: [ALL]}
     secretName: {{ .root.Values.broker.tls.secret }}
     defaultMode: 0440
 {{- end }}
+{{- if eq .role "api" }}
+- name: index
+{{- with .root.Values.api.index.volume }}
+  {{- toYaml . | nindent 2 }}
+{{- else }}
+  emptyDir: {sizeLimit: {{ .root.Values.api.index.sizeLimit }}}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "planfleet.mounts" -}}
@@ -120,5 +128,8 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if .root.Values.broker.tls.secret }}
 - {name: tls, mountPath: /run/planfleet/tls, readOnly: true}
+{{- end }}
+{{- if eq .role "api" }}
+- {name: index, mountPath: /var/lib/planfleet}
 {{- end }}
 {{- end -}}

@@ -257,7 +257,15 @@ impl Story {
 
     fn report(&self, step: StepId, attempt: u32) -> AttemptReport {
         let (started_ms, ended_ms) = (self.now_ms, self.now_ms + 1);
-        AttemptReport { step, attempt, model: None, usage: Vec::new(), started_ms, ended_ms }
+        AttemptReport {
+            step,
+            attempt,
+            model: None,
+            usage: Vec::new(),
+            started_ms,
+            ended_ms,
+            calls: Vec::new(),
+        }
     }
 
     pub(super) fn retry(&mut self, run: &RunId, step: StepId, attempt: u32) {

@@ -1,6 +1,7 @@
 /** How the API is asked: one place that knows the key, errors and time-outs. */
 
 import { signal } from "@preact/signals";
+import { notReached, reached, wakeAll } from "./link";
 
 /** Where the key is kept: for this tab only, and gone when it closes. */
 const KEY = "planfleet.key";
@@ -10,6 +11,15 @@ const TIMEOUT_MS = 60_000;
 
 /** The server asks who is there; the page shows a field for the key while this is true. */
 export const keyWanted = signal(false);
+
+/** How many keys were given: what was refused is asked again with each. */
+export const keyGiven = signal(0);
+
+/** Whoever waits for a key: whether there is one. */
+let waiting: ((given: boolean) => void)[] = [];
+
+/** A proxy says this where the server behind it is away. */
+const AWAY = [502, 503, 504];
 
 /** What the server said instead of an answer. */
 export class Problem extends Error {
@@ -24,11 +34,34 @@ export class Problem extends Error {
 
 export function setKey(key: string) {
   sessionStorage.setItem(KEY, key.trim());
-  keyWanted.value = false;
+  keyGiven.value++;
+  settle(true);
+  wakeAll();
+}
+
+/** Nobody gives a key: what asks for one is refused. */
+export function withoutKey() {
+  settle(false);
 }
 
 export function forgetKey() {
   sessionStorage.removeItem(KEY);
+}
+
+function settle(given: boolean) {
+  keyWanted.value = false;
+  const all = waiting;
+  waiting = [];
+  for (const one of all) one(given);
+}
+
+/** Shows the field for a key, and says whether one was given. */
+function wantKey(stop: AbortSignal | null | undefined): Promise<boolean> {
+  keyWanted.value = true;
+  return new Promise((done) => {
+    waiting.push(done);
+    stop?.addEventListener("abort", () => done(false), { once: true });
+  });
 }
 
 export function hasKey(): boolean {
@@ -63,9 +96,24 @@ function text(error: { path?: string; message?: string }): string {
 
 /**
  * Asks, and gives the response of every status that is not an error. `endless` is for streams, whose
- * reader looks after the time itself; any other body has to be whole in time.
+ * reader looks after the time itself; any other body has to be whole in time. Where the server wants
+ * a key, the question waits for it: a session that ends takes nothing along that was being done.
  */
 export async function ask(path: string, init: RequestInit = {}, endless = false): Promise<Response> {
+  for (;;) {
+    const key = sessionStorage.getItem(KEY);
+    const response = await once(path, init, endless);
+    if (response.status === 401) {
+      const other = sessionStorage.getItem(KEY);
+      // Another question may have got a new key meanwhile.
+      if ((other && other !== key) || (await wantKey(init.signal))) continue;
+    }
+    if (!response.ok && response.status !== 304) throw await problem(response);
+    return response;
+  }
+}
+
+async function once(path: string, init: RequestInit, endless: boolean): Promise<Response> {
   const late = endless ? null : AbortSignal.timeout(TIMEOUT_MS);
   const signals = [init.signal, late].filter((signal) => signal != null);
   let response: Response;
@@ -74,11 +122,12 @@ export async function ask(path: string, init: RequestInit = {}, endless = false)
     response = await fetch(path, { ...init, signal, headers: headers(init.headers), credentials: "omit" });
   } catch (error) {
     if (init.signal?.aborted) throw error;
+    notReached();
     const why = late?.aborted ? `no answer within ${TIMEOUT_MS / 1000} s` : "the server cannot be reached";
     throw new Problem(0, "unreachable", why);
   }
-  if (response.status === 401) keyWanted.value = true;
-  if (!response.ok && response.status !== 304) throw await problem(response);
+  if (AWAY.includes(response.status) && !response.headers.get("content-type")?.includes("problem+json")) notReached();
+  else reached();
   return response;
 }
 

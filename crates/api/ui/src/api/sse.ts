@@ -4,6 +4,7 @@
  */
 
 import { ask, Problem } from "./client";
+import { after, backoff } from "./link";
 
 /** Longest line that is taken: facts of events are small, and their bodies are elsewhere. */
 const LINE_MAX = 1 << 20;
@@ -46,24 +47,69 @@ export class SseReader {
 /** The server says something every 15 s; a connection that is silent for longer is a dead one. */
 const SILENCE_MS = 45_000;
 
+/**
+ * A browser opens six connections to a server at most, over all of its tabs: one that nobody looks at
+ * gives its own back after this time, and goes on where it was when it is looked at again.
+ */
+const HIDDEN_MS = 5_000;
+
 /** Reads the events of `path` until `stop`; throws where the server has no such stream. */
 export async function follow(path: string, stop: AbortSignal, each: (events: SseEvent[]) => void): Promise<void> {
   let last = "";
-  let pause = 500;
+  let failed = 0;
   while (!stop.aborted) {
+    await looked(stop);
+    const away = new AbortController();
+    const watching = unlooked(() => away.abort());
     try {
-      await once(path, last, stop, (events) => {
+      await once(path, last, AbortSignal.any([stop, away.signal]), (events) => {
         last = events.at(-1)?.id || last;
-        pause = 500;
+        failed = 0;
         each(events);
       });
     } catch (error) {
       const refused = error instanceof Problem && error.status >= 400 && error.status < 500;
       if (refused || stop.aborted) throw error;
+    } finally {
+      watching();
     }
-    await new Promise((done) => setTimeout(done, pause));
-    pause = Math.min(pause * 2, 15_000);
+    if (!away.signal.aborted) await pause(backoff(++failed), stop);
   }
+}
+
+function pause(ms: number, stop: AbortSignal): Promise<void> {
+  return new Promise((done) => {
+    const forget = after(ms, done);
+    stop.addEventListener("abort", () => (forget(), done()), { once: true });
+  });
+}
+
+/** Waits until the tab is in sight. */
+async function looked(stop: AbortSignal): Promise<void> {
+  if (!document.hidden || stop.aborted) return;
+  await new Promise<void>((done) => {
+    const seen = () => {
+      if (document.hidden && !stop.aborted) return;
+      document.removeEventListener("visibilitychange", seen);
+      done();
+    };
+    document.addEventListener("visibilitychange", seen);
+    stop.addEventListener("abort", seen, { once: true });
+  });
+}
+
+/** Calls `gone` when the tab has been out of sight for a while. Gives what takes it back. */
+function unlooked(gone: () => void): () => void {
+  let timer = 0;
+  const seen = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = window.setTimeout(gone, HIDDEN_MS);
+  };
+  document.addEventListener("visibilitychange", seen);
+  return () => {
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", seen);
+  };
 }
 
 /** One connection, until it ends or falls silent. */

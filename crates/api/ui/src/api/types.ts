@@ -47,6 +47,8 @@ export interface Step {
   attempts: number;
   pool: string;
   model: string | null;
+  /** The run that does it. */
+  child?: string | null;
   output: unknown;
   error: Failure | null;
   usage: Usage;
@@ -99,6 +101,8 @@ export interface Run {
   goal?: string | null;
   inputs?: Record<string, unknown>;
   rerun_of: string | null;
+  /** The step of another run that it does. */
+  parent?: { run_id: string; step: StepId } | null;
   state: RunState;
   answer: unknown;
   partial: boolean;
@@ -118,7 +122,7 @@ export interface Run {
     saved_usd: number | null; saved_tokens: number | null; saved_ms: number | null;
   } | null;
   timings: { queued_ms: number; planning_ms: number; executing_ms: number; total_ms: number };
-  /** Outputs are left out, as the run goes on and is too large for one message. */
+  /** Outputs are left out, as the run goes on and is too large for one message; maybe items and steps, too. */
   trimmed?: boolean;
 }
 
@@ -194,6 +198,19 @@ export interface AttemptMade {
   started_at: string;
   ended_at: string;
   usage: ModelUsage[];
+  /** What its model has called. */
+  tool_calls?: ToolCall[];
+}
+
+export interface ToolCall {
+  tool: string;
+  /** As the model wrote them. */
+  arguments: string;
+  result: string;
+  /** Null for a call that succeeded. */
+  error_class: string | null;
+  started_at: string;
+  ended_at: string;
 }
 
 export interface StepDetail extends Step {
@@ -249,6 +266,21 @@ export interface Queued {
   pools: Pool[];
   paused: { model: string; reason: string | null; until: string | null }[];
   backlog: number;
+}
+
+/** A model of the settings, and what the fleet knows of it. */
+export interface Model {
+  name: string;
+  model: string;
+  roles: string[];
+  limits: { max_concurrency: number | null; requests_per_minute: number | null; tokens_per_minute: number | null } | null;
+  fleet: {
+    in_flight: number;
+    concurrency: number;
+    processes: number;
+    asked_until: string | null;
+    paused: { reason: string | null; until: string | null } | null;
+  } | null;
 }
 
 export interface Worker {

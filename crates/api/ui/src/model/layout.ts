@@ -4,7 +4,7 @@ import dagre from "@dagrejs/dagre";
 import type { Drawn } from "./group";
 
 export const BOX_W = 232;
-export const BOX_H = 74;
+export const BOX_H = 78;
 const GAP_X = 56;
 const GAP_Y = 18;
 

@@ -42,6 +42,17 @@ export function timeline(steps: Step[], now: number): Timeline {
   }
   bars.sort((a, b) => a.from - b.from || a.to - b.to);
   const busy = merged(bars);
+  // The items of a step stand below it, in their order.
+  const began = new Map(bars.map((bar) => [bar.step.id, bar.from]));
+  const line = ({ step }: Bar): [number, number, number] => {
+    const [of, item] = String(step.id).split("[").map((part) => Number.parseInt(part, 10));
+    return [began.get(of!) ?? began.get(step.id)!, of!, item ?? -1];
+  };
+  const lines = new Map(bars.map((bar) => [bar, line(bar)]));
+  bars.sort((a, b) => {
+    const [x, y] = [lines.get(a)!, lines.get(b)!];
+    return x[0] - y[0] || x[1] - y[1] || x[2] - y[2];
+  });
   const length = busy.reduce((sum, span) => sum + span.to - span.from, 0);
   const longest = Math.max(IDLE_MIN_MS, length * IDLE_SHARE);
   const left = length * IDLE_LEFT;

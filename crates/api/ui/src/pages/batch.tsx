@@ -3,17 +3,21 @@
 import { useRoute } from "preact-iso";
 import { ask, send, withQuery } from "../api/client";
 import { useLive } from "../api/live";
-import type { Batch as BatchStatus } from "../api/types";
+import type { Batch as BatchStatus, RunPage } from "../api/types";
 import { count, duration, short, usd } from "../model/format";
 import { word } from "../model/words";
 import { act, confirm } from "../parts/confirm";
+import { For } from "../parts/may";
 import { State } from "../parts/state";
 import { Text } from "../parts/text";
 import { useTitle } from "../parts/title";
-import { Trouble } from "../parts/trouble";
+import { Empty, Trouble } from "../parts/trouble";
 import { cost, isOver, Progress } from "./batches";
+import { Table } from "./runs";
 
 const FRESH_MS = 2_000;
+/** Runs that are shown at once. */
+const SHOWN_MAX = 25;
 
 export function Batch() {
   const id = useRoute().params["id"] ?? "";
@@ -31,6 +35,7 @@ export function Batch() {
 
 function Whole({ batch, path, refresh }: { batch: BatchStatus; path: string; refresh: () => void }) {
   const failed = batch.failed + batch.expired;
+  const going = ["submitting", "running"].includes(batch.state);
   const cancel = () =>
     confirm({
       title: "Cancel this batch?",
@@ -57,16 +62,18 @@ function Whole({ batch, path, refresh }: { batch: BatchStatus; path: string; ref
             <Text value={`Batch ${batch.batch_id}`} />
           </h1>
           <div class="buttons">
-            {failed > 0 && (
-              <button type="button" onClick={retry}>
-                Retry {count(failed)} failed
-              </button>
-            )}
-            {["submitting", "running"].includes(batch.state) && (
-              <button type="button" class="danger" onClick={cancel}>
-                Cancel
-              </button>
-            )}
+            <For role="operator" what="Cancelling and retrying" silent={failed === 0 && !going}>
+              {failed > 0 && (
+                <button type="button" onClick={retry}>
+                  Retry {count(failed)} failed
+                </button>
+              )}
+              {going && (
+                <button type="button" class="danger" onClick={cancel}>
+                  Cancel
+                </button>
+              )}
+            </For>
           </div>
         </div>
         <div class="batch-progress">
@@ -82,11 +89,17 @@ function Whole({ batch, path, refresh }: { batch: BatchStatus; path: string; ref
           <Fact name="active" value={count(batch.active)} />
           <Fact name="refused lines" value={count(batch.rejected)} />
           <Fact name="cost" value={cost(batch)} />
-          <Fact name="budget" value={batch.budget?.usd == null ? "none" : usd(batch.budget.usd)} />
+          <Fact name="budget" value={budget(batch)} />
+          {batch.retried > 0 && <Fact name="retried" value={count(batch.retried)} />}
           <Fact name="tokens" value={short(batch.tokens)} />
           <Fact name="runs a second" value={batch.rate_per_s == null ? "–" : batch.rate_per_s.toFixed(1)} />
           <Fact name="left" value={batch.eta_s == null ? "–" : duration(batch.eta_s * 1000)} />
         </dl>
+        {batch.shards_silent > 0 && (
+          <p class="why-line is-paused">
+            Nobody answers for the active runs of {count(batch.shards_silent)} shards just now: the figures of active runs are not whole.
+          </p>
+        )}
         {batch.reason && (
           <p class="why-line is-cancelled">
             <Text value={batch.reason} />
@@ -94,9 +107,6 @@ function Whole({ batch, path, refresh }: { batch: BatchStatus; path: string; ref
         )}
       </header>
       <p class="buttons left">
-        <a class="button" href={withQuery("/runs", { batch: batch.batch_id })}>
-          Its runs
-        </a>
         <button type="button" onClick={() => act(() => download(`${path}/results`, `${batch.batch_id}.jsonl`), "Results are downloaded")}>
           Download results
         </button>
@@ -106,6 +116,7 @@ function Whole({ batch, path, refresh }: { batch: BatchStatus; path: string; ref
           </button>
         )}
       </p>
+      <Members batch={batch} going={going} />
     </>
   );
 }
@@ -116,6 +127,28 @@ function Fact({ name, value }: { name: string; value: string }) {
       <dt>{name}</dt>
       <dd>{value}</dd>
     </div>
+  );
+}
+
+function budget({ budget: of }: BatchStatus): string {
+  const said = [of?.usd != null && usd(of.usd), of?.tokens != null && `${short(of.tokens)} tokens`].filter(Boolean);
+  return said.join(", ") || "none";
+}
+
+/** Its newest runs; all of them are in the list of runs. */
+function Members({ batch, going }: { batch: BatchStatus; going: boolean }) {
+  const live = useLive<RunPage>(withQuery("/v1/runs", { batch: batch.batch_id, limit: SHOWN_MAX }), () => (going || batch.active > 0 ? FRESH_MS : 0));
+  const page = live.data.value;
+  return (
+    <section class="members">
+      <div class="page-head">
+        <h2>Runs</h2>
+        <a href={withQuery("/runs", { batch: batch.batch_id })}>all of them, to search and to filter</a>
+      </div>
+      <Trouble live={live} what="Its runs" />
+      {page?.runs.length === 0 && <Empty>None of its runs is known here yet.</Empty>}
+      {page && page.runs.length > 0 && <Table runs={page.runs} />}
+    </section>
   );
 }
 

@@ -33,7 +33,7 @@ export function Batches() {
       )}
       {batches && batches.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label="Batches">
-          <table class="list">
+          <table class="list cards">
             <thead>
               <tr>
                 <th>State</th>
@@ -80,9 +80,9 @@ function Row({ listed }: { listed: BatchListed }) {
         )}
       </td>
       <td>{batch && <Progress batch={batch} />}</td>
-      <td class="figure">{batch && count(batch.failed + batch.expired)}</td>
-      <td class="figure">{batch && cost(batch)}</td>
-      <td class="figure">{batch?.eta_s == null ? "–" : duration(batch.eta_s * 1000)}</td>
+      <td class="figure" data-name="failed">{batch && count(batch.failed + batch.expired)}</td>
+      <td class="figure" data-name="cost">{batch && cost(batch)}</td>
+      <td class="figure" data-name="left">{batch?.eta_s == null ? "–" : duration(batch.eta_s * 1000)}</td>
       <td class="figure" title={stamp(listed.created_at)}>
         {ago(listed.created_at, Date.now())}
       </td>
@@ -102,14 +102,14 @@ export function cost(batch: Batch): string {
 
 export function Progress({ batch }: { batch: Batch }) {
   const total = batch.total ?? batch.submitted;
-  const done = batch.succeeded + batch.failed + batch.cancelled + batch.expired;
+  const done = batch.succeeded + batch.failed + batch.cancelled + batch.expired + batch.rejected;
   return (
     <Meter
-      label={`${count(done)} of ${count(total)} ended, ${count(batch.succeeded)} succeeded`}
+      label={`${count(done)} of ${count(total)} ended, ${count(batch.succeeded)} succeeded, ${count(batch.rejected)} lines refused`}
       total={total}
       parts={[
         ["succeeded", batch.succeeded],
-        ["failed", batch.failed + batch.expired],
+        ["failed", batch.failed + batch.expired + batch.rejected],
         ["cancelled", batch.cancelled],
         ["running", batch.active],
       ]}

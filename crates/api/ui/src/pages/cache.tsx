@@ -3,9 +3,11 @@
 import { useSignal } from "@preact/signals";
 import { send } from "../api/client";
 import { useLive } from "../api/live";
+import { may, whyNot } from "../api/who";
 import type { CacheEntry, Cached } from "../api/types";
 import { ago, count, duration, short, stamp, usd } from "../model/format";
 import { act, confirm } from "../parts/confirm";
+import { For } from "../parts/may";
 import { Text, Value } from "../parts/text";
 import { useTitle } from "../parts/title";
 import { Empty, Trouble } from "../parts/trouble";
@@ -24,6 +26,7 @@ export function Cache() {
       </div>
       <Trouble live={live} what="The cache" />
       {cached && <Saved saved={cached.savings} />}
+      {!may("operator") && <p class="soft">{whyNot("operator", "Pinning and forgetting")}</p>}
       {cached?.entries.length === 0 && <Empty>No kind of task is known yet. Tasks without a plan of their own are remembered by their kind.</Empty>}
       {cached && cached.entries.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label="Cached plans">
@@ -126,14 +129,16 @@ function Row({ entry, open, toggle, refresh }: RowProps) {
           {ago(entry.made_at, Date.now())}
         </td>
         <td class="figure">
-          {!entry.pinned && (
-            <button type="button" onClick={() => act(() => send("POST", `${path}/pin`).then(refresh), "Pinned: kept whatever comes of it")}>
-              Pin
+          <For role="operator" silent>
+            {!entry.pinned && (
+              <button type="button" onClick={() => act(() => send("POST", `${path}/pin`).then(refresh), "Pinned: kept whatever comes of it")}>
+                Pin
+              </button>
+            )}{" "}
+            <button type="button" class="danger" onClick={forget}>
+              Forget
             </button>
-          )}{" "}
-          <button type="button" class="danger" onClick={forget}>
-            Forget
-          </button>
+          </For>
         </td>
       </tr>
       {open && (

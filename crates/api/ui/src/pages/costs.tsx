@@ -66,16 +66,16 @@ function Table({ rows, way }: { rows: CostRow[]; way: string }) {
       <table class="list">
         <thead>
           <tr>
-            <th class="wide">{way}</th>
+            <th class="wide capital">{way}</th>
             <th>
               <span class="hidden">Share</span>
             </th>
             <th class="figure">Cost</th>
             <th class="figure">Runs</th>
-            <th class="figure">Calls</th>
-            <th class="figure">Input</th>
-            <th class="figure">Cached</th>
-            <th class="figure">Output</th>
+            <th class="figure">Model calls</th>
+            <th class="figure">Tokens in</th>
+            <th class="figure">Of them cached</th>
+            <th class="figure">Tokens out</th>
           </tr>
         </thead>
         <tbody>

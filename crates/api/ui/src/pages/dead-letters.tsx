@@ -4,8 +4,10 @@ import { useSignal } from "@preact/signals";
 import { send } from "../api/client";
 import { useLive } from "../api/live";
 import type { DeadLetter } from "../api/types";
+import { may, whyNot } from "../api/who";
 import { ago, plural, stamp, tail } from "../model/format";
 import { act, confirm } from "../parts/confirm";
+import { For } from "../parts/may";
 import { Text, Value } from "../parts/text";
 import { useTitle } from "../parts/title";
 import { Empty, Trouble } from "../parts/trouble";
@@ -25,6 +27,7 @@ export function DeadLetters() {
       </div>
       <Trouble live={live} what="The dead letters" />
       {letters?.length === 0 && <Empty>None: every message was understood.</Empty>}
+      {letters && letters.length > 0 && !may("admin") && <p class="soft">{whyNot("admin", "Replaying and dropping")}</p>}
       {letters && letters.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label="Dead letters">
           <table class="list">
@@ -104,12 +107,14 @@ function Row({ letter, open, toggle, refresh }: RowProps) {
           {ago(at, Date.now())}
         </td>
         <td class="figure">
-          <button type="button" onClick={() => act(() => send("POST", `${path}/replay`).then(refresh), `Message ${seq} is sent again`)}>
-            Replay
-          </button>{" "}
-          <button type="button" class="danger" onClick={drop}>
-            Drop
-          </button>
+          <For role="admin" silent>
+            <button type="button" onClick={() => act(() => send("POST", `${path}/replay`).then(refresh), `Message ${seq} is sent again`)}>
+              Replay
+            </button>{" "}
+            <button type="button" class="danger" onClick={drop}>
+              Drop
+            </button>
+          </For>
         </td>
       </tr>
       {open && (

@@ -5,6 +5,7 @@ import { useLocation } from "preact-iso";
 import { ask, send } from "../api/client";
 import type { PlanPreview } from "../api/types";
 import { usd } from "../model/format";
+import { may, whyNot } from "../api/who";
 import { act } from "../parts/confirm";
 import { notify } from "../parts/notices";
 import { Text, Value } from "../parts/text";
@@ -77,21 +78,22 @@ export function NewTask() {
             Replans
             <input name="max_replans" type="number" min="0" step="1" placeholder="3" />
           </label>
-          <label class="check">
-            <input name="approve" type="checkbox" /> I approve the plan first
-          </label>
         </div>
+        <label class="check">
+          <input name="approve" type="checkbox" /> I approve the plan before anything is done
+        </label>
         <label>
           More <span class="soft">(further fields of the task as a JSON object; they win)</span>
           <textarea name="more" rows={2} class="mono" placeholder={'{"deadline_s": 600, "labels": {"team": "ops"}}'} spellcheck={false} />
         </label>
         <div class="buttons left">
-          <button type="submit" class="primary" disabled={busy.value}>
+          <button type="submit" class="primary" disabled={busy.value || !may("operator")}>
             Start the run
           </button>
-          <button type="button" disabled={busy.value} onClick={look}>
+          <button type="button" disabled={busy.value || !may("operator")} onClick={look}>
             Look at the plan first
           </button>
+          {!may("operator") && <span class="soft why-not">{whyNot("operator", "Starting a run")}</span>}
         </div>
       </form>
       {preview.value && (

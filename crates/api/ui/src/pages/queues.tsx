@@ -1,8 +1,8 @@
-/** What waits for which pool, which models are paused, and who looks after the shards. */
+/** What waits for which pool, how the models are, and who looks after the shards. */
 
 import { useLive } from "../api/live";
-import type { Pool, Queued, Worker } from "../api/types";
-import { count, stamp } from "../model/format";
+import type { Model, Pool, Queued, Worker } from "../api/types";
+import { count, short, stamp } from "../model/format";
 import { State } from "../parts/state";
 import { Text } from "../parts/text";
 import { useTitle } from "../parts/title";
@@ -14,6 +14,7 @@ export function Queues() {
   useTitle("Queues and workers");
   const queues = useLive<Queued>("/v1/queues", () => FRESH_MS);
   const workers = useLive<{ workers: Worker[] }>("/v1/workers", () => FRESH_MS);
+  const models = useLive<{ models: Model[] }>("/v1/models", () => FRESH_MS);
   const queued = queues.data.value;
   return (
     <div class="page">
@@ -23,9 +24,11 @@ export function Queues() {
       </div>
       <Trouble live={queues} what="The queues" />
       {queued && <Pools pools={queued.pools} />}
-      {queued && queued.paused.length > 0 && <Paused paused={queued.paused} />}
-      <h2>Processes</h2>
-      <Trouble live={workers} what="The processes" />
+      <h2>Models</h2>
+      <Trouble live={models} what="The models" />
+      {models.data.value && <Models models={models.data.value.models} />}
+      <h2>Coordinators</h2>
+      <Trouble live={workers} what="The coordinators" />
       {workers.data.value && <Workers workers={workers.data.value.workers} />}
     </div>
   );
@@ -33,13 +36,15 @@ export function Queues() {
 
 function Pools({ pools }: { pools: Pool[] }) {
   if (pools.length === 0) return <Empty>No pool has been used yet.</Empty>;
+  // Where nobody counts what coordinators hold back, a column of nothing would read as none.
+  const backlog = pools.some((pool) => pool.ready_backlog !== null);
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Pools">
       <table class="list">
         <thead>
           <tr>
             <th class="wide">Pool</th>
-            <th class="figure">Held back, ready</th>
+            {backlog && <th class="figure">Ready, held back</th>}
             <th class="figure">Queued</th>
             <th class="figure">In flight</th>
             <th class="figure">Slots of each worker</th>
@@ -52,7 +57,7 @@ function Pools({ pools }: { pools: Pool[] }) {
                 <Text value={pool.pool} />
                 {pool.waiting > 0 && pool.in_flight === 0 && <div class="under is-failed">work waits, and nobody is at it</div>}
               </td>
-              <td class="figure">{count(pool.ready_backlog)}</td>
+              {backlog && <td class="figure">{count(pool.ready_backlog)}</td>}
               <td class="figure">{count(pool.waiting)}</td>
               <td class="figure">{count(pool.in_flight)}</td>
               <td class="figure">{count(pool.slots)}</td>
@@ -64,31 +69,57 @@ function Pools({ pools }: { pools: Pool[] }) {
   );
 }
 
-function Paused({ paused }: Pick<Queued, "paused">) {
+/** Each model of the settings: what it is for, how busy it is, and why nobody calls it. */
+function Models({ models }: { models: Model[] }) {
+  if (models.length === 0) return <Empty>No model is configured.</Empty>;
   return (
-    <section>
-      <h2>Paused models</h2>
-      <ul class="plain">
-        {paused.map((one) => (
-          <li key={one.model}>
-            <State state="paused" /> <Text value={one.model} />
-            {one.until && ` until ${stamp(one.until)}`}
-            {one.reason && (
-              <>
-                : <Text value={one.reason} />
-              </>
-            )}
-          </li>
-        ))}
-      </ul>
-    </section>
+    <div class="scroll" tabIndex={0} role="region" aria-label="Models">
+      <table class="list">
+        <thead>
+          <tr>
+            <th>State</th>
+            <th class="wide">Model</th>
+            <th>For</th>
+            <th class="figure">Calls in flight</th>
+            <th class="figure">At most</th>
+            <th class="figure">Requests a minute</th>
+            <th class="figure">Tokens a minute</th>
+          </tr>
+        </thead>
+        <tbody>
+          {models.map(({ name, model, roles, limits, fleet }) => (
+            <tr key={name}>
+              <td>
+                <State state={fleet?.paused ? "paused" : fleet && fleet.in_flight > 0 ? "running" : "idle"} />
+              </td>
+              <td class="wide">
+                <Text value={name} />
+                <div class="under">
+                  {model !== name && <Text value={model} />}
+                  {fleet?.paused && <Text class="why" value={`${fleet.paused.reason ?? "paused"}${until(fleet.paused.until)}`} />}
+                  {!fleet?.paused && fleet?.asked_until && <span>its provider asked to wait{until(fleet.asked_until)}</span>}
+                </div>
+              </td>
+              <td>{roles.join(", ") || "–"}</td>
+              <td class="figure">{count(fleet?.in_flight)}</td>
+              <td class="figure">{count(fleet?.concurrency ?? limits?.max_concurrency)}</td>
+              <td class="figure">{limit(limits?.requests_per_minute)}</td>
+              <td class="figure">{limit(limits?.tokens_per_minute)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }
 
+const until = (at: string | null) => (at ? ` until ${stamp(at)}` : "");
+const limit = (value: number | null | undefined) => (value == null ? "no limit" : short(value));
+
 function Workers({ workers }: { workers: Worker[] }) {
-  if (workers.length === 0) return <Empty>Nobody gives signs of life.</Empty>;
+  if (workers.length === 0) return <Empty>No coordinator gives signs of life: runs stand still until one is back.</Empty>;
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Processes">
+    <div class="scroll" tabIndex={0} role="region" aria-label="Coordinators">
       <table class="list">
         <thead>
           <tr>

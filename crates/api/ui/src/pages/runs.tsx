@@ -150,10 +150,11 @@ function Found({ listed, query }: { listed: RunPage; query: Query }) {
   );
 }
 
-function Table({ runs }: { runs: Summary[] }) {
+/** Runs as rows; batches show theirs so too. */
+export function Table({ runs }: { runs: Summary[] }) {
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Runs">
-      <table class="list">
+      <table class="list cards">
         <thead>
           <tr>
             <th>State</th>
@@ -202,9 +203,9 @@ function Row({ run }: { run: Summary }) {
           parts={[["succeeded", steps.done], ["failed", steps.failed], ["running", steps.active]]}
         />
       </td>
-      <td class="figure">{run.revisions}</td>
-      <td class="figure">{usd(run.usd)}</td>
-      <td class="figure">{duration(run.total_ms)}</td>
+      <td class="figure" data-name="plans">{run.revisions}</td>
+      <td class="figure" data-name="cost">{usd(run.usd)}</td>
+      <td class="figure" data-name="took">{duration(run.total_ms)}</td>
       <td class="figure" title={stamp(run.created_at)}>
         {ago(run.created_at, Date.now())}
       </td>

@@ -1,7 +1,8 @@
 /** Asks for the API key where the server wants one. */
 
 import { useEffect, useRef } from "preact/hooks";
-import { forgetKey, hasKey, keyWanted, setKey } from "../api/client";
+import { forgetKey, hasKey, keyGiven, keyWanted, setKey, withoutKey } from "../api/client";
+import { introduced } from "../api/who";
 
 export function KeyForm() {
   const dialog = useRef<HTMLDialogElement>(null);
@@ -12,23 +13,30 @@ export function KeyForm() {
   }, [wanted]);
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
-    setKey(String(new FormData(event.currentTarget as HTMLFormElement).get("key") ?? ""));
-    // What is on the page was refused; everything is asked for again.
-    location.reload();
+    const form = event.currentTarget as HTMLFormElement;
+    const key = String(new FormData(form).get("key") ?? "");
+    form.reset();
+    // What was refused is asked again with it: nothing on the page is lost.
+    setKey(key);
   };
   return (
-    <dialog ref={dialog} class="dialog" aria-labelledby="key-title">
+    <dialog ref={dialog} class="dialog" aria-labelledby="key-title" onCancel={withoutKey}>
       <form onSubmit={submit}>
         <h2 id="key-title">API key</h2>
         <p>
-          {wanted && hasKey() ? "The server does not take the key that was given." : "The server asks who you are."} The
-          key stays in this tab and is gone when it closes. <code>planfleet admin keys create</code> makes one.
+          {wanted && hasKey()
+            ? "The server does not take the key that was given, or no longer. What you were doing goes on with another one. "
+            : "The server asks who you are. "}
+          The key stays in this tab and is gone when it closes. <code>planfleet admin keys create</code> makes one.
         </p>
         <label>
           Key
           <input name="key" type="password" autoComplete="off" required autoFocus />
         </label>
         <div class="buttons">
+          <button type="button" onClick={withoutKey}>
+            Not now
+          </button>
           <button type="submit" class="primary">
             Continue
           </button>
@@ -38,9 +46,15 @@ export function KeyForm() {
   );
 }
 
+/** Who one is here, where the server asks. */
+export function Introduced() {
+  return introduced.value === "" ? null : <bdi class="soft introduced">{introduced.value}</bdi>;
+}
+
 /** Forgets the key; the next answer asks for another. */
 export function LeaveButton() {
-  if (!hasKey()) return null;
+  // Looked at again whenever a key was given.
+  if (keyGiven.value === 0 && !hasKey()) return null;
   const leave = () => {
     forgetKey();
     location.reload();

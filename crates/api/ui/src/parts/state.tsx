@@ -14,6 +14,10 @@ const SHAPES: Record<string, string> = {
   planning: "M2 10l1-3 5-5 2 2-5 5z",
   replanning: "M2 10l1-3 5-5 2 2-5 5z",
   executing: "M4 2.5 9.5 6 4 9.5z",
+  idle: "M6 1.5a4.5 4.5 0 1 0 .01 0",
+  completed: "M2.5 6.5 5 9l4.5-6",
+  submitting: "M4 2.5 9.5 6 4 9.5z",
+  cancelling: "M2.5 9.5l7-7M6 1a5 5 0 1 0 .01 0",
   running: "M4 2.5 9.5 6 4 9.5z",
   pinned: "M6 1.5v9M3 5l3-3.5L9 5",
 };

@@ -1,6 +1,9 @@
 //! Streams and durable consumers: created, compared, measured, trimmed.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
 
 use async_nats::jetstream::{
     ErrorCode,
@@ -11,7 +14,7 @@ use async_nats::jetstream::{
         RawMessageBuilder, RawMessageError, RetentionPolicy, StorageType, WithHeaders,
     },
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     api::{ask, demand, from_wire, refusal, refused},
@@ -73,6 +76,47 @@ pub(super) async fn state(link: &Link, name: &str) -> Result<StreamState, Error>
         messages: state.messages,
         replicas,
     })
+}
+
+/// The subjects on which a stream holds anything. The leader counts them in memory and says
+/// a hundred thousand at once; from one such page to the next they may shift.
+pub(super) async fn subjects(link: &Link, name: &str, pattern: &str) -> Result<BTreeSet<String>, Error> {
+    let what = format!("list the subjects of stream {name}");
+    let mut found = BTreeSet::new();
+    let mut offset = 0;
+    loop {
+        let page = SubjectsPage { subjects_filter: pattern, offset };
+        let answer: SubjectsAnswer = demand(link, &what, name, format!("STREAM.INFO.{name}"), &page).await?;
+        let subjects = answer.state.subjects.unwrap_or_default();
+        offset += subjects.len();
+        let is_last = subjects.is_empty() || offset >= answer.total;
+        found.extend(subjects.into_keys());
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
+/// What is asked of the server's `JSApiStreamInfoRequest`.
+#[derive(Serialize)]
+struct SubjectsPage<'a> {
+    subjects_filter: &'a str,
+    offset: usize,
+}
+
+/// What is read of its answer.
+#[derive(Deserialize)]
+struct SubjectsAnswer {
+    /// Of all pages.
+    #[serde(default)]
+    total: usize,
+    state: SubjectsState,
+}
+
+#[derive(Deserialize)]
+struct SubjectsState {
+    /// How much is on each.
+    subjects: Option<BTreeMap<String, u64>>,
 }
 
 /// Creates the consumer or updates its limits. Another filter is a difference, not

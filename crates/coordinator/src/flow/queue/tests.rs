@@ -85,6 +85,21 @@ fn who_was_away_has_saved_nothing_up() {
 }
 
 #[test]
+fn who_was_held_back_has_saved_nothing_up() {
+    let mut queue = FairQueue::default();
+    for number in 0..1_000 {
+        queue.push(spot(Priority::Normal, "free", number), number);
+        queue.push(spot(Priority::Normal, "held", 1_000 + number), number);
+    }
+    for _ in 0..500 {
+        let (gone, _) = queue.next(|tenant, _| tenant != "held", |_| 1).unwrap();
+        assert_eq!(&*gone.tenant, "free");
+    }
+    let held = (0..100).filter(|_| &*next(&mut queue, |_| 1).unwrap().tenant == "held").count();
+    assert!((49..=51).contains(&held), "{held} of 100");
+}
+
+#[test]
 fn a_higher_priority_goes_first_and_a_lower_is_not_forgotten() {
     let mut queue = FairQueue::default();
     for number in 0..1_000 {

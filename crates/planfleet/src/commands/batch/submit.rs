@@ -13,7 +13,7 @@ use std::{
 use futures::future::BoxFuture;
 use planfleet_api::{
     batch::{
-        self as batches, Desk, Event, Order, Outcome, Survey,
+        self as batches, Desk, Event, Order, Outcome, Survey, Tallies,
         order::{Find, Progress},
     },
     template::{self, Library},
@@ -282,7 +282,7 @@ async fn done(
 ) -> Result<ExitCode, Failure> {
     let Outcome { batch, progress, .. } = outcome;
     if args.wait && cli.output != Format::Jsonl {
-        super::print(cli, &super::status::status(client, &batch.id).await?)?;
+        super::print(cli, &super::status::status(client, &batch.id, &Tallies::default()).await?)?;
     } else if !args.wait {
         print_submitted(cli, outcome, new)?;
     }

@@ -48,13 +48,21 @@ pub(super) struct View {
     bar: Option<ProgressBar>,
     quiet: bool,
     refused: u64,
+    /// Whether it was said that nobody submits any more.
+    is_warned: bool,
     line_due: Instant,
 }
 
 impl View {
     pub(super) fn new(cli: &Cli) -> Self {
         let live = std::io::stderr().is_terminal() && !cli.quiet;
-        Self { bar: live.then(bar), quiet: cli.quiet, refused: 0, line_due: Instant::now() + LINE_EVERY }
+        Self {
+            bar: live.then(bar),
+            quiet: cli.quiet,
+            refused: 0,
+            is_warned: false,
+            line_due: Instant::now() + LINE_EVERY,
+        }
     }
 
     /// A line for people, above the bar where there is one.
@@ -93,6 +101,14 @@ impl View {
         }
     }
 
+    /// Says once that what is followed comes to no end by itself.
+    pub(super) fn warn_of(&mut self, standing: &Standing) {
+        if let Some(abandoned) = abandoned(standing).filter(|_| !self.is_warned) {
+            self.is_warned = true;
+            self.note(&format!("batch {}: submitting: {abandoned}", standing.batch.id));
+        }
+    }
+
     /// A document as data.
     pub(super) fn document(&self, cli: &Cli, end: &End, document: Result<String, Error>) {
         match (document, &self.bar) {
@@ -123,6 +139,14 @@ impl View {
             bar.finish_and_clear();
         }
     }
+}
+
+/// What to do about a batch whose submitter is gone.
+pub(super) fn abandoned(standing: &Standing) -> Option<String> {
+    let silent = standing.abandoned_for(clock::unix_ms())?;
+    let (id, silent) =
+        (&standing.batch.id, humantime::format_duration(Duration::from_secs(silent.as_secs())));
+    Some(format!("nobody has for {silent}: submit the tasks again with --id {id} to go on, or cancel it"))
 }
 
 fn bar() -> ProgressBar {

@@ -24,6 +24,13 @@ const READABLE_MAX = 180;
 /** Below this scale nothing can be read either. */
 const READABLE_SCALE = 0.34;
 
+/** Why there is nothing to draw. */
+function nothing(run: Run): string {
+  if (run.trimmed) return "Its steps are too many to be shown while it goes on; Events tells of each.";
+  if (run.planning || run.state === "planning") return "The plan is being written; each step appears as soon as it is whole.";
+  return "This run has no plan.";
+}
+
 export function GraphView({ run, chosen, choose }: Props) {
   const open = useSignal<ReadonlySet<string>>(new Set());
   const everything = useSignal(false);
@@ -38,7 +45,7 @@ export function GraphView({ run, chosen, choose }: Props) {
   const dropped = run.steps.filter((step) => step.state === "dropped" && typeof step.id === "number").length;
 
   if (nodes.size === 0) {
-    return <Empty>{run.planning || run.state === "planning" ? "The plan is being written; each step appears as soon as it is whole." : "This run has no plan."}</Empty>;
+    return <Empty>{nothing(run)}</Empty>;
   }
   const seen = view.seen();
   const boxes = [...placed.layout.places.values()].filter(seen.box);

@@ -3,9 +3,10 @@
 import { useLocation } from "preact-iso";
 import { send } from "../../api/client";
 import { type Gate, type Run, END_STATES } from "../../api/types";
-import { count, duration, short, usd } from "../../model/format";
+import { count, duration, short, tail, usd } from "../../model/format";
 import { cause, gate, word } from "../../model/words";
 import { act, confirm } from "../../parts/confirm";
+import { For } from "../../parts/may";
 import { State } from "../../parts/state";
 import { Text } from "../../parts/text";
 
@@ -53,9 +54,18 @@ export function Header({ run, refresh, choose }: Props) {
             </a>
           </Fact>
         )}
+        {run.parent && (
+          <Fact name="Part of">
+            <a href={`/runs/${encodeURIComponent(run.parent.run_id)}?step=${encodeURIComponent(run.parent.step)}`}>
+              step {run.parent.step} of <code class="id">{tail(run.parent.run_id)}</code>
+            </a>
+          </Fact>
+        )}
         {run.rerun_of && (
           <Fact name="Rerun of">
-            <a href={`/runs/${encodeURIComponent(run.rerun_of)}`}>{run.rerun_of}</a>
+            <a href={`/runs/${encodeURIComponent(run.rerun_of)}`}>
+              <code class="id">{tail(run.rerun_of)}</code>
+            </a>
           </Fact>
         )}
         {run.cache?.hit && <Fact name="Cached plan">saved {usd(run.cache.saved_usd)}</Fact>}
@@ -64,6 +74,12 @@ export function Header({ run, refresh, choose }: Props) {
         </Fact>
       </dl>
       <Why run={run} />
+      {run.trimmed && (
+        <p class="why-line is-paused">
+          This run is too large to be shown whole while it goes on: outputs, and where that is not enough items or steps, are left out. All of it
+          is here when it has ended.
+        </p>
+      )}
       <Approvals run={run} refresh={refresh} choose={choose} />
     </header>
   );
@@ -126,9 +142,11 @@ function Actions({ run, refresh }: Omit<Props, "choose">) {
     };
     return (
       <div class="buttons">
-        <button type="button" onClick={() => act(rerun, "A new run goes on with what is done")}>
-          Retry
-        </button>
+        <For role="operator" silent>
+          <button type="button" onClick={() => act(rerun, "A new run goes on with what is done")}>
+            Retry
+          </button>
+        </For>
       </div>
     );
   }
@@ -144,18 +162,20 @@ function Actions({ run, refresh }: Omit<Props, "choose">) {
     });
   return (
     <div class="buttons">
-      {run.state === "paused" ? (
-        <button type="button" onClick={() => act(() => steer("resume"), "Resumed")}>
-          Resume
+      <For role="operator" what="Steering a run">
+        {run.state === "paused" ? (
+          <button type="button" onClick={() => act(() => steer("resume"), "Resumed")}>
+            Resume
+          </button>
+        ) : (
+          <button type="button" onClick={() => act(() => steer("pause"), "Paused")}>
+            Pause
+          </button>
+        )}
+        <button type="button" class="danger" onClick={cancel}>
+          Cancel
         </button>
-      ) : (
-        <button type="button" onClick={() => act(() => steer("pause"), "Paused")}>
-          Pause
-        </button>
-      )}
-      <button type="button" class="danger" onClick={cancel}>
-        Cancel
-      </button>
+      </For>
     </div>
   );
 }
@@ -170,9 +190,11 @@ function Approvals({ run, refresh, choose }: Props) {
       {run.approvals.length > GATES_SHOWN_MAX && (
         <p>
           {run.approvals.length - GATES_SHOWN_MAX} more wait.{" "}
-          <button type="button" onClick={() => act(() => decide(run, "approve", null, "").then(refresh), "All are approved")}>
-            Approve all {run.approvals.length}
-          </button>
+          <For role="operator" silent>
+            <button type="button" onClick={() => act(() => decide(run, "approve", null, "").then(refresh), "All are approved")}>
+              Approve all {run.approvals.length}
+            </button>
+          </For>
         </p>
       )}
     </section>
@@ -208,12 +230,14 @@ function Approval({ waiting, run, refresh, choose }: Props & { waiting: Gate }) 
           Look at it
         </button>
       )}
-      <button type="button" class="primary" onClick={() => act(() => decide(run, "approve", waiting, "").then(refresh), `Approved ${name}`)}>
-        Approve {name}
-      </button>
-      <button type="button" onClick={reject}>
-        Reject
-      </button>
+      <For role="operator" what="Approving and rejecting">
+        <button type="button" class="primary" onClick={() => act(() => decide(run, "approve", waiting, "").then(refresh), `Approved ${name}`)}>
+          Approve {name}
+        </button>
+        <button type="button" onClick={reject}>
+          Reject
+        </button>
+      </For>
     </p>
   );
 }

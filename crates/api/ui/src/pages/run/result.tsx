@@ -60,9 +60,9 @@ function Costs({ rows, total }: { rows: ModelUsage[]; total: number | null }) {
             <th>Role</th>
             <th>Model</th>
             <th class="figure">Calls</th>
-            <th class="figure">Input</th>
-            <th class="figure">Cached</th>
-            <th class="figure">Output</th>
+            <th class="figure">Tokens in</th>
+            <th class="figure">Of them cached</th>
+            <th class="figure">Tokens out</th>
             <th class="figure">Cost</th>
           </tr>
         </thead>

@@ -5,7 +5,7 @@ import { useMemo } from "preact/hooks";
 import type { Run } from "../../api/types";
 import { count, plural, usd } from "../../model/format";
 import { type Change, type Diff, diffs } from "../../model/revisions";
-import { cause } from "../../model/words";
+import { cause, word } from "../../model/words";
 import { State } from "../../parts/state";
 import { Text } from "../../parts/text";
 import { Empty } from "../../parts/trouble";
@@ -95,7 +95,7 @@ function Line({ change: { kind, step }, choose }: { change: Change; choose: (ste
         </span>
       </span>
       {kind !== "dropped" && <State state={step.state} />}
-      {kind === "dropped" && step.error && <Text class="is-failed cut" value={step.error.class} />}
+      {kind === "dropped" && step.error && <Text class="is-failed cut" value={word(step.error.class)} />}
     </li>
   );
 }

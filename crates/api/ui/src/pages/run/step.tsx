@@ -3,14 +3,15 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { useLive } from "../../api/live";
-import { END_STATES, type AttemptMade, type PlannedInput, type ResolvedInput, type Run, type Step, type StepDetail } from "../../api/types";
-import { clock, count, duration, plural, stamp, usd } from "../../model/format";
+import { END_STATES, type AttemptMade, type PlannedInput, type ResolvedInput, type Run, type Step, type StepDetail, type ToolCall } from "../../api/types";
+import { clock, count, duration, plural, stamp, tail, usd } from "../../model/format";
 import { tally } from "../../model/plan";
 import { by, wait, word } from "../../model/words";
 import { Meter } from "../../parts/meter";
 import { Rows } from "../../parts/rows";
 import { State } from "../../parts/state";
 import { Text, Value } from "../../parts/text";
+import { Trouble } from "../../parts/trouble";
 
 interface Props {
   run: Run;
@@ -27,7 +28,11 @@ export function StepDrawer({ run, id, choose }: Props) {
     () => (over ? 0 : 2_000),
   );
   // What it ended with is read once more, whatever was read before.
-  useEffect(() => detail.refresh(), [step?.state, step?.attempts]);
+  const first = useRef(true);
+  useEffect(() => {
+    if (!first.current) detail.refresh();
+    first.current = false;
+  }, [step?.state, step?.attempts]);
   const element = useRef<HTMLElement>(null);
   const before = useRef(document.activeElement as HTMLElement | null);
   useEffect(() => {
@@ -45,6 +50,7 @@ export function StepDrawer({ run, id, choose }: Props) {
           ×
         </button>
       </header>
+      {detail.problem.value && <Trouble live={detail} what="What is known beside the plan" />}
       {step ? <Inside run={run} step={step} detail={detail.data.value} choose={choose} /> : <p class="empty">This run has no step {id}.</p>}
     </aside>
   );
@@ -91,6 +97,13 @@ function Inside({ run, step, detail, choose }: InsideProps) {
           <Text value={step.pool} />
         </Fact>
         <Fact name="Revision">{step.revision}</Fact>
+        {step.child && (
+          <Fact name="Done by the run">
+            <a href={`/runs/${encodeURIComponent(step.child)}`}>
+              <code class="id">{tail(step.child)}</code>
+            </a>
+          </Fact>
+        )}
       </dl>
       <Joined run={run} step={step} choose={choose} />
       {step.error && (
@@ -124,7 +137,16 @@ function Inside({ run, step, detail, choose }: InsideProps) {
           {attempts.map((attempt, at) => (
             <Attempt key={attempt.attempt} attempt={attempt} last={at === attempts.length - 1} />
           ))}
+          {step.model && (
+            <p class="soft">
+              Its model is told the description and the inputs above, and the results of its calls. Whole messages are in traces alone, where{" "}
+              <code>telemetry.capture_content</code> is on.
+            </p>
+          )}
         </section>
+      )}
+      {detail && items.length === 0 && attempts.length === 0 && step.attempts > 0 && ["succeeded", "failed", "dropped"].includes(step.state) && (
+        <p class="soft">Its attempts are not in the log any more: what is kept for longer is the run's document.</p>
       )}
       {step.success_criteria && step.success_criteria.length > 0 && (
         <Fold title={`Success criteria (${step.success_criteria.length})`}>
@@ -227,9 +249,43 @@ function Attempt({ attempt, last }: { attempt: AttemptMade; last: boolean }) {
           <Text value={used.model} /> as {used.role}: {plural(used.calls, "call")}, {count(used.input_tokens)} in, {count(used.output_tokens)} out, {usd(used.usd)}
         </p>
       ))}
+      {attempt.tool_calls && attempt.tool_calls.length > 0 && <Calls calls={attempt.tool_calls} />}
       {attempt.error && <Value value={`${word(attempt.error.class)}: ${attempt.error.message}`} label="the attempt's error" />}
     </details>
   );
+}
+
+/** What the model has called, in order: each with its arguments and what came of it. */
+function Calls({ calls }: { calls: ToolCall[] }) {
+  return (
+    <ol class="calls" aria-label="Tool calls">
+      {calls.map((call, at) => (
+        <li key={at}>
+          <details>
+            <summary>
+              <State state={call.error_class ? "failed" : "succeeded"} />{" "}
+              <code>
+                <Text value={call.tool} />
+              </code>{" "}
+              <span class="soft number">{duration(Date.parse(call.ended_at) - Date.parse(call.started_at))}</span>
+              {call.error_class && <span class="soft"> {word(call.error_class)}</span>}
+            </summary>
+            <Value value={parsed(call.arguments)} label={`arguments of call ${at + 1}`} />
+            <Value value={parsed(call.result)} label={`result of call ${at + 1}`} />
+          </details>
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+/** JSON as its value; what is cut or was never JSON as the text that it is. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }
 
 /** What goes in: as planned, with the values where they are known. */

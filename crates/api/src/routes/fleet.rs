@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State, response::IntoResponse as _};
-use planfleet_bus::Client;
 use planfleet_proto::subjects;
 use serde::Deserialize;
 use serde_json::{Map, Value};

@@ -62,7 +62,10 @@ fn serve_model(home: &mut Home) -> (Process, String) {
 /// Whether a plan can be carried out: every step after those that it needs.
 fn is_sound(plan: &Value) -> bool {
     let steps = plan["steps"].as_array().unwrap();
-    let earlier = |step: &Value, on: &Value| on.as_u64() < step["id"].as_u64();
+    let earlier = |step: &Value, on: &Value| {
+        let (on, id) = (on.as_u64(), step["id"].as_u64());
+        on.zip(id).is_some_and(|(on, id)| on < id)
+    };
     let sound = |step: &Value| {
         let described = step["description"].as_str().is_some_and(|text| text.len() >= 8);
         described && step["depends_on"].as_array().unwrap().iter().all(|on| earlier(step, on))
@@ -132,5 +135,35 @@ fn a_run_planned_by_a_small_model_ends() {
     let document = outcome.json();
     let state = document["state"].as_str().unwrap();
     assert!(["succeeded", "failed"].contains(&state), "{document:#}");
+    assert_eq!(outcome.status.code(), Some(if state == "succeeded" { 0 } else { 3 }), "{document:#}");
     assert_eq!(document["revisions"][0]["added"], json!([1, 2, 3, 4]));
+    // The planner was asked, and at least the first step was.
+    for account in ["planner", "executor"] {
+        let used = &document["usage"][account];
+        for figure in ["calls", "input_tokens", "output_tokens"] {
+            assert!(used[figure].as_u64() > Some(0), "{account} {figure}: {document:#}");
+        }
+    }
+}
+
+/// The server's own refusal, of a prompt that is longer than its window of 2,048 tokens.
+#[test]
+fn a_prompt_that_is_too_long_for_the_model_is_told_as_that() {
+    let mut home = home();
+    let plan = json!({"final": 1, "steps": [{
+        "id": 1,
+        "description": "Sum the text up.",
+        "inputs": [{"name": "text", "from_step": 0, "path": "/text"}]
+    }]});
+    let task = json!({"plan": plan, "inputs": {"text": "one two three four five ".repeat(2_000)}});
+    home.write("task.json", task.to_string());
+
+    let outcome = home.planfleet(["run", "--local", "-f", "task.json", "-o", "json"]).code(3);
+
+    let document = outcome.json();
+    assert_eq!(document["state"], "failed", "{document:#}");
+    let error = &document["steps"][0]["error"];
+    assert_eq!(error["class"], "context_overflow", "{error:#}");
+    assert!(error["message"].as_str().unwrap().contains("the server answered 400"), "{error:#}");
+    assert_eq!(document["steps"][0]["attempts"], 1, "the same prompt is not sent again");
 }

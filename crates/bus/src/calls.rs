@@ -17,6 +17,9 @@ use crate::{
 pub struct CallNote {
     /// The attempt that has made it.
     pub attempt: u32,
+    /// What a model has called it with, as JSON; a plan's own calls have their arguments there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
     /// What came of it; `None` before that is known.
     pub outcome: Option<Result<Value, Failure>>,
 }

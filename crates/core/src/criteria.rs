@@ -1,18 +1,18 @@
 //! Success criteria, compiled and checked. Adding a kind means adding it to
 //! [`CriterionKind`] and to the two matches here.
 
-use regex::Regex;
 use serde_json::Value;
 
 use crate::{
     failure::{Failure, FailureClass, trim_chars},
     json,
+    pattern::Pattern,
     plan::{Criterion, CriterionKind},
 };
 
-/// A regular expression from a model must not take all memory: 1 MiB is the
-/// size of a compiled pattern far beyond what a criterion needs.
-const REGEX_BYTES_MAX: usize = 1 << 20;
+/// The steps that a search may take, a second or two at worst: a part of a run is checked where all
+/// runs of its shard wait. `^[A-Z]` may be asked of 32 MiB, `.{500,}` of 130 KiB.
+const SEARCH_STEPS_MAX: u64 = 1 << 26;
 
 /// How much of an output a failed criterion shows.
 const SEEN_CHARS_MAX: usize = 500;
@@ -64,7 +64,7 @@ pub struct Check<'c> {
 #[derive(Debug)]
 enum Test {
     Schema(Box<jsonschema::Validator>),
-    Matches(Regex),
+    Matches(Pattern),
     Contains,
     NotContains,
     MinLength(usize),
@@ -114,7 +114,7 @@ impl<'c> Check<'c> {
         let text = || json::plain_text(output);
         match &self.test {
             Test::Schema(validator) => schema_errors(validator, output),
-            Test::Matches(regex) => (!regex.is_match(&text())).then(|| format!("text that matches {arg}")),
+            Test::Matches(pattern) => mismatch(pattern, arg, &text()),
             Test::Contains => (!text().contains(arg)).then(|| format!("text that contains {arg:?}")),
             Test::NotContains => text().contains(arg).then(|| format!("text without {arg:?}")),
             Test::MinLength(min) => (length(output) < *min)
@@ -138,10 +138,7 @@ fn compile(kind: CriterionKind, arg: &str) -> Result<Test, String> {
     Ok(match kind {
         CriterionKind::JsonSchema => Test::Schema(Box::new(schema(arg)?)),
         CriterionKind::Matches => Test::Matches(
-            regex::RegexBuilder::new(arg)
-                .size_limit(REGEX_BYTES_MAX)
-                .build()
-                .map_err(|error| format!("not a regular expression: {error}"))?,
+            Pattern::compile(arg, false).map_err(|error| format!("not a regular expression: {error}"))?,
         ),
         CriterionKind::Contains => Test::Contains,
         CriterionKind::NotContains => Test::NotContains,
@@ -174,6 +171,17 @@ fn range(arg: &str) -> Result<(f64, f64), String> {
         .and_then(|(low, high)| Some((bound(low)?, bound(high)?)))
         .filter(|(low, high)| low <= high)
         .ok_or_else(|| "not a range like 1..10".to_owned())
+}
+
+fn mismatch(pattern: &Pattern, arg: &str, text: &str) -> Option<String> {
+    let bytes_max = pattern.bytes_max(SEARCH_STEPS_MAX);
+    if text.len() > bytes_max {
+        let bytes = text.len();
+        return Some(format!(
+            "at most {bytes_max} bytes of text for a pattern as large as {arg}, it is {bytes}"
+        ));
+    }
+    (!pattern.regex().is_match(text)).then(|| format!("text that matches {arg}"))
 }
 
 /// Errors shown of one schema: enough to mend an answer, few enough to read.
@@ -253,6 +261,15 @@ mod tests {
             let criterion = Criterion { kind, arg: arg.into() };
             assert!(Check::compile(&criterion).is_err(), "{kind:?} {arg}");
         }
+    }
+
+    #[test]
+    fn a_search_that_would_take_long_is_refused() {
+        let text = json!("ab".repeat(1 << 20));
+        let large = Criterion { kind: CriterionKind::Matches, arg: "(?:[a-c]{1,60}){60}d".into() };
+        let unmet = Check::compile(&large).unwrap().check(&text).unwrap_err();
+        assert!(unmet.expected.starts_with("at most 9318 bytes of text"), "{unmet}");
+        assert!(verdict(CriterionKind::Matches, "^[a-z]+$", text));
     }
 
     #[test]

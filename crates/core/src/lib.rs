@@ -17,6 +17,7 @@ pub mod document;
 pub mod failure;
 pub mod id;
 pub mod json;
+pub mod pattern;
 pub mod plan;
 pub mod policy;
 pub mod reason;

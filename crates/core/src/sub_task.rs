@@ -229,3 +229,111 @@ fn tool_error(message: String) -> Failure {
 fn denied(message: String) -> Failure {
     Failure::new(FailureClass::Denied, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{json::Json, task::Review};
+
+    const PARENT: Budget = Budget { nano_usd: Some(1_000_000_000), tokens: Some(50_000) };
+
+    fn envelope(budget: Budget, depth: usize) -> Envelope {
+        let run = || RunId::new(3, "above").unwrap();
+        Envelope {
+            tools: [(NAME.to_owned(), Effect::Write), ("read".to_owned(), Effect::Read)].into(),
+            hosts: vec!["allowed.example".to_owned()],
+            pools: Vec::new(),
+            budget,
+            deadline_ms: None,
+            replans_max: 2,
+            steps_max: 10,
+            items_max: 10,
+            attempts_max: 3,
+            review: Review::OnFailure,
+            approval: Approval::default(),
+            step_timeout_ms: None,
+            quota_wait_ms: 0,
+            lineage: (0..depth).map(|_| Ancestor { run: run(), budget }).collect(),
+        }
+    }
+
+    /// What a child of a run with that envelope would be submitted with.
+    fn child(envelope: Envelope, asked: &Value) -> Result<Submission, Failure> {
+        let parent = Submission {
+            task: Brief { goal: Some("the whole".into()), ..Brief::default() },
+            envelope: Arc::new(envelope),
+            plan: None,
+            traceparent: None,
+            carried: None,
+            parent: None,
+        };
+        let spec = json!({"id": 1, "description": "part", "kind": "tool", "tools": [NAME]});
+        let spec: PlanStep = serde_json::from_value(spec).unwrap();
+        let run = RunId::new(3, "parent").unwrap();
+        let step = StepId::plain(1);
+        let call = Call { run: &run, submission: &parent, spec: &spec, step, attempt: 1, until_ms: None };
+        let input = |(name, value): (&String, &Value)| ResolvedInput {
+            name: name.clone(),
+            value: ResolvedValue::Json(Json::from_value(value)),
+        };
+        let inputs: Vec<_> = asked.as_object().unwrap().iter().map(input).collect();
+        submission(&call, &inputs)
+    }
+
+    /// A planner that asks for more than there is, in each way and all of them together.
+    #[test]
+    fn a_child_gets_no_more_than_its_parent_has() {
+        for nth in 1..=1_000_u64 {
+            let asked = json!({
+                "goal": "spend",
+                "budget": {"usd": 1 + nth * 7, "tokens": 50_000 + nth * nth},
+                "max_replans": 2 + nth,
+            });
+            let own = child(envelope(PARENT, 0), &asked).unwrap().envelope;
+            assert_eq!((own.budget, own.replans_max), (PARENT, 2), "{asked}");
+            assert_eq!((&own.hosts, own.steps_max, own.attempts_max), (&envelope(PARENT, 0).hosts, 10, 3));
+            assert!(!own.tools.contains_key(NAME), "runs in runs in runs are asked for by name");
+            // Whoever is above is asked as well, so a share that is left out is no way round it.
+            assert_eq!(own.lineage.last().unwrap().budget, PARENT);
+        }
+        let less = json!({"goal": "g", "budget": {"usd": 0.5, "tokens": 7}, "max_replans": 1});
+        let own = child(envelope(PARENT, 0), &less).unwrap().envelope;
+        assert_eq!(own.budget, Budget { nano_usd: Some(500_000_000), tokens: Some(7) });
+        assert_eq!(own.replans_max, 1);
+        let own = child(envelope(Budget::default(), 0), &less).unwrap().envelope;
+        assert_eq!(own.budget.tokens, Some(7), "a share of what is unlimited");
+        let own = child(envelope(PARENT, 0), &json!({"goal": "g"})).unwrap().envelope;
+        assert_eq!((own.budget, own.lineage.last().unwrap().budget), (Budget::default(), PARENT));
+    }
+
+    #[test]
+    fn what_a_parent_does_not_have_is_denied() {
+        for depth in 0..=DEPTH_MAX + 2 {
+            let asked = json!({"goal": "deeper", "tools": [NAME]});
+            match child(envelope(PARENT, depth), &asked) {
+                Ok(own) => assert!(depth < DEPTH_MAX && own.envelope.lineage.len() == depth + 1),
+                Err(failure) => {
+                    assert_eq!(
+                        (failure.class, depth >= DEPTH_MAX),
+                        (FailureClass::Denied, true),
+                        "{failure}"
+                    );
+                }
+            }
+        }
+        for tool in ["shell", "Read", "read ", "", "sub_task2"] {
+            let failure = child(envelope(PARENT, 0), &json!({"goal": "g", "tools": [tool]})).unwrap_err();
+            assert_eq!(failure.class, FailureClass::Denied, "{tool}: {failure}");
+        }
+        for budget in [
+            json!({"usd": -1}),
+            json!({"tokens": -1}),
+            json!({"eur": 1}),
+            json!("all"),
+            json!({"usd": 1e300}),
+        ] {
+            let failure = child(envelope(PARENT, 0), &json!({"goal": "g", "budget": budget})).unwrap_err();
+            assert_eq!(failure.class, FailureClass::ToolError, "{budget}: {failure}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use planfleet_bus::{
 use planfleet_core::{
     command::StepOrder,
     criteria::Check,
-    failure::{Failure, FailureClass},
+    failure::{Failure, FailureClass, trim_chars},
     json::{self, Json},
     plan::StepKind,
     record::{AttemptReport, Fact, StepFailed, StepSucceeded, ToolCall},
@@ -29,6 +29,9 @@ use crate::{Shared, envelope, limit::Limit, model_step, tool_step};
 /// When an attempt began that nobody has begun.
 const NOT_BEGUN: u64 = 0;
 
+/// Enough of a call, and of its outcome, for a planner to know what was done.
+const CHANGE_CHARS_MAX: usize = 300;
+
 /// What an attempt uses up on its way, whether it succeeds or not.
 #[derive(Default)]
 pub(crate) struct Spent {
@@ -38,6 +41,8 @@ pub(crate) struct Spent {
     pub(crate) calls: Vec<ToolCall>,
     /// What its calls are paid from, if there is a limit.
     purse: Option<Arc<dyn Purse>>,
+    /// The calls by which its model has changed something, and what came of them.
+    changes: Vec<String>,
     /// The model call under way.
     in_flight: Option<(Account, String, Arc<Tally>)>,
 }
@@ -76,6 +81,32 @@ impl Spent {
             }
         }
         self.call(account, role, request.clone()).await
+    }
+
+    /// Remembers a call of the attempt's model that may have changed something.
+    pub(crate) fn changed(&mut self, tool: &str, arguments: &str, result: &Result<Value, Failure>) {
+        let outcome = result.as_ref().map_or_else(|failure| failure.to_string(), Value::to_string);
+        let shown = |text: &str| trim_chars(text, CHANGE_CHARS_MAX);
+        self.changes.push(format!("{tool} with {}, which gave {}", shown(arguments), shown(&outcome)));
+    }
+
+    /// What is to be said of a failure where something was changed before it. Another attempt
+    /// would begin afresh, with a model that may do it again in other words; so what another
+    /// attempt would have mended is the planner's too.
+    fn after_changes(&self, failure: Failure) -> Failure {
+        if self.changes.is_empty() {
+            return failure;
+        }
+        let (class, retry_after_ms) = match failure.class {
+            FailureClass::Transient | FailureClass::Quota => (FailureClass::ToolError, None),
+            class => (class, failure.retry_after_ms),
+        };
+        let message = format!(
+            "{}; before that this step's model called {}: what that did stands, so plan only what is left",
+            failure.message,
+            self.changes.join("; ")
+        );
+        Failure { class, retry_after_ms, message, ..failure }
     }
 
     /// Charges the call that a time limit has cut off, which the provider may bill
@@ -138,7 +169,7 @@ async fn attempt(shared: &Shared, order: &StepOrder, job: &Job) -> Settled {
             outcome = begin(shared, order, limit, &mut spent) => (outcome, now_ms),
         },
     };
-    let outcome = outcome.and_then(readable);
+    let outcome = outcome.and_then(readable).map_err(|failure| spent.after_changes(failure));
     let delivery = u32::try_from(job.deliveries).unwrap_or(u32::MAX);
     let report = AttemptReport {
         step: order.step,

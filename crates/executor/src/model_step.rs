@@ -3,6 +3,8 @@
 //! One repair turn shows the model what its answer fails; after that the
 //! planner decides.
 
+use std::collections::BTreeMap;
+
 use planfleet_core::{
     command::StepOrder,
     criteria::Check,
@@ -23,7 +25,9 @@ use serde_json::Value;
 use crate::{
     Shared,
     attempt::{self, Spent},
-    envelope, judge, once, prompt,
+    envelope, judge,
+    once::{self, Author},
+    prompt,
 };
 
 /// How much of a tool's output goes back to the model in one message: a larger
@@ -81,8 +85,8 @@ struct Talk<'a> {
     request: ChatRequest,
     turns_left: u32,
     has_called_tools: bool,
-    /// The tools that were called and with what, in order.
-    called: Vec<(String, String)>,
+    /// How often each tool was called.
+    calls: BTreeMap<String, usize>,
 }
 
 impl<'a> Talk<'a> {
@@ -103,7 +107,7 @@ impl<'a> Talk<'a> {
             request,
             turns_left: shared.config.turns_max,
             has_called_tools: false,
-            called: Vec::new(),
+            calls: BTreeMap::new(),
         }
     }
 
@@ -171,7 +175,7 @@ impl<'a> Talk<'a> {
     /// A tool's trouble is the model's to deal with: it reads the error.
     async fn call_tool(&mut self, call: &ToolCall, spent: &mut Spent) -> String {
         let started_ms = (self.shared.config.now_ms)();
-        let result = self.result_of(call).await;
+        let result = self.result_of(call, spent).await;
         let class = result.as_ref().err().map(|failure| failure.class);
         let text = match result {
             Ok(output) => output.to_string(),
@@ -190,12 +194,17 @@ impl<'a> Talk<'a> {
         fenced(&trim_chars(&text, TOOL_OUTPUT_CHARS_MAX))
     }
 
-    async fn result_of(&mut self, call: &ToolCall) -> Result<Value, Failure> {
+    async fn result_of(&mut self, call: &ToolCall, spent: &mut Spent) -> Result<Value, Failure> {
         let arguments = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.as_str() };
         match json::parse_strict(arguments) {
             Ok(arguments) if self.order.spec.tools.contains(&call.name) => {
-                let context = self.context_of(call, &arguments);
-                once::call(self.shared, self.order, &call.name, arguments, &context).await
+                let context = self.context_of(call);
+                let result =
+                    once::call(self.shared, self.order, &call.name, arguments, &context, Author::Model).await;
+                if once::may_have_changed(self.shared, &call.name, &context, &result) {
+                    spent.changed(&call.name, &call.arguments, &result);
+                }
+                result
             }
             Ok(_) => {
                 let have = self.order.spec.tools.join(", ");
@@ -208,11 +217,10 @@ impl<'a> Talk<'a> {
         }
     }
 
-    fn context_of(&mut self, call: &ToolCall, arguments: &Value) -> CallContext {
-        let made = (call.name.clone(), arguments.to_string());
-        let times_before = self.called.iter().filter(|earlier| **earlier == made).count();
-        let key = envelope::call_key(&self.context.idempotency_key, &made.0, &made.1, times_before);
-        self.called.push(made);
+    fn context_of(&mut self, call: &ToolCall) -> CallContext {
+        let calls = self.calls.entry(call.name.clone()).or_default();
+        let key = envelope::call_key(&self.context.idempotency_key, &call.name, *calls);
+        *calls += 1;
         CallContext { idempotency_key: key, ..self.context.clone() }
     }
 

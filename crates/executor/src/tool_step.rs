@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::{
     Shared, arguments,
     attempt::{self, Spent},
-    envelope, judge, once,
+    envelope, judge,
+    once::{self, Author},
 };
 
 pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spent) -> Result<Value, Failure> {
@@ -24,7 +25,7 @@ pub(crate) async fn perform(shared: &Shared, order: &StepOrder, spent: &mut Spen
         // The registry's own refusal says which tools there are.
         None => serde_json::Map::new(),
     };
-    let output = once::call(shared, order, name, Value::Object(arguments), &context).await?;
+    let output = once::call(shared, order, name, Value::Object(arguments), &context, Author::Plan).await?;
     let broken = judge::unmet(shared, order, &checks, &output, spent).await?;
     if broken.is_empty() { Ok(output) } else { Err(Unmet::failure(&broken, &output)) }
 }

@@ -168,8 +168,11 @@ impl Gate {
         match hint {
             Hint::Paused { reason, until_ms, .. } => {
                 let left = Duration::from_millis(until_ms.saturating_sub(now_ms));
-                state.pause.heed(reason, left, now);
-                self.door.paused(true);
+                // An old hint is still on the board: heeding it would leave the model to one probe.
+                if !left.is_zero() {
+                    state.pause.heed(reason, left, now);
+                    self.door.paused(true);
+                }
             }
             Hint::Resumed => {
                 state.pause.end();

@@ -102,7 +102,9 @@ impl Shared {
 
 fn by_tenant(kept: BTreeMap<String, Kept>) -> BTreeMap<String, Vec<KnownClass>> {
     let mut by_tenant = BTreeMap::<String, Vec<KnownClass>>::new();
-    let of_use = |kept: &Kept| kept.entry.extracted && !matches!(kept.entry.way, Way::Each { .. });
+    let is_sound = |kept: &Kept| kept.entry.slots.iter().all(|name| triage::is_slot_name(name));
+    let of_use =
+        |kept: &Kept| kept.entry.extracted && !matches!(kept.entry.way, Way::Each { .. }) && is_sound(kept);
     for Kept { entry, .. } in kept.into_values().filter(of_use) {
         let known = KnownClass { class: entry.class, slots: entry.slots, goal: entry.goal };
         by_tenant.entry(entry.tenant).or_default().push(known);

@@ -21,6 +21,7 @@ mod wait;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::egress::Gateway;
 use crate::settings::Settings;
@@ -45,14 +46,24 @@ pub(crate) fn all(
         Arc::new(http_request::HttpRequest::new(gateway.clone())),
         Arc::new(json_transform::JsonTransform::new(settings.output_bytes_max)),
         Arc::new(math_eval::MathEval::new()),
-        Arc::new(regex_extract::RegexExtract::new()),
+        Arc::new(regex_extract::RegexExtract::new(settings.output_bytes_max)),
         Arc::new(sub_task::SubTask),
-        Arc::new(text_split::TextSplit::new()),
+        Arc::new(text_split::TextSplit::new(settings.output_bytes_max)),
         Arc::new(text_template::TextTemplate::new()),
         Arc::new(wait::Wait::new()),
     ];
     all.extend(stored::all(store));
     all
+}
+
+/// Tells the thread of a call that the call was given up.
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Calls a tool as the registry does, for the tools' own tests: arguments and

@@ -23,8 +23,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use planfleet_core::failure::trim_chars;
 use reqwest::{Response, Url, header, redirect};
 
+use crate::secrets::Secrets;
 use crate::settings::{Settings, SettingsError};
 pub(crate) use credential::Credential;
 pub use credential::CredentialSettings;
@@ -69,6 +71,7 @@ pub(crate) struct Gateway {
     allow_loopback: bool,
     timeout: Duration,
     body_bytes_max: usize,
+    secrets: Secrets,
 }
 
 impl Gateway {
@@ -94,6 +97,7 @@ impl Gateway {
             allow_loopback: settings.allow_loopback,
             timeout: Duration::from_millis(settings.http_timeout_ms),
             body_bytes_max: settings.http_body_bytes_max,
+            secrets: settings.secrets(),
         })
     }
 
@@ -107,6 +111,13 @@ impl Gateway {
         tokio::time::timeout(self.timeout, self.send_unbounded(url, what, reach))
             .await
             .unwrap_or_else(|_| Err(Error::Timeout { ms: self.timeout.as_millis() }))
+    }
+
+    /// The beginning of an answer, for an error. Secrets are taken out before it is cut, as half
+    /// of one would not be found any more.
+    pub(crate) fn excerpt(&self, fetched: &Fetched, chars_max: usize) -> String {
+        let body = String::from_utf8_lossy(&fetched.body);
+        trim_chars(self.secrets.removed_from(&body).trim(), chars_max)
     }
 
     /// How long [`Self::send`] may take at most.
@@ -156,7 +167,9 @@ impl Gateway {
         for hop in 0..=reach.redirects_max() {
             let response = match self.ask(&url, &what, reach).await {
                 Ok(response) => response,
-                Err(error) if hop > 0 => return Err(Error::Redirected { url: start, error: Box::new(error) }),
+                Err(error) if hop > 0 => {
+                    return Err(Error::Redirected { url: start, error: Box::new(error) });
+                }
                 Err(error) => return Err(error),
             };
             let Some(next) = redirect_target(&response)? else { return Ok((response, hop > 0)) };
@@ -238,7 +251,7 @@ fn client(settings: &Settings, resolver: VettingResolver) -> Result<reqwest::Cli
 }
 
 fn parse(text: &str) -> Result<Url, Error> {
-    let fault = |reason: String| Error::Url { url: planfleet_core::failure::trim_chars(text, 200), reason };
+    let fault = |reason: String| Error::Url { url: trim_chars(text, 200), reason };
     if text.len() > URL_BYTES_MAX {
         return Err(fault(format!("longer than {URL_BYTES_MAX} bytes")));
     }

@@ -143,10 +143,10 @@ impl Tool for McpTool {
         }
     }
 
-    /// A little over a call's own time, whose message says more; a lost connection is made again
-    /// in it.
+    /// A little over a call's own time, and as much again to wait for a connection: the messages of
+    /// both say more.
     fn timeout(&self) -> Duration {
-        self.server.settings.timeout() + Duration::from_secs(5)
+        self.server.settings.timeout() * 2 + Duration::from_secs(5)
     }
 
     fn origin(&self) -> Option<Value> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use planfleet_core::failure::{FailureClass, trim_chars};
+use planfleet_core::failure::FailureClass;
 use planfleet_core::tool::{Effect, ToolSpec};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -168,11 +168,10 @@ impl Remote {
             500..=599 if self.spec.idempotent => FailureClass::Transient,
             _ => FailureClass::ToolError,
         };
-        let body = String::from_utf8_lossy(&fetched.body);
         let message = format!(
             "its server answered {} with {:?}, which is neither {{\"output\"}} nor {{\"error\"}}",
             fetched.status,
-            trim_chars(body.trim(), EXCERPT_CHARS_MAX)
+            self.gateway.excerpt(fetched, EXCERPT_CHARS_MAX)
         );
         let retry_after_ms = fetched.retry_after.map(|after| after.as_millis() as u64);
         ToolError { class, message, retry_after_ms }

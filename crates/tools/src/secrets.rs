@@ -7,7 +7,11 @@ use serde_json::Value;
 const MARK: &str = "[secret]";
 
 /// A shorter text occurs by chance, and taking it out would garble outputs.
-const CHARS_MIN: usize = 8;
+pub(crate) const BYTES_MIN: usize = 8;
+
+/// What is said of a credential that is.
+pub(crate) const TOO_SHORT: &str =
+    "is shorter than 8 bytes, so that it cannot be kept out of outputs; take a longer one";
 
 /// The secrets of one process.
 #[derive(Clone, Default)]
@@ -15,7 +19,7 @@ pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
     pub(crate) fn new(all: impl IntoIterator<Item = String>) -> Self {
-        let mut all: Vec<String> = all.into_iter().filter(|secret| secret.len() >= CHARS_MIN).collect();
+        let mut all: Vec<String> = all.into_iter().filter(|secret| secret.len() >= BYTES_MIN).collect();
         // Longer ones first: one may be part of another.
         all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self(all)

@@ -10,7 +10,7 @@ use crate::egress::{Credential, HostPattern};
 pub use crate::mcp::McpSettings;
 use crate::registry::RegisterError;
 pub use crate::remote::HttpToolSettings;
-use crate::secrets::Secrets;
+use crate::secrets::{self, Secrets};
 
 /// What tools there are and what they may do: `[tools]`, `[credentials]` and `[mcp]` of the
 /// configuration, with the secrets that those name.
@@ -102,6 +102,7 @@ impl Settings {
         }
         let read = self.credentials.iter().map(|(name, own)| Credential::read(name, own).err());
         faults.extend(read.flatten());
+        faults.extend(self.short_credentials());
         faults.extend(self.http.iter().filter_map(|(name, own)| own.fault(name)));
         faults.extend(self.mcp.iter().filter_map(|(name, own)| own.fault(name)));
         self.check_bounds(&mut faults);
@@ -112,6 +113,11 @@ impl Settings {
     pub(crate) fn secrets(&self) -> Secrets {
         let credentials = self.credentials.values().map(|own| own.value.clone());
         Secrets::new(credentials.chain(self.mcp.values().flat_map(McpSettings::secrets)))
+    }
+
+    fn short_credentials(&self) -> impl Iterator<Item = String> {
+        let short = self.credentials.iter().filter(|(_, own)| own.value.len() < secrets::BYTES_MIN);
+        short.map(|(name, _)| format!("credentials.{name}.value: {}", secrets::TOO_SHORT))
     }
 
     fn canonical_roots(&self, faults: &mut Vec<String>) -> Vec<PathBuf> {
@@ -169,6 +175,38 @@ mod tests {
         };
         let Err(SettingsError::Faults(faults)) = settings.check() else { panic!("accepted") };
         assert_eq!(faults.len(), 9, "{faults:?}");
+    }
+
+    #[test]
+    fn a_credential_that_cannot_be_kept_out_of_outputs_is_refused() {
+        let credential = |value: &str| CredentialSettings {
+            hosts: vec!["a.example".to_owned()],
+            header: "x-key".to_owned(),
+            prefix: String::new(),
+            value: value.to_owned(),
+        };
+        let server = |variable: &str, value: &str| McpSettings {
+            command: "server".to_owned(),
+            env: [(variable.to_owned(), value.to_owned())].into(),
+            ..McpSettings::default()
+        };
+        let settings = |value: &str, variable: &str| Settings {
+            credentials: [("c".to_owned(), credential(value))].into(),
+            mcp: [("m".to_owned(), server(variable, value))].into(),
+            ..Settings::default()
+        };
+        let Err(SettingsError::Faults(faults)) = settings("s3cret", "API_KEY").check() else {
+            panic!("taken")
+        };
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults.iter().all(|fault| fault.contains("8 bytes") && !fault.contains("s3cret")));
+        let settings = settings("s3cret-long-enough", "DATABASE_URL");
+        assert!(settings.check().is_ok());
+        let shown = settings.secrets().removed_from("s3cret-long-enough");
+        assert_eq!(shown, "[secret]");
+        let of_server: Vec<String> = server("DATABASE_URL", "postgres://u:pw@h").secrets().collect();
+        assert_eq!(of_server, ["postgres://u:pw@h"], "whatever its name");
+        assert_eq!(server("TZ", "Europe/Berlin").secrets().count(), 0);
     }
 
     #[test]

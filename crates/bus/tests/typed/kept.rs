@@ -44,7 +44,7 @@ async fn of_many_who_keep_a_value_at_once_the_last_is_there() {
 async fn a_call_is_noted_by_who_knows_the_last_note() {
     let bus = new_bus().await;
     assert_eq!(bus.call_note("k").await.unwrap(), None);
-    let intent = CallNote { attempt: 1, outcome: None };
+    let intent = CallNote { attempt: 1, arguments: None, outcome: None };
     let CasOutcome::Written(first) = bus.note_call("k", &intent, 0).await.unwrap() else { panic!("taken") };
     assert_eq!(bus.note_call("k", &intent, 0).await.unwrap(), CasOutcome::Conflict);
     for outcome in [
@@ -53,7 +53,7 @@ async fn a_call_is_noted_by_who_knows_the_last_note() {
         Err(Failure::new(FailureClass::Transient, "busy")),
     ] {
         let (_, revision) = bus.call_note("k").await.unwrap().unwrap();
-        let note = CallNote { attempt: 1, outcome: Some(outcome) };
+        let note = CallNote { attempt: 1, arguments: Some("{}".to_owned()), outcome: Some(outcome) };
         let CasOutcome::Written(second) = bus.note_call("k", &note, revision).await.unwrap() else {
             panic!()
         };

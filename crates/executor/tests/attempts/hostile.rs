@@ -50,7 +50,7 @@ fn attack(nth: usize, port: u16, secret: &str) -> (String, Value) {
         2 => ("file_list".to_owned(), json!({"path": path})),
         3 => ("http_fetch".to_owned(), json!({"url": format!("file://{path}")})),
         4 => ("http_fetch".to_owned(), json!({"url": format!("http://allowed.example@{host}:{port}/")})),
-        5 => ("http_fetch".to_owned(), json!({"url": url, "headers": {"host": "allowed.example"}})),
+        5 => ("http_fetch".to_owned(), json!({"url": format!("{url}?host=allowed.example#allowed.example")})),
         // Tools that exist and are not the run's.
         6 => ("shell".to_owned(), json!({"text": text})),
         7 => ("http_request".to_owned(), json!({"method": "POST", "url": url, "body": text})),
@@ -61,8 +61,19 @@ fn attack(nth: usize, port: u16, secret: &str) -> (String, Value) {
             ["Shell", "shell ", "pay\0", "../shell", "functions.pay"][nth % 5].to_owned(),
             json!({"text": text}),
         ),
-        _ => (format!("tool_{nth}"), json!({"tools": ["shell"], "budget": {"usd": 1_000_000}})),
+        _ if (nth / 12).is_multiple_of(2) => ("sub_task".to_owned(), greedy(nth)),
+        _ => (format!("tool_{nth}"), json!({"tools": ["shell"]})),
     }
+}
+
+/// A run of its own, with more of everything; `core/sub_task.rs` tests the same for planners.
+fn greedy(nth: usize) -> Value {
+    json!({
+        "goal": "Spend.",
+        "budget": {"usd": 1_000_000 + nth, "tokens": 1_000_000_000},
+        "max_replans": 1_000,
+        "tools": ["sub_task", "shell"]
+    })
 }
 
 /// A run that may fetch from one host, and read and list under one folder.
@@ -140,7 +151,7 @@ async fn ten_thousand_tries_of_a_model_make_no_call() {
 async fn a_planner_that_asks_for_more_than_the_envelope_gets_nothing() {
     let mut bench = Bench::with(Models::default()).await;
     for (nth, tool) in
-        ["shell", "pay", "http_request", "file_write", "kv_put", "object_put"].iter().enumerate()
+        ["shell", "pay", "http_request", "file_write", "kv_put", "object_put", "sub_task"].iter().enumerate()
     {
         let spec = json!({"id": nth + 1, "kind": "tool", "tools": [tool]});
         let failure = bench.carry_out(narrow(order(spec, vec![literal("text", "x")]))).await.failure();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use planfleet_core::failure::trim_chars;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
@@ -10,6 +11,12 @@ use crate::error::{Error, ErrorClass};
 use crate::secret::Secret;
 use crate::transport::Timeouts;
 use crate::wire::{Wire, anthropic_messages};
+
+/// Longest part of a server's message that is shown: some servers echo the whole request.
+const MESSAGE_CHARS_MAX: usize = 550;
+
+/// A shorter word of a header occurs by chance, and is no key.
+const KEY_CHARS_MIN: usize = 8;
 
 /// One served model.
 #[derive(Debug, Clone)]
@@ -77,8 +84,9 @@ impl Endpoint {
     /// The error with what a person needs to act on it: which endpoint, which address, and what
     /// to check; and without anything that must not be shown.
     pub(super) fn explain(&self, error: Error, model: &str) -> Error {
-        let mut message =
-            format!("model endpoint `{}` at {}: {}", self.name, self.shown_url(), error.message);
+        // Redacted before it is cut: half a key would not be found.
+        let said = trim_chars(&self.redact(&error.message), MESSAGE_CHARS_MAX);
+        let mut message = format!("model endpoint `{}` at {}: {said}", self.name, self.shown_url());
         match error.class {
             ErrorClass::Unauthorized if self.api_key.is_none() => {
                 message.push_str(&format!(" (no API key is set: set models.{}.api_key_env)", self.name));
@@ -93,14 +101,15 @@ impl Endpoint {
             ErrorClass::Quota => message.push_str(" (the account needs credit or a higher limit)"),
             _ => {}
         }
-        Error { message: self.redact(&message), code: error.code.map(|code| self.redact(&code)), ..error }
+        Error { message, code: error.code.map(|code| self.redact(&code)), ..error }
     }
 
+    /// Without the key and what stands in the headers, where gateways take theirs.
     fn redact(&self, text: &str) -> String {
-        match &self.api_key {
-            Some(key) => key.redact(text),
-            None => text.to_owned(),
-        }
+        let words = self.extra_headers.values().flat_map(|value| value.split_whitespace());
+        let keys = words.filter(|word| word.len() >= KEY_CHARS_MIN).map(Secret::new);
+        let text = self.api_key.iter().fold(text.to_owned(), |text, key| key.redact(&text));
+        keys.fold(text, |text, key| key.redact(&text))
     }
 
     /// The address without user, password and query, any of which may be a credential.
@@ -117,5 +126,38 @@ impl Endpoint {
 
     fn misconfigured(&self, what: &str) -> Error {
         Error::new(ErrorClass::InvalidRequest, format!("model endpoint `{}`: {what}", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_in_an_error_nor_half_of_one() {
+        let headers = [("x-gateway", "Bearer gateway-key-1"), ("x-version", "2")];
+        let endpoint = Endpoint {
+            name: "fast".to_owned(),
+            wire: Wire::OpenAiChat,
+            base_url: "https://gateway.example/v1".to_owned(),
+            api_key: Some(Secret::new("sk-very-secret")),
+            model: "m".to_owned(),
+            dialect: Dialect::default(),
+            timeouts: Timeouts::default(),
+            always_stream: true,
+            extra_headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        };
+        // Such that a cut would go through either of them.
+        for filler in 480..560 {
+            for key in ["sk-very-secret", "gateway-key-1"] {
+                let said = format!("{} {key} is wrong", "x".repeat(filler));
+                let error = Error { code: Some(key.to_owned()), ..Error::new(ErrorClass::Refused, said) };
+                let error = endpoint.explain(error, "m");
+                assert!(!error.message.contains(&key[..4]) && error.code.as_deref() == Some("[redacted]"));
+                assert!(error.message.len() < MESSAGE_CHARS_MAX + 120, "{}", error.message);
+            }
+        }
+        let told = endpoint.explain(Error::new(ErrorClass::Refused, "version 2 is refused"), "m").message;
+        assert!(told.ends_with("version 2 is refused"), "{told}");
     }
 }

@@ -6,9 +6,6 @@ use serde_json::Value;
 use super::{Error, ErrorClass};
 use crate::dialect::Structured;
 
-/// Longest part of a server's message that is shown: some servers echo the whole request.
-const MESSAGE_CHARS_MAX: usize = 500;
-
 /// Codes and types only: rate-limit messages also speak of billing pages and quotas.
 const QUOTA: [&str; 5] = ["insufficient_quota", "credit_balance", "billing", "spend_limit", "usage_limit"];
 
@@ -142,7 +139,7 @@ impl ServerError {
         }
     }
 
-    /// The classified error, with a message that names the server's words and status.
+    /// The classified error, with a message that names all of the server's words and the status.
     pub fn into_error(self) -> Error {
         let class = self.class();
         let mut message = match self.status {
@@ -151,7 +148,7 @@ impl ServerError {
         };
         if !self.message.is_empty() {
             message.push_str(": ");
-            message.extend(self.message.chars().take(MESSAGE_CHARS_MAX));
+            message.push_str(&self.message);
         }
         Error { status: self.status, code: self.code.or(self.kind), ..Error::new(class, message) }
     }

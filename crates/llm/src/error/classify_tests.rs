@@ -145,10 +145,9 @@ fn a_refused_way_to_json_is_told_from_a_refused_schema() {
 }
 
 #[test]
-fn messages_are_the_servers_and_short() {
+fn messages_are_the_servers() {
     let message = |body: &str| ServerError::from_body(400, body.as_bytes()).into_error().message;
     assert_eq!(message(r#"{"error":"plain"}"#), "the server answered 400: plain");
     assert_eq!(message(r#"{"message":"bare"}"#), "the server answered 400: bare");
     assert_eq!(message(""), "the server answered 400");
-    assert!(message(&"x".repeat(10_000)).len() < MESSAGE_CHARS_MAX + 50);
 }

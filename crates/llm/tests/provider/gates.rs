@@ -213,6 +213,12 @@ async fn hints_of_others_are_heeded() {
     let began = Instant::now();
     assert!(handle.call(ask("x")).await.result.is_ok());
     assert_eq!(began.elapsed().as_secs(), 3);
+    // A pause that is over leaves the model to everybody, and not to one probe.
+    let old = Hint::Paused { reason: "old".to_owned(), since_ms: 1, until_ms: now_ms - 1 };
+    handle.heed(&old, now_ms);
+    let both = tokio::join!(handle.call(ask("x")), handle.call(ask("y")));
+    assert!(both.0.result.is_ok() && both.1.result.is_ok());
+    assert_eq!(handle.pause_left(), None);
     // What is over, or far off by a wrong clock, does little harm.
     handle.heed(&Hint::Asked { until_ms: 1 }, now_ms);
     assert!(handle.call(ask("x")).await.result.is_ok());

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use planfleet_core::failure::{FailureClass, trim_chars};
+use planfleet_core::failure::FailureClass;
 use planfleet_core::json::{DEPTH_MAX, depth};
 use serde_json::{Value, json};
 
 use super::readable;
-use crate::egress::Fetched;
+use crate::egress::{Fetched, Gateway};
 use crate::tool::ToolError;
 
 /// Enough of an error page to see what it complains about.
@@ -58,7 +58,7 @@ pub(super) async fn output(fetched: Fetched, raw: bool) -> Result<Value, ToolErr
 
 /// An error status as a failure. `repeatable` says that asking again does no harm where nobody
 /// knows whether the server has done what it was asked.
-pub(super) fn bad_status(fetched: &Fetched, repeatable: bool) -> ToolError {
+pub(super) fn bad_status(gateway: &Gateway, fetched: &Fetched, repeatable: bool) -> ToolError {
     let class = match fetched.status {
         // The server speaks of what it was redirected to, and not of the request itself.
         _ if fetched.redirected && !repeatable => FailureClass::ToolError,
@@ -67,8 +67,7 @@ pub(super) fn bad_status(fetched: &Fetched, repeatable: bool) -> ToolError {
         500..=599 if repeatable => FailureClass::Transient,
         _ => FailureClass::ToolError,
     };
-    let body = String::from_utf8_lossy(&fetched.body);
-    let excerpt = trim_chars(body.trim(), EXCERPT_CHARS_MAX);
+    let excerpt = gateway.excerpt(fetched, EXCERPT_CHARS_MAX);
     let unknown = if fetched.redirected && !repeatable { UNKNOWN_OUTCOME } else { "" };
     ToolError {
         retry_after_ms: fetched.retry_after.map(|after| after.as_millis() as u64),

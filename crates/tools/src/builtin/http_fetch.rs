@@ -67,7 +67,7 @@ impl Tool for HttpFetch {
         let Args { url, raw } = parse_args(args)?;
         let fetched = self.gateway.send(url, Outbound::get(), ctx.reach()).await?;
         if !(200..300).contains(&fetched.status) {
-            return Err(answer::bad_status(&fetched, true));
+            return Err(answer::bad_status(&self.gateway, &fetched, true));
         }
         answer::output(fetched, raw).await
     }

@@ -117,7 +117,7 @@ impl Tool for HttpRequest {
         let sent = self.gateway.send(args.url, what, ctx.reach()).await;
         let fetched = sent.map_err(|error| unknown_outcome(error, repeatable))?;
         if !(200..300).contains(&fetched.status) {
-            return Err(answer::bad_status(&fetched, repeatable));
+            return Err(answer::bad_status(&self.gateway, &fetched, repeatable));
         }
         answer::output(fetched, args.raw).await
     }

@@ -5,10 +5,12 @@
 //! with a large stack, and stops at its next evaluation step once a bound is
 //! passed or the caller is gone; see `budget`.
 //!
-//! **What this cannot do**: interrupt one single operation, count memory, or
+//! What `+` and `*` make of texts and lists is bounded too (`rewrite`).
+//!
+//! **What this cannot do**: interrupt one single operation, count all memory, or
 //! see how deep a value is. A filter written to do harm can still fill the
-//! memory (`"x" * 1e10`), overflow the stack with a value wrapped many times per
-//! step, or keep its thread busy past the call's timeout with one quadratic
+//! memory (`tojson` of a value that holds one part a million times), overflow
+//! the stack with a value wrapped many times per step, or keep its thread busy past the call's timeout with one quadratic
 //! operation. Each costs the process at worst, never data: the attempt counts
 //! as lost and the delivery limit ends it. Only a process of its own, with
 //! limits of its own, would be a tight wall.
@@ -16,9 +18,8 @@
 mod budget;
 mod convert;
 mod engine;
+mod rewrite;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -28,6 +29,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
+use super::StopOnDrop;
 use crate::tool::{CallContext, Tool, ToolError, parse_args};
 use budget::{Budget, STACK_BYTES};
 
@@ -123,15 +125,6 @@ async fn evaluate(filter: String, input: Value, bytes_max: usize) -> Result<Vec<
         })
         .map_err(|error| format!("cannot start a thread for it: {error}"))?;
     receiver.await.unwrap_or_else(|_| Err("its thread ended without an answer".to_owned()))
-}
-
-#[derive(Default)]
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,21 @@
 //! The readable text of an HTML page.
 //!
 //! A page is written by anybody, and laying out what is nested without end takes stack and
-//! time. So a page is checked for its depth first, and laid out on a thread of its own.
+//! time. So a page is checked for its bounds first, and laid out on a thread of its own.
 
-use tokio::sync::oneshot;
+mod bounds;
+
+use tokio::sync::{Semaphore, oneshot};
 
 /// Lines are broken here, which keeps tables and lists in shape.
 const WIDTH: usize = 120;
 
-/// Deeper than real pages are (a few dozen) and far less than what the stack below holds.
-const DEPTH_MAX: usize = 512;
-
-/// The layout recurses on some elements; this holds [`DEPTH_MAX`] of them many times over.
+/// The layout recurses on some elements; this holds [`bounds::DEPTH_MAX`] of them many times over.
 const STACK_BYTES: usize = 16 << 20;
+
+/// Pages that are laid out at once, also for calls that were given up: a page of the largest size
+/// takes some hundred megabytes, and a second or two of a core. The others wait within their time.
+static LAYOUTS: Semaphore = Semaphore::const_new(4);
 
 /// More of a title is not a title.
 const TITLE_CHARS_MAX: usize = 300;
@@ -29,48 +32,28 @@ pub(super) struct Page {
 ///
 /// Says why it cannot be.
 pub(super) async fn of(html: String) -> Result<Page, String> {
+    let permit = LAYOUTS.acquire().await.map_err(|closed| closed.to_string())?;
     let (sender, receiver) = oneshot::channel();
     std::thread::Builder::new()
         .name("readable".to_owned())
         .stack_size(STACK_BYTES)
         // Nobody listens any more when the call was dropped.
-        .spawn(move || drop(sender.send(page(&html))))
+        .spawn(move || {
+            let page = page(&html);
+            drop(permit);
+            drop(sender.send(page));
+        })
         .map_err(|error| format!("no thread for it: {error}"))?;
     receiver.await.unwrap_or_else(|_| Err("its HTML is more than the layout can bear".to_owned()))
 }
 
 fn page(html: &str) -> Result<Page, String> {
-    let depth = depth(html);
-    if depth > DEPTH_MAX {
-        return Err(format!("its elements are nested {depth} levels deep or more"));
-    }
+    bounds::check(html)?;
     let layout =
         html2text::config::plain_no_decorate().allow_width_overflow().no_link_wrapping().no_table_borders();
     let text = layout.string_from_read(html.as_bytes(), WIDTH).map_err(|error| error.to_string())?;
     let text = text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
     Ok(Page { title: title(html), text: text.trim().to_owned() })
-}
-
-/// How deep elements may be nested at most, counted without a parser: what it takes for open
-/// may be closed by implication, so a page is refused too early rather than too late. Elements
-/// that have no content, and those whose end tag is mostly left out, do not count.
-fn depth(html: &str) -> usize {
-    const FLAT: [&str; 16] = [
-        "area", "base", "br", "col", "dd", "dt", "hr", "img", "input", "li", "link", "meta", "option", "p",
-        "source", "wbr",
-    ];
-    let (mut depth, mut deepest) = (0_usize, 0);
-    for tag in html.split('<').skip(1) {
-        let closes = tag.starts_with('/');
-        let name = tag.trim_start_matches('/');
-        let name = &name[..name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len())];
-        if name.is_empty() || FLAT.iter().any(|flat| flat.eq_ignore_ascii_case(name)) {
-            continue;
-        }
-        depth = if closes { depth.saturating_sub(1) } else { depth + 1 };
-        deepest = deepest.max(depth);
-    }
-    deepest
 }
 
 fn title(html: &str) -> Option<String> {
@@ -109,14 +92,34 @@ mod tests {
 
     #[tokio::test]
     async fn hostile_pages_end() {
-        for element in ["div", "b", "table", "blockquote", "ul", "a", "table><tr><td", "svg", "template"] {
+        for element in ["div", "b", "blockquote", "ul", "table><tr><td", "svg", "template"] {
             let refused = of(format!("<{element}>").repeat(100_000)).await.err();
             assert!(refused.unwrap().contains("levels"), "{element}");
-            let deep = of(format!("<{element}>").repeat(DEPTH_MAX / 4) + "end").await;
+            let deep = of(format!("<{element}>").repeat(bounds::DEPTH_MAX / 4) + "end").await;
             assert!(deep.is_ok(), "{element}: {:?}", deep.err());
         }
+        // What looks closed and is not.
+        for open in [
+            "<div></x>",
+            "<div><!--</div>-->",
+            "<div a='</div>'>",
+            "<div><svg><![CDATA[</svg></div>]]>",
+            "<x><div></x>",
+            "<table><div>",
+            "<p><b></p>",
+        ] {
+            let pages = open.repeat(100_000);
+            assert!(of(pages).await.err().is_some_and(|fault| fault.contains("levels")), "{open}");
+        }
+        let many = of("<br>".repeat(bounds::ELEMENTS_MAX + 1)).await.err();
+        assert!(many.unwrap().contains("elements"));
         let long = "<p>word".repeat(20_000) + "<li>".repeat(20_000).as_str() + "<br>".repeat(20_000).as_str();
-        assert!(of(long).await.is_ok());
+        assert_eq!(of(long).await.err(), None);
+        // What looks open and is not.
+        let icons =
+            "<a><svg><title>x</title><path d='M0'/><g><use/></g></svg><script>a<b</script><i><b></i></b>";
+        let table = format!("<table>{}</table>", "<tr><td>a<td>b".repeat(1_000));
+        assert_eq!(of(icons.repeat(1_000) + &table).await.err(), None);
         for broken in ["<", "<a", "<title>", "</title><title", "<table><td rowspan=0 colspan=99999>x", "&#x"]
         {
             of(broken.to_owned()).await.unwrap();

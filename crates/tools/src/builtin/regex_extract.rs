@@ -1,30 +1,40 @@
 //! `regex_extract`: what matches in a text, with its groups.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
+use planfleet_core::pattern::Pattern;
 use planfleet_core::tool::{Effect, ToolSpec};
-use regex::{Captures, RegexBuilder};
+use regex::Captures;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::StopOnDrop;
 use crate::tool::{CallContext, Tool, ToolError, parse_args};
 
 /// A pattern is a line; the limit on its compiled size does the rest.
 const PATTERN_CHARS_MAX: usize = 2_000;
 
-/// Compiled, a pattern such as `\w{1000}` takes megabytes.
-const COMPILED_BYTES_MAX: usize = 1 << 20;
+/// The steps that one search may take, some ten seconds at worst: it cannot be interrupted.
+const SEARCH_STEPS_MAX: u64 = 1 << 28;
+
+/// Each match begins a search, which may go through all that is left of the text. So between
+/// matches the time is looked at; this much is many times what a text of megabytes takes.
+const TIME_MAX: Duration = Duration::from_secs(10);
 
 /// As many as the largest plan has steps: more could not be fanned out over.
 const MATCHES_MAX: usize = 100_000;
 
 pub(crate) struct RegexExtract {
     spec: ToolSpec,
+    output_bytes_max: usize,
 }
 
 #[derive(Deserialize)]
-struct Args<'a> {
-    text: &'a str,
-    pattern: &'a str,
+struct Args {
+    text: String,
+    pattern: String,
     #[serde(default)]
     ignore_case: bool,
     #[serde(default = "matches_max")]
@@ -36,8 +46,9 @@ fn matches_max() -> usize {
 }
 
 impl RegexExtract {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(output_bytes_max: usize) -> Self {
         Self {
+            output_bytes_max,
             spec: ToolSpec {
                 name: "regex_extract".to_owned(),
                 description: "Finds all matches of a regular expression in a text (Rust's syntax: no \
@@ -101,25 +112,62 @@ impl Tool for RegexExtract {
     }
 
     async fn call(&self, args: &Map<String, Value>, _: &CallContext) -> Result<Value, ToolError> {
-        let Args { text, pattern, ignore_case, max_matches } = parse_args(args)?;
-        let regex = RegexBuilder::new(pattern)
-            .case_insensitive(ignore_case)
-            .size_limit(COMPILED_BYTES_MAX)
-            .build()
-            .map_err(|error| ToolError::failed(format!("the pattern cannot be used: {error}")))?;
-        let names: Vec<Option<&str>> = regex.capture_names().skip(1).collect();
-        let mut found = regex.captures_iter(text);
-        let matches: Vec<Value> =
-            found.by_ref().take(max_matches).map(|captures| shown(&captures, &names)).collect();
-        let truncated = found.next().is_some();
-        let item = |found: &Value| found["groups"].get(0).unwrap_or(&found["match"]).clone();
-        let items: Vec<Value> = matches.iter().map(item).collect();
-        let first = items.first().cloned().unwrap_or(Value::Null);
-        let count = matches.len();
-        Ok(json!({
-            "first": first, "items": items, "matches": matches, "count": count, "truncated": truncated
-        }))
+        let args: Args = parse_args(args)?;
+        let bytes_max = self.output_bytes_max;
+        let abandoned = StopOnDrop::default();
+        let flag = abandoned.0.clone();
+        // A search takes a core for as long as it lasts, and other calls are not to wait for it.
+        let found =
+            tokio::task::spawn_blocking(move || search(&args, bytes_max, Instant::now() + TIME_MAX, &flag));
+        found
+            .await
+            .unwrap_or_else(|error| Err(format!("the search broke off: {error}")))
+            .map_err(ToolError::failed)
     }
+}
+
+fn search(args: &Args, bytes_max: usize, deadline: Instant, abandoned: &AtomicBool) -> Result<Value, String> {
+    let pattern = Pattern::compile(&args.pattern, args.ignore_case)
+        .map_err(|error| format!("the pattern cannot be used: {error}"))?;
+    let regex = pattern.regex();
+    // The places of all groups are carried along.
+    let text_max = pattern.bytes_max(SEARCH_STEPS_MAX / regex.captures_len() as u64);
+    if args.text.len() > text_max {
+        return Err(format!(
+            "the pattern is so large that it is searched for in at most {text_max} bytes, and the text \
+             has {}; take a smaller one, with fewer repetitions and groups, or split the text",
+            args.text.len()
+        ));
+    }
+    let names: Vec<Option<&str>> = regex.capture_names().skip(1).collect();
+    let (mut matches, mut bytes, mut truncated) = (Vec::new(), 0, false);
+    for captures in regex.captures_iter(&args.text) {
+        if matches.len() == args.max_matches {
+            truncated = true;
+            break;
+        }
+        bytes += captures.iter().flatten().map(|group| group.len()).sum::<usize>();
+        if bytes > bytes_max {
+            return Err(format!(
+                "the matches are more than {bytes_max} bytes (tools.output_bytes_max); take fewer or \
+                 shorter ones"
+            ));
+        }
+        if Instant::now() > deadline || abandoned.load(Ordering::Relaxed) {
+            return Err(format!(
+                "the search takes more than {} s; take a simpler pattern",
+                TIME_MAX.as_secs()
+            ));
+        }
+        matches.push(shown(&captures, &names));
+    }
+    let item = |found: &Value| found["groups"].get(0).unwrap_or(&found["match"]).clone();
+    let items: Vec<Value> = matches.iter().map(item).collect();
+    let first = items.first().cloned().unwrap_or(Value::Null);
+    let count = matches.len();
+    Ok(json!({
+        "first": first, "items": items, "matches": matches, "count": count, "truncated": truncated
+    }))
 }
 
 fn shown(captures: &Captures<'_>, names: &[Option<&str>]) -> Value {
@@ -139,7 +187,7 @@ mod tests {
     use crate::builtin::call_in_test;
 
     async fn extract(args: Value) -> Value {
-        call_in_test(RegexExtract::new(), args).await.unwrap()
+        call_in_test(RegexExtract::new(8 << 20), args).await.unwrap()
     }
 
     #[tokio::test]
@@ -163,10 +211,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn searches_are_bounded() {
+        for (text, pattern, says) in [
+            // Half a minute for one search.
+            ("ab".repeat(1 << 17), "(?:[a-c]{1,60}){60}d", "split the text"),
+            ("ab".repeat(1 << 20), "((((((.*))))))", "output_bytes_max"),
+        ] {
+            let args = json!({"text": text, "pattern": pattern});
+            let failure = call_in_test(RegexExtract::new(8 << 20), args).await.unwrap_err();
+            assert!(failure.message.contains(says), "{pattern}: {failure}");
+        }
+        // Each match looks at the rest of the text for a b.
+        let args = json!({"text": "a".repeat(1 << 16), "pattern": "a.*b|a"});
+        let search = |deadline: Instant, abandoned: bool| {
+            let args: Args = parse_args(args.as_object().unwrap()).unwrap();
+            search(&args, 8 << 20, deadline, &AtomicBool::new(abandoned)).unwrap_err()
+        };
+        let later = Instant::now() + Duration::from_secs(3_600);
+        for stopped in [search(Instant::now(), false), search(later, true)] {
+            assert!(stopped.contains("takes more than"), "{stopped}");
+        }
+    }
+
+    #[tokio::test]
     async fn bad_and_costly_patterns_are_refused() {
         for pattern in ["(", r"(?=a)", r"(a)\1", r"\w{500}{500}"] {
             let args = json!({"text": "x", "pattern": pattern});
-            let failure = call_in_test(RegexExtract::new(), args).await.unwrap_err();
+            let failure = call_in_test(RegexExtract::new(8 << 20), args).await.unwrap_err();
             assert!(failure.message.contains("cannot be used"), "{pattern}: {failure}");
         }
     }

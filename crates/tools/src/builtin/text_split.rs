@@ -12,6 +12,7 @@ const ITEMS_MAX: usize = 100_000;
 
 pub(crate) struct TextSplit {
     spec: ToolSpec,
+    output_bytes_max: usize,
 }
 
 #[derive(Deserialize)]
@@ -48,8 +49,9 @@ enum By {
 }
 
 impl TextSplit {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(output_bytes_max: usize) -> Self {
         Self {
+            output_bytes_max,
             spec: ToolSpec {
                 name: "text_split".to_owned(),
                 description: "Splits a text into a list of texts: by lines, by paragraphs (blank \
@@ -117,10 +119,27 @@ impl Tool for TextSplit {
 
     async fn call(&self, args: &Map<String, Value>, _: &CallContext) -> Result<Value, ToolError> {
         let args: Args<'_> = parse_args(args)?;
-        let mut items = kept(pieces(&args)?, &args);
-        let found: Vec<_> = items.by_ref().take(args.max_items).collect();
-        let truncated = items.next().is_some();
-        Ok(json!({"count": found.len(), "items": found, "truncated": truncated}))
+        // Without overlap pieces are never longer than the text; what overlaps repeats it, and
+        // is not even walked through beyond what an output may hold.
+        let bytes_max = self.output_bytes_max.max(args.text.len());
+        let mut bytes = 0;
+        let mut found = Vec::new();
+        for piece in pieces(&args)? {
+            let item = if args.trim { piece.trim() } else { piece };
+            let is_kept = !(args.skip_empty && item.is_empty());
+            if is_kept && found.len() == args.max_items {
+                return Ok(json!({"count": found.len(), "items": found, "truncated": true}));
+            }
+            bytes += piece.len();
+            if bytes > bytes_max {
+                return Err(ToolError::failed(format!(
+                    "the chunks repeat so much that they are more than {bytes_max} bytes together \
+                     (tools.output_bytes_max); use a smaller `overlap`"
+                )));
+            }
+            found.extend(is_kept.then_some(item));
+        }
+        Ok(json!({"count": found.len(), "items": found, "truncated": false}))
     }
 }
 
@@ -144,13 +163,6 @@ fn pieces<'a>(args: &Args<'a>) -> Result<Pieces<'a>, ToolError> {
             ));
         }
     })
-}
-
-fn kept<'a>(pieces: Pieces<'a>, args: &Args<'_>) -> impl Iterator<Item = &'a str> {
-    let (trim, skip_empty) = (args.trim, args.skip_empty);
-    pieces
-        .map(move |piece| if trim { piece.trim() } else { piece })
-        .filter(move |piece| !(skip_empty && piece.is_empty()))
 }
 
 /// Runs of lines between blank lines.
@@ -206,7 +218,7 @@ mod tests {
     use crate::builtin::call_in_test;
 
     async fn split(args: Value) -> Result<Vec<String>, String> {
-        let output = call_in_test(TextSplit::new(), args).await.map_err(|f| f.message)?;
+        let output = call_in_test(TextSplit::new(1 << 20), args).await.map_err(|f| f.message)?;
         let items: Vec<String> = serde_json::from_value(output["items"].clone()).unwrap();
         assert_eq!(output["count"], items.len());
         Ok(items)
@@ -239,9 +251,24 @@ mod tests {
     async fn max_items_says_that_it_cut() {
         for (max_items, truncated) in [(2, true), (3, false)] {
             let args = json!({"text": "a\nb\nc\n", "by": "lines", "max_items": max_items});
-            let output = call_in_test(TextSplit::new(), args).await.unwrap();
+            let output = call_in_test(TextSplit::new(1 << 20), args).await.unwrap();
             assert_eq!((&output["count"], &output["truncated"]), (&json!(max_items), &json!(truncated)));
         }
+    }
+
+    #[tokio::test]
+    async fn chunks_that_repeat_without_end_are_refused() {
+        let large = 4 << 20;
+        // Nothing of white space is kept, which is no reason to walk through all of it.
+        for text in ["x".repeat(large), " ".repeat(large)] {
+            let args = json!({"text": text, "by": "chars", "size": 400_000, "overlap": 399_999});
+            let message = split(args).await.unwrap_err();
+            assert!(message.contains("smaller `overlap`"), "{message}");
+        }
+        let args = json!({"text": "x".repeat(large), "by": "chars", "size": 4096});
+        assert_eq!(split(args).await.unwrap().len(), 1024);
+        let args = json!({"text": "x".repeat(1000), "by": "chars", "size": 100, "overlap": 99});
+        assert_eq!(split(args).await.unwrap().len(), 901);
     }
 
     #[tokio::test]

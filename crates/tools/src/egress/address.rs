@@ -42,12 +42,13 @@ const FORBIDDEN_V4: [([u8; 4], u32, &str); 17] = [
     ([240, 0, 0, 0], 4, "240.0.0.0/4, reserved"),
 ];
 
-const FORBIDDEN_V6: [(Ipv6Addr, u32, &str); 12] = [
+const FORBIDDEN_V6: [(Ipv6Addr, u32, &str); 13] = [
     (Ipv6Addr::UNSPECIFIED, 128, "unspecified"),
     (Ipv6Addr::LOCALHOST, 128, "loopback"),
     (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48, "64:ff9b:1::/48, local NAT64"),
     (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 64, "100::/64, discard"),
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "2001::/23, protocol assignments"),
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, "2002::/16, 6to4"),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "2001:db8::/32, documentation"),
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, "3fff::/20, documentation"),
     (Ipv6Addr::new(0x5f00, 0, 0, 0, 0, 0, 0, 0), 16, "5f00::/16, segment routing"),
@@ -57,22 +58,14 @@ const FORBIDDEN_V6: [(Ipv6Addr, u32, &str); 12] = [
     (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8, "ff00::/8, multicast"),
 ];
 
-/// IPv6 ranges that carry an IPv4 address, and how many bits to the right of it
-/// there are. What they reach is the IPv4 address, so that is what is judged.
-const EMBEDDING: [(Ipv6Addr, u32, u32); 5] = [
+/// IPv6 ranges whose last bits are the IPv4 address that they reach, so that is what is judged.
+/// Other embeddings (v4-compatible, 6to4, Teredo) are out of use, and refused whatever they hold.
+const EMBEDDING: [(Ipv6Addr, u32); 2] = [
     // v4-mapped, RFC 4291 2.5.5.2
-    (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96, 0),
-    // v4-compatible, RFC 4291 2.5.5.1
-    (Ipv6Addr::UNSPECIFIED, 96, 0),
+    (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96),
     // NAT64, RFC 6052
-    (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96, 0),
-    // 6to4, RFC 3056
-    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, 80),
-    // Teredo's server, RFC 4380
-    (TEREDO, 32, 64),
+    (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96),
 ];
-
-const TEREDO: Ipv6Addr = Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0);
 
 /// Passes public addresses, and plainly spelt loopback where that is allowed.
 pub(crate) fn vet(address: IpAddr, allow_loopback: bool) -> Result<(), Forbidden> {
@@ -104,12 +97,8 @@ fn forbidden_v4(address: Ipv4Addr) -> Option<&'static str> {
 }
 
 fn forbidden_v6(address: Ipv6Addr) -> Option<&'static str> {
-    if address == Ipv6Addr::UNSPECIFIED || address == Ipv6Addr::LOCALHOST {
-        return listed_v6(address);
-    }
-    let embedded = embedded_v4(address);
-    if !embedded.is_empty() {
-        return embedded.into_iter().find_map(forbidden_v4);
+    if let Some(embedded) = embedded_v4(address) {
+        return forbidden_v4(embedded);
     }
     listed_v6(address)
         .or_else(|| (address.segments()[0] >> 13 != 1).then_some("outside 2000::/3, not global"))
@@ -119,28 +108,14 @@ fn listed_v6(address: Ipv6Addr) -> Option<&'static str> {
     FORBIDDEN_V6.iter().find(|(net, prefix, _)| is_within(address, *net, *prefix)).map(|(_, _, range)| *range)
 }
 
-fn embedded_v4(address: Ipv6Addr) -> Vec<Ipv4Addr> {
-    let bits = address.to_bits();
-    let mut found: Vec<_> = EMBEDDING
-        .iter()
-        .filter(|(net, prefix, _)| is_within(address, *net, *prefix))
-        .map(|(_, _, shift)| low_v4(bits >> shift))
-        .collect();
-    if is_within(address, TEREDO, 32) {
-        // Teredo's client address is stored with its bits flipped.
-        found.push(low_v4(!bits));
-    }
-    found
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let embeds = EMBEDDING.iter().any(|(net, prefix)| is_within(address, *net, *prefix));
+    let [.., a, b, c, d] = address.octets();
+    embeds.then(|| Ipv4Addr::new(a, b, c, d))
 }
 
 fn is_within(address: Ipv6Addr, net: Ipv6Addr, prefix: u32) -> bool {
     (address.to_bits() ^ net.to_bits()) >> (128 - prefix) == 0
-}
-
-/// The lowest 32 bits as an IPv4 address.
-fn low_v4(bits: u128) -> Ipv4Addr {
-    let [.., a, b, c, d] = bits.to_be_bytes();
-    Ipv4Addr::new(a, b, c, d)
 }
 
 #[cfg(test)]
@@ -177,7 +152,6 @@ mod tests {
             "2001:4860:4860::8888",
             "::ffff:8.8.8.8",
             "64:ff9b::8.8.8.8",
-            "2002:808:808::1",
         ] {
             assert!(passes(address), "{address} is public");
         }
@@ -202,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn embedded_addresses_are_judged_by_what_they_reach() {
+    fn embedded_addresses_are_judged_by_what_they_reach_or_refused() {
         for address in [
             "::ffff:127.0.0.1",
             "::ffff:10.0.0.1",
@@ -210,11 +184,13 @@ mod tests {
             "64:ff9b::169.254.169.254",
             "2002:7f00:1::",
             "2002:a00:1::1",
-            // Teredo: a private server, then a private client (flipped bits)
+            // Refused whatever they hold: v4-compatible, 6to4, Teredo.
+            "::8.8.8.8",
+            "2002:808:808::1",
             "2001:0:a00:1::",
-            "2001:0:4136:e378:8000:63bf:f5ff:fffe",
+            "2001:0:808:808:8000:63bf:f7f7:f7f7",
         ] {
-            assert!(!passes(address), "{address} leads to a private address");
+            assert!(!passes(address), "{address}");
         }
     }
 

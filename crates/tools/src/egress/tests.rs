@@ -350,6 +350,24 @@ async fn a_credential_goes_to_its_host_and_to_no_other() {
     assert!(matches!(error, Error::PlainCredential { .. }), "{error}");
 }
 
+#[tokio::test]
+async fn an_excerpt_holds_no_part_of_a_secret() {
+    let credential = CredentialSettings {
+        hosts: vec!["127.0.0.1".to_owned()],
+        header: "x-key".to_owned(),
+        prefix: String::new(),
+        value: "s3cret-of-the-web".to_owned(),
+    };
+    let settings = Settings { credentials: [("c".to_owned(), credential)].into(), ..loopback() };
+    let server = Server::start(|_| response("500 Oops", b"your key is s3cret-of-the-web")).await;
+    let gateway = gateway(&settings);
+    let fetched = gateway.fetch(&server.url("/"), None).await.unwrap();
+    for cut in 0..40 {
+        assert!(!gateway.excerpt(&fetched, cut).contains("s3"), "{cut}");
+    }
+    assert_eq!(gateway.excerpt(&fetched, 40), "your key is [secret]");
+}
+
 /// Bytes that an endless answer of these chunks gets rid of before the gateway hangs up.
 async fn endless(
     chunk: &'static [u8],

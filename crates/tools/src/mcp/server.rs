@@ -1,15 +1,16 @@
 //! One server, connected to when it is needed and again when the connection is lost.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use planfleet_core::failure::FailureClass;
 use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
 use rmcp::service::NotificationContext;
 use rmcp::{ClientHandler, Peer, RoleClient};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::definition::{self, Definition};
@@ -34,6 +35,10 @@ const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// The longest such wait: a server that comes back is used within a minute.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
+/// When a call that has waited for a connection comes again: most servers that start slowly take
+/// some seconds.
+const CONNECTING_RETRY: Duration = Duration::from_secs(5);
+
 /// Calls in a row that end without an answer, after which a server counts as stuck and is
 /// started again: one may be a slow call, and a server of one thread is held up by that.
 const SILENT_MAX: u32 = 3;
@@ -46,6 +51,9 @@ pub(super) struct Server {
     state: Mutex<State>,
     /// Calls without an answer since the last one with one.
     silent: AtomicU32,
+    /// Connections being made, and lists being compared: as many as calls wait for them, of which
+    /// one is at work and the others find it done.
+    refreshing: std::sync::Mutex<JoinSet<()>>,
 }
 
 #[derive(Default)]
@@ -53,8 +61,10 @@ struct State {
     link: Option<Link>,
     /// Which connection that is; each has its own number.
     number: u64,
-    /// Set by the server when its list of tools has changed.
-    stale: Arc<AtomicBool>,
+    /// How often the server has said that its list of tools has changed.
+    changes: Arc<AtomicU64>,
+    /// How many of those are in what is `current`.
+    compared_changes: u64,
     compared_at: Option<Instant>,
     /// What tools were pinned as, by the server's names.
     pins: BTreeMap<String, String>,
@@ -62,6 +72,19 @@ struct State {
     current: BTreeMap<String, String>,
     failures: u32,
     not_before: Option<Instant>,
+}
+
+impl State {
+    fn open(&self) -> Option<Peer<RoleClient>> {
+        let open = self.link.as_ref().filter(|link| !link.service.is_closed());
+        open.map(|link| link.service.peer().clone())
+    }
+
+    fn is_ready(&self) -> bool {
+        let old = self.compared_at.is_none_or(|at| at.elapsed() > COMPARE_AFTER);
+        let changed = self.changes.load(Ordering::Relaxed) != self.compared_changes;
+        !old && !changed && self.open().is_some()
+    }
 }
 
 /// The tools of a server.
@@ -74,7 +97,7 @@ pub(super) struct Found {
 /// What the server may ask and tell us: it may say that its tools have changed.
 #[derive(Clone)]
 pub(super) struct Watch {
-    stale: Arc<AtomicBool>,
+    changes: Arc<AtomicU64>,
 }
 
 impl ClientHandler for Watch {
@@ -84,13 +107,20 @@ impl ClientHandler for Watch {
     }
 
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
-        self.stale.store(true, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Server {
     pub(super) fn new(name: String, settings: McpSettings, gateway: Arc<Gateway>) -> Self {
-        Self { name, settings, gateway, state: Mutex::default(), silent: AtomicU32::new(0) }
+        Self {
+            name,
+            settings,
+            gateway,
+            state: Mutex::default(),
+            silent: AtomicU32::new(0),
+            refreshing: std::sync::Mutex::default(),
+        }
     }
 
     /// Asks for its tools and pins them.
@@ -114,18 +144,11 @@ impl Server {
 
     /// Whom to ask for a call of a tool, which is the one that was pinned, and the number of
     /// the connection.
-    pub(super) async fn peer(&self, tool: &str) -> Result<(Peer<RoleClient>, u64), ToolError> {
-        let mut state = self.state.lock().await;
-        let peer = match &state.link {
-            Some(link) if !link.service.is_closed() => link.service.peer().clone(),
-            _ => self.reconnect(&mut state).await?,
+    pub(super) async fn peer(self: &Arc<Self>, tool: &str) -> Result<(Peer<RoleClient>, u64), ToolError> {
+        let Ok(state) = tokio::time::timeout(self.settings.timeout(), self.ready()).await else {
+            return Err(self.unreachable("it is still being connected to".to_owned(), CONNECTING_RETRY));
         };
-        let old = state.compared_at.is_none_or(|at| at.elapsed() > COMPARE_AFTER);
-        if state.stale.swap(false, Ordering::Relaxed) || old {
-            let listed = self.list(&peer).await.map_err(|reason| self.unreachable(reason, BACKOFF_MIN))?;
-            state.current = hashes(&listed);
-            state.compared_at = Some(Instant::now());
-        }
+        let (state, peer) = state?;
         if state.pins.get(tool) != state.current.get(tool) {
             let message = format!(
                 "MCP server `{}` has another tool `{tool}` now than when this process was started, which is not \
@@ -136,6 +159,57 @@ impl Server {
             return Err(ToolError::failed(message));
         }
         Ok((peer, state.number))
+    }
+
+    /// The state with a connection and a list of tools that is not old.
+    async fn ready(self: &Arc<Self>) -> Result<(MutexGuard<'_, State>, Peer<RoleClient>), ToolError> {
+        let mut state = self.state.lock().await;
+        if !state.is_ready() {
+            drop(state);
+            self.refreshed().await?;
+            state = self.state.lock().await;
+        }
+        match &state.link {
+            Some(link) => {
+                let peer = link.service.peer().clone();
+                Ok((state, peer))
+            }
+            None => Err(self.unreachable("it is gone again".to_owned(), BACKOFF_MIN)),
+        }
+    }
+
+    /// Has a task make the state ready, which goes on when the call that waits for it is given up:
+    /// a server may take longer to start than a call may.
+    async fn refreshed(self: &Arc<Self>) -> Result<(), ToolError> {
+        let (sender, receiver) = oneshot::channel();
+        let server = self.clone();
+        {
+            let mut tasks = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(async move {
+                let refreshed = server.refresh(&mut *server.state.lock().await).await;
+                // Nobody listens any more when the call was given up.
+                let _ = sender.send(refreshed);
+            });
+        }
+        let broke_off = |_| Err(self.unreachable("connecting to it broke off".to_owned(), BACKOFF_MIN));
+        receiver.await.unwrap_or_else(broke_off)
+    }
+
+    async fn refresh(&self, state: &mut State) -> Result<(), ToolError> {
+        if state.is_ready() {
+            return Ok(());
+        }
+        let peer = match state.open() {
+            Some(peer) => peer,
+            None => self.reconnect(state).await?,
+        };
+        // What is said to have changed from here on is in the next list.
+        let changes = state.changes.load(Ordering::Relaxed);
+        let listed = self.list(&peer).await.map_err(|reason| self.unreachable(reason, BACKOFF_MIN))?;
+        state.current = hashes(&listed);
+        (state.compared_at, state.compared_changes) = (Some(Instant::now()), changes);
+        Ok(())
     }
 
     /// A call has found that connection closed: the next one makes another.
@@ -187,8 +261,8 @@ impl Server {
 
     async fn connect(&self, state: &mut State) -> Result<Peer<RoleClient>, String> {
         state.link = None;
-        state.stale = Arc::default();
-        let watch = Watch { stale: state.stale.clone() };
+        (state.changes, state.compared_changes) = Default::default();
+        let watch = Watch { changes: state.changes.clone() };
         let link = transport::connect(&self.settings, &self.gateway, watch).await?;
         let peer = link.service.peer().clone();
         state.link = Some(link);

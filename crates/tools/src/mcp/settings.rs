@@ -7,6 +7,8 @@ use std::time::Duration;
 use planfleet_core::tool::Effect;
 use serde::{Deserialize, Serialize};
 
+use crate::secrets;
+
 /// `[mcp.<name>]`: a server that is started here, or one that answers at a URL.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -66,17 +68,29 @@ impl McpSettings {
         if self.tools.is_empty() {
             return Some(format!("mcp.{name}.tools: names none; [\"*\"] is all of them"));
         }
+        if let Some(variable) = self.short_secret() {
+            return Some(format!("mcp.{name}.env: the value of {variable} {}", secrets::TOO_SHORT));
+        }
         if !(1..=3_600_000).contains(&self.timeout_ms) {
             return Some(format!("mcp.{name}.timeout_ms: must be between 1 and 3600000"));
         }
         None
     }
 
-    /// Values of its environment that are secrets by their names.
+    /// Values of its environment, any of which may be a secret, but for what is none by its name.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = String> {
+        const HARMLESS: [&str; 10] =
+            ["HOME", "LANG", "LANGUAGE", "LOGNAME", "NODE_ENV", "PATH", "TERM", "TMPDIR", "TZ", "USER"];
+        let is_harmless = |name: &str| HARMLESS.contains(&name) || name.starts_with("LC_");
+        self.env.iter().filter(move |(name, _)| !is_harmless(name)).map(|(_, value)| value.clone())
+    }
+
+    /// A variable that is a secret by its name, and too short to be kept out of outputs.
+    fn short_secret(&self) -> Option<&str> {
         const ENDINGS: [&str; 4] = ["KEY", "TOKEN", "SECRET", "PASSWORD"];
         let is_secret = |name: &str| ENDINGS.iter().any(|ending| name.to_ascii_uppercase().ends_with(ending));
-        self.env.iter().filter(move |(name, _)| is_secret(name)).map(|(_, value)| value.clone())
+        let mut short = self.env.iter().filter(|(_, value)| value.len() < secrets::BYTES_MIN);
+        short.find(|(name, _)| is_secret(name)).map(|(name, _)| name.as_str())
     }
 
     pub(super) fn takes(&self, tool: &str) -> bool {

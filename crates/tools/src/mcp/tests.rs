@@ -106,6 +106,45 @@ async fn a_server_that_does_not_come_back_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_server_that_starts_slowly_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = registry(McpSettings { timeout_ms: 2_000, ..server(folder.path()) }).await.unwrap();
+    call(&registry, "die", json!({})).await.unwrap_err();
+    // Longer than a call may take, all its waits included.
+    fs::write(folder.path().join("slow"), "12").unwrap();
+    let mut refused = 0;
+    while let Err(failure) = call(&registry, "text", json!({})).await {
+        assert_eq!(failure.class, FailureClass::Transient, "{failure}");
+        assert!(failure.message.contains("still being connected to"), "{failure}");
+        refused += 1;
+        assert!(refused < 100, "it does not come back");
+    }
+    assert!(refused > 0);
+    assert_eq!(lines(folder.path(), "starts"), 2, "one start was enough");
+}
+
+#[tokio::test]
+async fn a_change_that_could_not_be_looked_at_is_not_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = registry(server(folder.path())).await.unwrap();
+    // It tells of the change, and then does not list its tools.
+    call(&registry, "change", json!({})).await.unwrap();
+    let mut unseen = 0;
+    let failure = loop {
+        match call(&registry, "text", json!({})).await {
+            Err(failure) => break failure,
+            Ok(_) => unseen += 1,
+        }
+        assert!(unseen < 100, "what it told is not heard");
+    };
+    assert_eq!(failure.class, FailureClass::Transient, "{failure}");
+    assert!(failure.message.contains("does not list its tools"), "{failure}");
+    fs::remove_file(folder.path().join("unlisted")).unwrap();
+    let failure = call(&registry, "text", json!({})).await.unwrap_err();
+    assert!(failure.message.contains("another tool `text` now"), "{failure}");
+}
+
+#[tokio::test]
 async fn a_tool_that_changes_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let pinned = registry(server(folder.path())).await.unwrap();

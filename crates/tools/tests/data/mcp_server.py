@@ -1,7 +1,8 @@
 """An MCP server over standard input and output, in one file and by hand, that misbehaves on demand.
 
 Its first argument is a folder: each start appends a line to `starts` there, each call one to
-`calls`, and a file `changed` there changes a tool's description.
+`calls`, and a file `changed` there changes a tool's description. With a file `slow` it takes as many
+seconds to start as stand in it, with `broken` it does not start, and with `unlisted` it lists no tools.
 """
 
 import json
@@ -21,7 +22,7 @@ def note(name, value):
 
 def tools():
     changed = os.path.exists(os.path.join(folder, "changed"))
-    names = ["add", "text", "fail", "hang", "die", "flood", "lie", "environment", "dotted.name", "image"]
+    names = ["add", "text", "fail", "hang", "die", "flood", "lie", "environment", "dotted.name", "image", "change"]
     listed = [{"name": name, "description": f"does {name}", "inputSchema": schema} for name in names]
     listed[0]["outputSchema"] = number
     listed[0]["annotations"] = {"readOnlyHint": True}
@@ -42,6 +43,11 @@ def call(name, arguments):
         time.sleep(3600)
     if name == "die":
         os._exit(3)
+    if name == "change":
+        for file in ["changed", "unlisted"]:
+            note(file, True)
+        told = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
+        print(json.dumps(told), flush=True)
     if name == "flood":
         return {"content": [{"type": "text", "text": "x" * (9 << 20)}]}
     if name == "environment":
@@ -59,7 +65,7 @@ def answer(request):
             "capabilities": {"tools": {"listChanged": True}},
             "serverInfo": {"name": "by-hand", "version": "1"},
         }
-    if method == "tools/list":
+    if method == "tools/list" and not os.path.exists(os.path.join(folder, "unlisted")):
         return {"tools": tools()}
     if method == "tools/call":
         note("calls", params)
@@ -70,6 +76,8 @@ def answer(request):
 note("starts", os.getpid())
 if os.path.exists(os.path.join(folder, "broken")):
     sys.exit("the library is missing")
+if os.path.exists(os.path.join(folder, "slow")):
+    time.sleep(float(open(os.path.join(folder, "slow")).read()))
 for line in sys.stdin:
     request = json.loads(line)
     if "id" not in request:

@@ -21,6 +21,10 @@ use jaq_json::Val;
 /// within this many steps.
 const STEPS_MAX: u64 = 1_000_000;
 
+/// What `+` and `*` may append and repeat in one run: many times what an output may hold, and what a
+/// process can spare. Values share their parts, so most of it is never there at once.
+const MADE_BYTES_MAX: usize = 64 << 20;
+
 /// The thread's stack, which dropping or printing such a value has to fit into
 /// (measured: 0.9 KB a level when optimised, up to 2.7 KB when not). It is
 /// reserved, not used: pages cost memory when touched.
@@ -38,6 +42,8 @@ const STEPS_PER_CLOCK_READ: u64 = 1024;
 pub(super) enum Stop {
     #[error("it takes more than {STEPS_MAX} steps; it may never end, or asks too much of one call")]
     Steps,
+    #[error("it makes more than {} MiB with + and *; make less, or in parts", MADE_BYTES_MAX >> 20)]
+    Made,
     #[error("it recurses too deeply; it may never end")]
     Recursion,
     #[error("it takes too long")]
@@ -49,6 +55,7 @@ pub(super) enum Stop {
 /// What is left for one run of a filter.
 pub(super) struct Budget {
     steps: Cell<u64>,
+    made_bytes: Cell<usize>,
     stack_start: usize,
     deadline: Instant,
     abandoned: Arc<AtomicBool>,
@@ -57,7 +64,8 @@ pub(super) struct Budget {
 impl Budget {
     /// To be made on the thread that the filter will run on.
     pub(super) fn new(deadline: Instant, abandoned: Arc<AtomicBool>) -> Self {
-        Self { steps: Cell::new(0), stack_start: stack_position(), deadline, abandoned }
+        let stack_start = stack_position();
+        Self { steps: Cell::new(0), made_bytes: Cell::new(0), stack_start, deadline, abandoned }
     }
 
     /// Counts one step, or unwinds.
@@ -67,6 +75,15 @@ impl Budget {
         if let Some(stop) = self.exceeded(steps) {
             std::panic::resume_unwind(Box::new(stop));
         }
+    }
+
+    /// Counts bytes that are about to be made, or unwinds.
+    pub(super) fn make(&self, bytes: usize) {
+        let made = self.made_bytes.get().saturating_add(bytes);
+        if made > MADE_BYTES_MAX {
+            std::panic::resume_unwind(Box::new(Stop::Made));
+        }
+        self.made_bytes.set(made);
     }
 
     fn exceeded(&self, steps: u64) -> Option<Stop> {

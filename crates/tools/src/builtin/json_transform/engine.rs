@@ -2,16 +2,18 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use jaq_core::load::parse::Def;
 use jaq_core::load::{Arena, File, Loader};
 use jaq_core::native::{Fun, bome, run as native, v};
 use jaq_core::{Compiler, Ctx, Error, Exn, Filter, Vars, compile, load, unwrap_valr};
-use jaq_json::Val;
+use jaq_json::{Num, Val};
 use planfleet_core::failure::trim_chars;
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::budget::{Budget, Meter, Metered, Stop};
 use super::convert::Converter;
+use super::rewrite;
 
 /// A step's output is one value with all of these in it; a longer list belongs
 /// into one array.
@@ -34,6 +36,9 @@ const LEFT_OUT_FUNCTIONS: [&str; 9] = [
     "range",
     "fromjson",
 ];
+
+/// What the program is called in what is run, which is no more than a call of it.
+const PROGRAM: &str = "program";
 
 /// Definitions on top of those.
 const LEFT_OUT_DEFINITIONS: [&str; 4] = ["debug", "stderr", "halt", "halt_error"];
@@ -77,14 +82,22 @@ fn run_unguarded(
 }
 
 fn compile(filter: &str) -> Result<Filter<Metered>, String> {
+    let arena = Arena::default();
+    let given = Loader::new([])
+        .load(&arena, File { code: filter, path: () })
+        .map_err(|errors| load_errors(&errors))?;
+    load::import(&given, |_| Err("loading data is not supported".to_owned()))
+        .map_err(|errors| load_errors(&errors))?;
+    let body = load::parse(filter, |parser| parser.term())
+        .ok_or("it is no plain filter; leave out `module`, `import` and `include`")?;
     let definitions = jaq_core::defs()
         .chain(jaq_std::defs())
         .chain(jaq_json::defs())
-        .filter(|definition| !LEFT_OUT_DEFINITIONS.contains(&definition.name));
-    let arena = Arena::default();
-    let program = File { code: filter, path: () };
-    let modules = Loader::new(definitions).load(&arena, program).map_err(|errors| load_errors(&errors))?;
-    load::import(&modules, |_| Err("loading data is not supported".to_owned()))
+        .filter(|definition| !LEFT_OUT_DEFINITIONS.contains(&definition.name))
+        .map(|definition| rewrite::definition(definition))
+        .chain([rewrite::definition(Def { name: PROGRAM, args: Vec::new(), body })]);
+    let modules = Loader::new(definitions)
+        .load(&arena, File { code: PROGRAM, path: () })
         .map_err(|errors| load_errors(&errors))?;
     Compiler::default().with_funs(functions()).compile(modules).map_err(|errors| {
         errors.iter().flat_map(|(_, errors)| errors).map(undefined).collect::<Vec<_>>().join("; ")
@@ -96,7 +109,7 @@ fn functions() -> impl Iterator<Item = Fun<Metered>> {
         .chain(jaq_std::funs())
         .chain(jaq_json::funs())
         .filter(|(name, ..)| !LEFT_OUT_FUNCTIONS.contains(name))
-        .chain([bounded_range(), bounded_fromjson()])
+        .chain([bounded_range(), bounded_fromjson(), bounded_multiply(), bounded_add()])
 }
 
 /// The library's own `range` yields without evaluating anything, so that
@@ -138,6 +151,43 @@ fn bounded_fromjson() -> Fun<Metered> {
                 .map_err(|error| Error::str(format_args!("cannot parse as JSON: {error}")))
         });
         bome(parsed)
+    }))
+}
+
+/// The operator's own `"x" * 10000000000` would take all memory at once.
+fn bounded_multiply() -> Fun<Metered> {
+    native((rewrite::MULTIPLY, v(2), |mut cv| {
+        let (right, left) = (cv.0.pop_var(), cv.0.pop_var());
+        cv.0.data().budget.make(match (&left, &right) {
+            (Val::BStr(text) | Val::TStr(text), Val::Num(number))
+            | (Val::Num(number), Val::BStr(text) | Val::TStr(text)) => {
+                text.len().saturating_mul(times(number))
+            }
+            _ => 0,
+        });
+        bome(left * right)
+    }))
+}
+
+fn times(number: &Num) -> usize {
+    match number {
+        Num::Int(times) => usize::try_from(*times).unwrap_or(0),
+        Num::BigInt(_) => usize::MAX,
+        // An error, which is the operator's to give.
+        Num::Float(_) | Num::Dec(_) => 0,
+    }
+}
+
+/// Doubling comes to as much within forty steps.
+fn bounded_add() -> Fun<Metered> {
+    native((rewrite::ADD, v(2), |mut cv| {
+        let (right, left) = (cv.0.pop_var(), cv.0.pop_var());
+        cv.0.data().budget.make(match &right {
+            Val::BStr(text) | Val::TStr(text) => text.len(),
+            Val::Arr(items) => size_of::<Val>() * items.len(),
+            _ => 0,
+        });
+        bome(left + right)
     }))
 }
 

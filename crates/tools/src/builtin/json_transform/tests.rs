@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::builtin::call_in_test;
 
@@ -145,6 +148,50 @@ async fn outputs_are_bounded() {
     assert!(jq("range(10001)", json!(1)).await.unwrap_err().contains("10000 outputs"));
     assert_eq!(jq("range(10000)", json!(1)).await.unwrap()["values"].as_array().unwrap().len(), 10_000);
     assert!(jq("\"x\" * 9000000", json!(1)).await.unwrap_err().contains("output_bytes_max"));
+}
+
+#[tokio::test]
+async fn what_operators_make_is_bounded() {
+    for filter in [
+        "\"x\" * 10000000000 | length",
+        "10000000000 * \"x\" | length",
+        "\"x\" * 100000000000000000000 | length",
+        "[range(1000) | \"x\" * 10000000] | length",
+        "{a: \"x\"} | .a *= 10000000000 | length",
+        "reduce range(60) as $i (\"x\"; . + .) | length",
+        "reduce range(60) as $i ([1]; . + .) | length",
+        "reduce range(60) as $i ({a: \"x\"}; .a += .a) | length",
+        "\"\\(\"x\" * 10000000000)\" | length",
+        "def f: if true then {(. + .): 1} | keys[0] else . end; reduce range(60) as $i (\"x\"; f) | length",
+        "reduce range(60) as $i (\"x\"; [., .] | add) | length",
+    ] {
+        let message = jq(filter, json!(1)).await.unwrap_err();
+        assert!(message.contains("MiB with + and *"), "{filter}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn operators_are_as_they_were() {
+    for (filter, values) in [
+        (
+            "1 + 2 * 3, \"a\" + \"b\", [1] + [2], {a: 1} + {b: 2}, null + 1",
+            json!([7, "ab", [1, 2], {"a": 1, "b": 2}, 1]),
+        ),
+        (
+            "\"ab\" * 3, 2 * \"x\", \"x\" * 0, {a: {b: 1}} * {a: {c: 2}}",
+            json!(["ababab", "xx", null, {"a": {"b": 1, "c": 2}}]),
+        ),
+        ("(1, 2) * (10, 100)", json!([10, 100, 20, 200])),
+        ("{a: 1, b: [1, 2]} | .a += 1 | .b[] *= 2", json!([{"a": 2, "b": [2, 4]}])),
+        ("{a: 1} | .a += (1, 2)", json!([{"a": 2}, {"a": 3}])),
+        ("{a: 1, b: 5} | .a *= .b", json!([{"a": 5, "b": 5}])),
+        ("[1, 2, 3] | add, (map(. * .) | add)", json!([6, 14])),
+        ("[.[]?] | length", json!([0])),
+        ("try (1 + \"a\") catch .", json!(["cannot calculate 1 + \"a\""])),
+        ("[{a: 1}, {a: 2}] as [{a: $x}, {a: $y}] | $x + $y", json!([3])),
+    ] {
+        assert_eq!(jq(filter, json!(null)).await.unwrap()["values"], values, "{filter}");
+    }
 }
 
 #[tokio::test]

@@ -27,6 +27,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Tenants that a lease names at most, so that it stays small.
 pub const FULL_TENANTS_MAX: usize = 100;
 
+/// Tenants whose runs a lease counts at most, likewise.
+pub const FEW_TENANTS_MAX: usize = 100;
+
 /// Who is refused comes again when one run in so many has ended: soon enough to keep a fleet
 /// busy, late enough to find room.
 const ROOM_PART: u64 = 20;
@@ -47,6 +50,9 @@ pub struct Load {
     pub ended_per_s: u64,
     /// Tenants that have as many as one may have, up to [`FULL_TENANTS_MAX`].
     pub full_tenants: Vec<String>,
+    /// The active runs here of tenants that may have few in the whole fleet, for the owners of
+    /// other shards: those with the most, up to [`FEW_TENANTS_MAX`].
+    pub runs_of_few: BTreeMap<String, u64>,
 }
 
 /// Why a run is not taken now.
@@ -158,7 +164,13 @@ mod tests {
     use super::*;
 
     fn load(active: u64) -> Load {
-        Load { active, active_max: 100, ended_per_s: 2, full_tenants: vec!["greedy".to_owned()] }
+        Load {
+            active,
+            active_max: 100,
+            ended_per_s: 2,
+            full_tenants: vec!["greedy".to_owned()],
+            ..Load::default()
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::{
     membership::Membership,
     owner::{self, Ending, Means},
     standby::Standby,
+    tenants::Tenants,
 };
 
 /// Between two looks at a lease that somebody else holds.
@@ -34,6 +35,7 @@ pub(crate) struct Keeper {
     pub(crate) tasks: Tasks,
     pub(crate) instruments: Arc<Instruments>,
     pub(crate) flow: Flow,
+    pub(crate) tenants: Arc<Tenants>,
 }
 
 /// What this process has seen of a lease, by its own clock.
@@ -74,6 +76,7 @@ impl Keeper {
             *watch = Watch { revision, since: Instant::now() };
         }
         let lease = held.map(|held| held.lease).unwrap_or_default();
+        self.tenants.note(self.shard, &lease.load.runs_of_few);
         self.stand_by(standby, &lease);
         if watch.since.elapsed() < self.patience(&lease).await? {
             return Ok(None);
@@ -141,6 +144,7 @@ impl Keeper {
             tasks: self.tasks.clone(),
             instruments: self.instruments.clone(),
             gate: self.flow.gate(self.shard),
+            tenants: self.tenants.clone(),
         };
         match owner::drive(self.shard, means, held, standby, &self.membership, stop).await {
             Ending::HandedOver => tracing::info!(shard = self.shard, "shard handed over"),

@@ -19,6 +19,7 @@ mod owner;
 mod reads;
 mod standby;
 mod sweeper;
+mod tenants;
 mod timers;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -164,6 +165,7 @@ impl Coordinator {
         let following = Following::new(self.bus.clone(), flow.clone(), membership.clone(), name, beat);
         let flow_stop = stop.clone();
         set.spawn("flow", async move { following.run(flow_stop).await });
+        let tenants = Arc::<tenants::Tenants>::default();
         for shard in 0..self.bus.shards() {
             let keeper = keeper::Keeper {
                 shard,
@@ -173,6 +175,7 @@ impl Coordinator {
                 tasks: set.clone(),
                 instruments: self.instruments.clone(),
                 flow: flow.clone(),
+                tenants: tenants.clone(),
             };
             let stop = stop.clone();
             set.spawn("shard", async move { keeper.keep(stop).await });

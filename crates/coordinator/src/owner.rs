@@ -39,6 +39,7 @@ use crate::{
     membership::Membership,
     reads,
     standby::Standby,
+    tenants::Tenants,
     timers::Timers,
 };
 
@@ -69,6 +70,7 @@ pub(crate) struct Means {
     pub(crate) tasks: Tasks,
     pub(crate) instruments: Arc<Instruments>,
     pub(crate) gate: Gate,
+    pub(crate) tenants: Arc<Tenants>,
 }
 
 /// Owns a shard until its lease is lost or handed over; begins with what a standby has.
@@ -114,6 +116,7 @@ struct Owner {
     timers: Timers,
     emitter: Emitter,
     gate: Gate,
+    tenants: Arc<Tenants>,
     debts: Debts,
     queue: Queue,
     snapshots: Snapshots,
@@ -125,7 +128,7 @@ struct Owner {
 
 impl Owner {
     fn new(id: ShardId, means: Means, tenure: Tenure, follower: Follower) -> Self {
-        let Means { bus, config, tasks, instruments, gate } = means;
+        let Means { bus, config, tasks, instruments, gate, tenants } = means;
         let lease = &tenure.held.lease;
         let known = lease.snapshots.clone();
         Self {
@@ -133,6 +136,7 @@ impl Owner {
             timers: Timers::default(),
             emitter: Emitter::new(bus.clone(), lease.epoch),
             gate,
+            tenants,
             debts: Debts::default(),
             queue: Queue::default(),
             snapshots: Snapshots::new(id, lease.epoch, bus.clone(), known, tasks, instruments.clone()),

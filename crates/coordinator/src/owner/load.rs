@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use planfleet_bus::admission::{FULL_TENANTS_MAX, Load};
+use planfleet_bus::admission::{FEW_TENANTS_MAX, FULL_TENANTS_MAX, Load};
 use planfleet_core::id::ShardId;
 use tokio::time::Instant;
 
 use super::Owner;
+use crate::tenants::is_few;
 
 /// Over how long the pace of ends is measured: a few renewals.
 const PACE_OVER: Duration = Duration::from_secs(5);
@@ -35,16 +36,26 @@ impl Pace {
 impl Owner {
     pub(super) fn load(&mut self) -> Load {
         let (shard, room) = (&self.follower.shard, &self.config.room);
-        let part = |runs: u64| part(runs, self.bus.shards());
-        let is_full = |(tenant, runs): &(&str, u64)| {
-            *runs >= part(room.runs_of.get(*tenant).copied().unwrap_or(room.runs_of_tenant))
-        };
-        let full = shard.tenants().filter(is_full).map(|(tenant, _)| tenant.to_owned());
+        let shards = self.bus.shards();
+        let part = |runs: u64| part(runs, shards);
+        let most = |tenant: &str| room.runs_of.get(tenant).copied().unwrap_or(room.runs_of_tenant);
+        let mut few: Vec<_> = shard.tenants().filter(|(tenant, _)| is_few(most(tenant), shards)).collect();
+        few.sort_by_key(|(_, runs)| std::cmp::Reverse(*runs));
+        few.truncate(FEW_TENANTS_MAX);
+        let runs_of_few = few.into_iter().map(|(tenant, runs)| (tenant.to_owned(), runs)).collect();
+        self.tenants.note(self.id, &runs_of_few);
+        let in_all = self.tenants.in_all();
+        let full_of_few = in_all.into_iter().filter(|(tenant, runs)| *runs >= most(tenant));
+        let full_here =
+            |(tenant, runs): &(&str, u64)| !is_few(most(tenant), shards) && *runs >= part(most(tenant));
+        let full = shard.tenants().filter(full_here).map(|(tenant, _)| tenant.to_owned());
+        let full_tenants = full.chain(full_of_few.map(|(tenant, _)| tenant)).take(FULL_TENANTS_MAX).collect();
         Load {
             active: shard.len() as u64,
             active_max: part(room.runs),
             ended_per_s: self.pace.look(shard.ended_count()),
-            full_tenants: full.take(FULL_TENANTS_MAX).collect(),
+            full_tenants,
+            runs_of_few,
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use planfleet_bus::client::Found;
-use planfleet_coordinator::spread;
+use planfleet_coordinator::{Config, spread};
+use planfleet_core::{id::RunId, record::Fact};
 use tokio::time::{Instant, sleep};
 
 use super::{Fleet, STALE, goal, planned, succeeded, until};
@@ -176,4 +177,29 @@ async fn the_replay_starts_later_when_runs_end() {
     let b = fleet.start_alone("b").await;
     fleet.checkpoint().await;
     assert_eq!(b.spy.published("pf.done."), [], "ended runs are not looked at again");
+}
+
+/// Runs are spread by chance: what a tenant may have is counted in all shards together.
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_may_have_few_runs_may_have_them_in_any_shards() {
+    let fleet = Fleet::with_shards(2).await;
+    let few = |config: &mut Config| config.room.runs_of_tenant = 4;
+    let _nodes = [fleet.start_with("a", few), fleet.start_with("b", few)];
+    let both = async || fleet.owners().await.iter().all(|owner| !owner.is_empty());
+    until("owners", both).await;
+    let full = async |shard| !fleet.lease(shard).await.load.full_tenants.is_empty();
+    let in_shard = async |shard, name: &str| {
+        let run = RunId::new(shard, name).unwrap();
+        fleet.append(&run, Fact::TaskSubmitted(Box::new(goal()))).await;
+        let said = async || fleet.lease(shard).await.load.runs_of_few.values().sum::<u64>();
+        let before = said().await;
+        until("its count", async || said().await > before).await;
+    };
+    for name in ["one", "two", "three"] {
+        in_shard(0, name).await;
+    }
+    sleep(STALE).await;
+    assert!(!full(0).await && !full(1).await, "three of four, all of them in one shard");
+    in_shard(1, "four").await;
+    until("both to be full", async || full(0).await && full(1).await).await;
 }

@@ -92,6 +92,9 @@ pub struct Config {
     pub access: AccessConfig,
     /// Where the list of ended runs is kept.
     pub index: IndexFile,
+    /// Whether the broker lets this process write what services write, so that dead letters of
+    /// theirs can be replayed.
+    pub replays_all: bool,
     /// How long one question to the fleet may take, its own retries included.
     pub answer_timeout: Duration,
     /// How long one request submits lines of a batch: whoever sends more, or to a full fleet,
@@ -110,6 +113,7 @@ impl Default for Config {
             watchers_max: 2_000,
             access: AccessConfig::default(),
             index: IndexFile::Temporary,
+            replays_all: true,
             answer_timeout: Duration::from_secs(10),
             // A request ends after two minutes.
             submit_max: Duration::from_secs(100),

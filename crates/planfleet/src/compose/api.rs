@@ -73,9 +73,11 @@ pub(crate) fn start(
         task_bytes_max: usize::try_from(settings.limits.task_bytes).unwrap_or(usize::MAX),
         access: access(settings),
         index: index(settings),
+        // A key of `admin nats-auth` for the API may not.
+        replays_all: settings.nats.nkey.is_empty(),
         ..planfleet_api::Config::default()
     };
-    let fleet = view(&bus, settings, models, &catalog);
+    let fleet = view(&bus, settings, planner, &catalog);
     let api = Api::build(bus, config, scope(settings, catalog)).with_fleet(fleet);
     let stop = stop.clone();
     tasks.spawn("api", async move { api.run(listener, stop).await });

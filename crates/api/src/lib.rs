@@ -136,14 +136,15 @@ pub struct FleetView {
     pub pools: Vec<(String, usize)>,
     /// The models.
     pub models: ListModels,
-    /// Planning without running; `None` where no planner's model is configured.
-    pub preview: Option<PreviewPlan>,
+    /// Planning without running, or why that is not possible here.
+    pub preview: Result<PreviewPlan, String>,
 }
 
 impl Default for FleetView {
     /// A fleet without pools and models.
     fn default() -> Self {
-        Self { pools: Vec::new(), models: Arc::new(|| Box::pin(async { Vec::new() })), preview: None }
+        let none = "no planner's model is configured where this API runs".to_owned();
+        Self { pools: Vec::new(), models: Arc::new(|| Box::pin(async { Vec::new() })), preview: Err(none) }
     }
 }
 

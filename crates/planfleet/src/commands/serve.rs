@@ -65,7 +65,12 @@ pub(super) async fn serve(
     let mut serving = names(&args.roles);
     if let Some(listener) = api {
         serving.push_str(&format!(" (http://{})", listener.local_addr().map_err(Failure::unexpected)?));
-        let shown = (&fleet.models, fleet.tools.catalog());
+        // Where planning is not this process's work, a key for it is nobody's duty.
+        let planner = match works {
+            true => fleet.models.planner.clone().ok_or_else(|| compose::NO_PLANNER.to_owned()),
+            false => compose::planner_model(&settings),
+        };
+        let shown = (planner, fleet.tools.catalog());
         compose::api::start(bus.clone(), listener, &settings, shown, &tasks, &stop);
     }
     if !cli.quiet {

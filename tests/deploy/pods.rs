@@ -184,12 +184,16 @@ fn every_address_of_the_configuration_can_be_reached() {
             addresses.map(str::to_owned).collect::<Vec<_>>()
         };
         let nats = &configuration["nats"];
-        let all = [of(nats, "url"), of(nats, "monitoring_url"), of(&configuration["telemetry"], "otlp_endpoint")];
+        let all =
+            [of(nats, "url"), of(nats, "monitoring_url"), of(&configuration["telemetry"], "otlp_endpoint")];
         let oidc = configuration["api"].get("oidc");
         let issuer = oidc.map(|oidc| [of(oidc, "issuer"), of(oidc, "jwks_url")].concat()).unwrap_or_default();
         let models = configuration.get("models").and_then(toml::Value::as_table);
-        let models: Vec<String> =
-            models.into_iter().flat_map(|models| models.values()).flat_map(|model| of(model, "base_url")).collect();
+        let models: Vec<String> = models
+            .into_iter()
+            .flat_map(|models| models.values())
+            .flat_map(|model| of(model, "base_url"))
+            .collect();
         for policy in of_kind(&resources, "NetworkPolicy") {
             let who = text(&policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]);
             let rules = policy["spec"]["egress"].as_array().unwrap();

@@ -46,9 +46,7 @@ impl Cluster {
         let resources: Vec<Value> = resources.into_iter().flatten().collect();
         let (broker_port, monitoring_port) = (free_port(), free_port());
         certificates(&home);
-        for (secret, own) in
-            [("ca.crt", "ca.pem"), ("tls.crt", "client.pem"), ("tls.key", "client.key")]
-        {
+        for (secret, own) in [("ca.crt", "ca.pem"), ("tls.crt", "client.pem"), ("tls.key", "client.key")] {
             fs::copy(home.path(own), home.path(secret)).unwrap();
         }
         let written = configuration(&resources);

@@ -57,7 +57,8 @@ fn ask(port: u16, method: &str, path: &str, body: &str) -> (u16, Value) {
 
 /// The planner's model is asked, and the tenant pays; without a key it is said which is missing.
 fn previews(fleet: &Locked, port: u16) {
-    let task = |tenant: &str| json!({"task": {"goal": "Divide.", "mode": "plan", "tenant": tenant}}).to_string();
+    let task =
+        |tenant: &str| json!({"task": {"goal": "Divide.", "mode": "plan", "tenant": tenant}}).to_string();
     let (status, planned) = ask(port, "POST", "/v1/plans:preview", &task("rich"));
     assert_eq!((status, &planned["source"]), (200, &json!("planner")), "{planned}");
     let before = fleet.rig.sim.all().0.len();
@@ -99,11 +100,7 @@ fn publish(fleet: &Locked, subjects: &[&str]) {
     let options = ConnectOptions {
         url: format!("tls://127.0.0.1:{}", fleet.port),
         nkey_file: Some(file("keys/admin.nk")),
-        tls: Tls {
-            ca: Some(file("ca.pem")),
-            cert: Some(file("client.pem")),
-            key: Some(file("client.key")),
-        },
+        tls: Tls { ca: Some(file("ca.pem")), cert: Some(file("client.pem")), key: Some(file("client.key")) },
         ..ConnectOptions::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -48,6 +48,8 @@ REFUSED = [
     ({"broker": {"url": "nats://a:4222"}, "executors": {"plan": {"replicas": 1, "slots": 1, "stepTimeoutSeconds": 1}}}, "plan"),
     ({"broker": {"url": "nats://a:4222"}, "executors": {"gpu": {"replicas": 1, "slots": 1}}}, "stepTimeoutSeconds"),
     ({"broker": {"url": "nats://a:4222"}, "planner": {"autoscaling": {"enabled": True}}}, "monitoringUrl"),
+    ({"broker": {"url": "nats://a:4222"}, "api": {"oidc": {"issuer": "https://a"}}}, "audience"),
+    ({"broker": {"url": "nats://a:4222"}, "api": {"auth": "none"}}, "auth"),
     ({"broker": {"url": "nats://a:4222"}, "api": {"enabled": True, "ingress": {"enabled": True, "host": "a"}}}, "tlsSecret"),
 ]
 

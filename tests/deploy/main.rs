@@ -101,7 +101,7 @@ fn the_configuration_is_sound() {
             .args(["config", "check"])
             .env_clear()
             .env("HOME", home.path())
-            .env("OPENAI_API_KEY", "sk-test")
+            .envs([("OPENAI_API_KEY", "sk-test"), ("GITHUB_TOKEN", "ghp-test")])
             .output()
             .unwrap();
         assert!(checked.status.success(), "{name}: {}", String::from_utf8_lossy(&checked.stderr));

@@ -65,6 +65,10 @@ fn what_is_asked_for_is_exported() {
     all(&alerts, "expr", &mut watched);
     assert!(shown.len() >= 15 && watched.len() >= 8, "{} {}", shown.len(), watched.len());
     let query = scaling.lines().find(|line| line.contains("query:")).unwrap();
+    // What is paused wants no pod and no person.
+    for query in watched.iter().chain([&query]).filter(|query| query.contains("planfleet_ready_backlog")) {
+        assert!(query.replace("\\\"", "\"").contains("state=\"ready\""), "{query}");
+    }
     for query in shown.into_iter().chain(watched).chain([query]) {
         let names = asked(query);
         assert!(!names.is_empty(), "{query} asks for nothing of ours");

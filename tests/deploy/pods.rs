@@ -161,6 +161,58 @@ fn pools_are_scaled_by_their_own_queues() {
     }
 }
 
+/// The port of an address.
+fn port(address: &str) -> u64 {
+    let (scheme, rest) = address.split_once("://").unwrap();
+    let host = rest.split('/').next().unwrap();
+    let usual = match scheme {
+        "https" | "wss" => 443,
+        "http" | "ws" => 80,
+        _ => 4222,
+    };
+    host.rsplit_once(':').map_or(usual, |(_, port)| port.parse().unwrap())
+}
+
+/// What the configuration sends a component to, its policy lets it reach.
+#[test]
+fn every_address_of_the_configuration_can_be_reached() {
+    for name in ["minimal", "production"] {
+        let (resources, configuration) = (render(name), configuration(name));
+        let of = |table: &toml::Value, key: &str| {
+            let addresses = table.get(key).and_then(toml::Value::as_str).unwrap_or_default();
+            let addresses = addresses.split(',').filter(|address| !address.is_empty());
+            addresses.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let nats = &configuration["nats"];
+        let all =
+            [of(nats, "url"), of(nats, "monitoring_url"), of(&configuration["telemetry"], "otlp_endpoint")];
+        let oidc = configuration["api"].get("oidc");
+        let issuer = oidc.map(|oidc| [of(oidc, "issuer"), of(oidc, "jwks_url")].concat()).unwrap_or_default();
+        let models = configuration.get("models").and_then(toml::Value::as_table);
+        let models: Vec<String> = models
+            .into_iter()
+            .flat_map(|models| models.values())
+            .flat_map(|model| of(model, "base_url"))
+            .collect();
+        for policy in of_kind(&resources, "NetworkPolicy") {
+            let who = text(&policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]);
+            let rules = policy["spec"]["egress"].as_array().unwrap();
+            let ports = rules.iter().flat_map(|rule| rule["ports"].as_array().unwrap());
+            let open: Vec<u64> = ports.map(|port| port["port"].as_u64().unwrap()).collect();
+            let mut wanted = all.concat();
+            match who {
+                "api" => wanted.extend(issuer.clone()),
+                who if who == "planner" || who.starts_with("executor-") => wanted.extend(models.clone()),
+                _ => {}
+            }
+            assert!(!wanted.is_empty(), "{name}: {who}");
+            for address in wanted {
+                assert!(open.contains(&port(&address)), "{name}: {who} cannot reach {address}: {open:?}");
+            }
+        }
+    }
+}
+
 /// Each component has its own budget and its own policy, and only those that call models and tools
 /// reach the world.
 #[test]

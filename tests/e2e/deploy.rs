@@ -33,7 +33,8 @@ fn every_unit_is_a_role() {
     let unit = std::fs::read_to_string(deploy("systemd/planfleet@.service")).expect("the unit");
     assert!(unit.contains("serve --roles %i"), "{unit}");
     // Nothing else may be written, and no home is there: what a role keeps is where it is let.
-    let state = unit.lines().find_map(|line| line.strip_prefix("StateDirectory=")).expect("a folder of its own");
+    let state =
+        unit.lines().find_map(|line| line.strip_prefix("StateDirectory=")).expect("a folder of its own");
     assert!(unit.contains(&format!("Environment=PLANFLEET__DATA__DIR=%S/{state}\n")), "{unit}");
     let readme = std::fs::read_to_string(deploy("README.md")).expect("the page");
     let roles: Vec<&str> =

@@ -41,6 +41,7 @@ mod mcp;
 mod modes;
 mod overload;
 mod plan_cache;
+mod pods;
 mod prices;
 mod provider_trouble;
 mod python_client;

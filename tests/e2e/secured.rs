@@ -1,6 +1,8 @@
 //! A fleet behind locks: TLS with certificates of an authority of its own, which the servers
 //! ask of clients, too; a key for each role; and nothing that the server has to refuse.
 
+mod routes;
+
 use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use planfleet_modelsim::Rule;
@@ -136,7 +138,7 @@ impl Locked {
 }
 
 /// An authority, a certificate of it for the server and one for all clients.
-fn certificates(home: &Home) {
+pub(crate) fn certificates(home: &Home) {
     let mut of_authority = CertificateParams::new(Vec::new()).unwrap();
     of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(of_authority, KeyPair::generate().unwrap()).unwrap();
@@ -175,7 +177,6 @@ fn a_fleet_works_behind_its_locks_and_no_role_asks_for_more_than_it_may() {
         fleet.serve(&format!("executor-{pool}"), "off", &["--roles", "executor", "--pool", pool])
     };
     let (_default, _strong) = (executor("default"), executor("strong"));
-    let _api = fleet.serve("api", "off", &["--roles", "api"]);
 
     // Planned, failed, planned again, with what is remembered of the plan.
     let run = fleet.run(&json!({"goal": "Divide.", "class": "sums", "mode": "plan"}));
@@ -216,6 +217,7 @@ fn a_fleet_works_behind_its_locks_and_no_role_asks_for_more_than_it_may() {
     fleet.call("client", &["cost", "report"]).code(0);
     let doctor = fleet.call("admin", &["admin", "doctor", "-o", "json"]);
     assert!(doctor.out.contains("owned by"), "{}", doctor.out);
+    routes::are_answered(&fleet, run["run_id"].as_str().unwrap());
     assert_eq!(fleet.refusals(), Vec::<String>::new());
 
     nobody_else_gets_in(&fleet);

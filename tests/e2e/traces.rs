@@ -269,6 +269,7 @@ fn metrics_show_what_a_run_did() {
         ("planfleet_plans_total", &["kind=\"replan\"", "outcome=\"sealed\""], 1.0),
         ("planfleet_attempts_total", &["pool=\"default\"", "outcome=\"succeeded\""], 2.0),
         ("planfleet_attempts_total", &["outcome=\"invalid_output\""], 1.0),
+        ("planfleet_attempts_total", &["pool=\"plan\"", "outcome=\"succeeded\""], 2.0),
         ("planfleet_queue_wait_seconds_count", &["pool=\"default\""], 3.0),
         ("planfleet_queue_wait_seconds_count", &["pool=\"plan\""], 2.0),
         ("planfleet_planning_duration_seconds_count", &[], 2.0),

@@ -92,6 +92,9 @@ pub struct Config {
     pub access: AccessConfig,
     /// Where the list of ended runs is kept.
     pub index: IndexFile,
+    /// Whether the broker lets this process write what services write, so that dead letters of
+    /// theirs can be replayed.
+    pub replays_all: bool,
     /// How long one question to the fleet may take, its own retries included.
     pub answer_timeout: Duration,
     /// How long one request submits lines of a batch: whoever sends more, or to a full fleet,
@@ -110,6 +113,7 @@ impl Default for Config {
             watchers_max: 2_000,
             access: AccessConfig::default(),
             index: IndexFile::Temporary,
+            replays_all: true,
             answer_timeout: Duration::from_secs(10),
             // A request ends after two minutes.
             submit_max: Duration::from_secs(100),
@@ -132,14 +136,15 @@ pub struct FleetView {
     pub pools: Vec<(String, usize)>,
     /// The models.
     pub models: ListModels,
-    /// Planning without running; `None` where no planner's model is configured.
-    pub preview: Option<PreviewPlan>,
+    /// Planning without running, or why that is not possible here.
+    pub preview: Result<PreviewPlan, String>,
 }
 
 impl Default for FleetView {
     /// A fleet without pools and models.
     fn default() -> Self {
-        Self { pools: Vec::new(), models: Arc::new(|| Box::pin(async { Vec::new() })), preview: None }
+        let none = "no planner's model is configured where this API runs".to_owned();
+        Self { pools: Vec::new(), models: Arc::new(|| Box::pin(async { Vec::new() })), preview: Err(none) }
     }
 }
 

@@ -20,7 +20,7 @@ use planfleet_core::{
     id::RunId,
     task::Budget,
 };
-use planfleet_proto::subjects;
+use planfleet_proto::subjects::{self, BUDGETS_BATCH, BUDGETS_RUN, BUDGETS_TENANT};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -63,9 +63,9 @@ pub enum Owner {
 impl Owner {
     fn key(&self) -> String {
         match self {
-            Self::Run(run) => format!("run.{run}"),
-            Self::Batch { tenant, batch } => format!("batch.{tenant}.{batch}"),
-            Self::Tenant { tenant, day } => format!("tenant.{tenant}.{day}"),
+            Self::Run(run) => format!("{BUDGETS_RUN}{run}"),
+            Self::Batch { tenant, batch } => format!("{BUDGETS_BATCH}{tenant}.{batch}"),
+            Self::Tenant { tenant, day } => format!("{BUDGETS_TENANT}{tenant}.{day}"),
         }
     }
 }

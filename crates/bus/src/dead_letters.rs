@@ -303,6 +303,13 @@ impl DeadLetter {
         self.stream == subjects::STEPS
     }
 
+    /// Whether clients write such messages: submits, cancels and what else people ask of runs.
+    #[must_use]
+    pub fn is_of_clients(&self) -> bool {
+        let kinds = [Kind::Submit, Kind::Cancel, Kind::Control];
+        kinds.iter().any(|kind| subjects::is_of_kind(&self.subject, *kind))
+    }
+
     /// What it was about. Work says so in its subject; of a record, as much is told
     /// as its header and its bytes give away.
     #[must_use]

@@ -110,7 +110,7 @@ fn coordinator(shards: ShardId) -> Vec<Grant> {
         Grant::Follow(subjects::MEMBERS.to_owned()),
         set(subjects::CANCELS),
         // Flow control: who has how many slots, what others have out, what is paused.
-        set(subjects::SLOTS),
+        set_below(subjects::SLOTS, subjects::SLOTS_TAKEN),
         Grant::Follow(subjects::SLOTS.to_owned()),
         Grant::Follow(subjects::PAUSES.to_owned()),
         // What came of the runs of a cached plan.
@@ -157,7 +157,7 @@ fn worker(pool: &str) -> Vec<Grant> {
         set(subjects::BUDGETS),
         set(subjects::LIMITS),
         Grant::Follow(subjects::LIMITS.to_owned()),
-        set(subjects::SLOTS),
+        set_below(subjects::SLOTS, subjects::SLOTS_WORKER),
         Grant::Store(subjects::BLOBS.to_owned()),
     ]
 }
@@ -173,6 +173,12 @@ fn api(shards: ShardId) -> Vec<Grant> {
         Grant::Follow(subjects::SLOTS.to_owned()),
         Grant::Follow(subjects::LIMITS.to_owned()),
         Grant::Count(subjects::STEPS.to_owned()),
+        // Dead letters are shown and dropped. What services have written is sent again by an
+        // operator: whoever may do that may forge it.
+        Grant::Read(subjects::DEAD_LETTERS.to_owned()),
+        Grant::Remove(subjects::DEAD_LETTERS.to_owned()),
+        // Plans that are only looked at are paid for by their tenant.
+        set_below(subjects::BUDGETS, subjects::BUDGETS_TENANT),
     ];
     client().into_iter().chain(logs).chain(own).collect()
 }
@@ -200,7 +206,7 @@ fn client() -> Vec<Grant> {
         set(subjects::PLANS),
         Grant::Follow(subjects::PLANS.to_owned()),
         // A batch's own budget is set before its first run.
-        set(subjects::BUDGETS),
+        set_below(subjects::BUDGETS, subjects::BUDGETS_BATCH),
         Grant::Store(subjects::BLOBS.to_owned()),
     ]
 }
@@ -211,6 +217,10 @@ fn append(kind: Kind) -> Grant {
 
 fn publish(subject: &str) -> Grant {
     Grant::Publish(subject.to_owned())
+}
+
+fn set_below(bucket: &str, prefix: &'static str) -> Grant {
+    Grant::SetBelow(bucket.to_owned(), prefix)
 }
 
 fn set(bucket: &str) -> Grant {

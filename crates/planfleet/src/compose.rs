@@ -67,23 +67,19 @@ pub(crate) fn models(settings: &Settings) -> Result<Models, Failure> {
     models_with(settings, &Cassette::None)
 }
 
+/// The planner's model alone, or why there is none here.
+pub(crate) fn planner_model(settings: &Settings) -> Result<ModelHandle, String> {
+    let model = model_of(config::Role::Planner, settings, &Cassette::None, &mut BTreeMap::new());
+    model.map_err(|failure| failure.to_string())?.ok_or_else(|| NO_PLANNER.to_owned())
+}
+
+/// Why nothing is planned where no model plans.
+pub(crate) const NO_PLANNER: &str = "no planner's model is configured here: see roles.planner";
+
 /// The same with what they answer recorded, or played.
 pub(crate) fn models_with(settings: &Settings, cassette: &Cassette) -> Result<Models, Failure> {
-    let mut made = BTreeMap::<&str, ModelHandle>::new();
-    let mut role = |role| -> Result<_, Failure> {
-        let Ok(models) = settings.role(role) else { return Ok(None) };
-        let mut handles = Vec::new();
-        for (name, model) in models {
-            let handle = match made.get(name) {
-                Some(handle) => handle.clone(),
-                None => handle(name, model, settings.telemetry.capture_content, cassette)?,
-            };
-            made.insert(name, handle.clone());
-            handles.push(handle);
-        }
-        let preferred = handles.remove(0);
-        Ok(Some(preferred.with_fallbacks(handles)))
-    };
+    let mut made = BTreeMap::new();
+    let mut role = |role| model_of(role, settings, cassette, &mut made);
     Ok(Models {
         planner: role(config::Role::Planner)?,
         executor: role(config::Role::Executor)?,
@@ -91,6 +87,27 @@ pub(crate) fn models_with(settings: &Settings, cassette: &Cassette) -> Result<Mo
         judge: role(config::Role::Judge)?,
         triage: role(config::Role::Triage)?,
     })
+}
+
+/// The model of one role with its fallbacks. `made` has those that other roles have, too.
+fn model_of<'a>(
+    role: config::Role,
+    settings: &'a Settings,
+    cassette: &Cassette,
+    made: &mut BTreeMap<&'a str, ModelHandle>,
+) -> Result<Option<ModelHandle>, Failure> {
+    let Ok(models) = settings.role(role) else { return Ok(None) };
+    let mut handles = Vec::new();
+    for (name, model) in models {
+        let handle = match made.get(name) {
+            Some(handle) => handle.clone(),
+            None => handle(name, model, settings.telemetry.capture_content, cassette)?,
+        };
+        made.insert(name, handle.clone());
+        handles.push(handle);
+    }
+    let preferred = handles.remove(0);
+    Ok(Some(preferred.with_fallbacks(handles)))
 }
 
 /// Whether models answer themselves.
@@ -391,7 +408,7 @@ impl Fleet {
             planner: self.models.planner.clone(),
             triage: self.models.triage.clone().filter(|_| settings.planner.triage),
         };
-        let purses = self.purses(settings).of_plan();
+        let purses = purses(&self.bus, settings).of_plan();
         let planner = Planner::build(self.bus.clone(), config, models, self.tools.catalog(), purses);
         let stop = stop.clone();
         tasks.spawn("planner", async move { planner.run(stop).await });
@@ -413,7 +430,7 @@ impl Fleet {
                 strong: self.models.strong.clone(),
                 judge: self.models.judge.clone(),
             };
-            let (tools, purses) = (Arc::clone(&self.tools), self.purses(settings).of_step());
+            let (tools, purses) = (Arc::clone(&self.tools), purses(&self.bus, settings).of_step());
             let executor = Executor::build(self.bus.clone(), config, models, tools, purses);
             let stop = stop.clone();
             tasks.spawn("executor", async move { executor.run(stop).await });
@@ -430,12 +447,9 @@ fn room(settings: &Settings) -> Room {
     }
 }
 
-impl Fleet {
-    fn purses(&self, settings: &Settings) -> Purses {
-        let broker = Arc::clone(self.bus.broker());
-        // One for each pool: what keeps the books of one process is told apart by name.
-        Purses::new(Budgets::new(broker, unique_name(), clock::unix_ms), settings)
-    }
+/// One for each user: what keeps the books of one process is told apart by name.
+fn purses(bus: &Bus, settings: &Settings) -> Purses {
+    Purses::new(Budgets::new(Arc::clone(bus.broker()), unique_name(), clock::unix_ms), settings)
 }
 
 /// A name that no other process has.

@@ -83,7 +83,8 @@ impl Embedded {
 
     /// Serves the API on a port that has been taken.
     pub(crate) fn serve_api(&self, listener: TcpListener, settings: &Settings) {
-        let shown = (&self.models, self.catalog.clone());
+        let planner = self.models.planner.clone().ok_or_else(|| compose::NO_PLANNER.to_owned());
+        let shown = (planner, self.catalog.clone());
         compose::api::start(self.bus.clone(), listener, settings, shown, &self.tasks, &self.stop);
     }
 

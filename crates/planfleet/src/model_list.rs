@@ -67,7 +67,7 @@ pub(crate) fn fleet(known: Option<&Known>) -> Value {
         match hint {
             Hint::Paused { reason, since_ms, until_ms } => {
                 let (since, until) = (rfc3339(*since_ms), rfc3339(*until_ms));
-                fleet["paused"] = json!({"reason": reason, "since": since, "tried_again": until});
+                fleet["paused"] = json!({"reason": reason, "since": since, "until": until});
             }
             Hint::Asked { until_ms } if *until_ms > now_ms => {
                 fleet["asked_until"] = json!(rfc3339(*until_ms));
@@ -82,4 +82,22 @@ pub(crate) fn fleet(known: Option<&Known>) -> Value {
 fn limits(told: &RateLimits) -> Value {
     let window = |window: Option<Window>| window.and_then(|window| window.limit);
     json!({"requests": window(told.requests), "tokens": window(told.tokens)})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The API's list of queues and `models list` read these names.
+    #[test]
+    fn a_paused_model_says_why_since_when_and_until_when() {
+        let hint = Hint::Paused { reason: "out of credit".into(), since_ms: 0, until_ms: 60_000 };
+        let known = Known { hints: vec![hint], ..Known::default() };
+        let paused = json!({
+            "reason": "out of credit",
+            "since": "1970-01-01T00:00:00.000Z",
+            "until": "1970-01-01T00:01:00.000Z",
+        });
+        assert_eq!(fleet(Some(&known))["paused"], paused);
+    }
 }

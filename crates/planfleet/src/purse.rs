@@ -60,13 +60,24 @@ impl Purses {
             let owner = Owner::Batch { tenant: tenant.to_owned(), batch: batch.to_owned() };
             sources.push(Source { owner, cap: None });
         }
-        if let Some(cap) = self.tenants.get(tenant) {
-            // The day on which an attempt or a planning begins is the one that all of its calls
-            // count for: what is set aside in one book is settled in the same.
-            let day = rfc3339(clock::unix_ms()).chars().take(10).collect();
-            let owner = Owner::Tenant { tenant: tenant.to_owned(), day };
-            sources.push(Source { owner, cap: Some(*cap) });
-        }
+        sources.extend(self.of_tenant(tenant));
+        self.purse(sources)
+    }
+
+    /// The purse of planning for a tenant that belongs to no run.
+    pub(crate) fn of_preview(&self, tenant: &str) -> Option<Arc<dyn Purse>> {
+        self.purse(self.of_tenant(tenant).into_iter().collect())
+    }
+
+    /// The day on which an attempt or a planning begins is the one that all of its calls count
+    /// for: what is set aside in one book is settled in the same.
+    fn of_tenant(&self, tenant: &str) -> Option<Source> {
+        let cap = *self.tenants.get(tenant)?;
+        let day = rfc3339(clock::unix_ms()).chars().take(10).collect();
+        Some(Source { owner: Owner::Tenant { tenant: tenant.to_owned(), day }, cap: Some(cap) })
+    }
+
+    fn purse(&self, sources: Vec<Source>) -> Option<Arc<dyn Purse>> {
         let budgets = self.budgets.clone();
         (!sources.is_empty()).then(|| Arc::new(Sources { budgets, sources }) as Arc<dyn Purse>)
     }

@@ -79,8 +79,8 @@ async fn planned(shared: &Shared, order: &PlanOrder, job: &Job) -> Settled {
         writer.cut_off();
         Err(Failure::new(FailureClass::Timeout, format!("no plan within {limit} s")))
     });
-    let name = outcome.as_ref().map_or_else(|failure| failure.class.as_str(), |_| "sealed");
-    shared.instruments.plan(kind, name, began.elapsed());
+    let failure = outcome.as_ref().err().map(|failure| failure.class.as_str());
+    shared.instruments.plan(kind, failure, began.elapsed());
     writer.share(&outcome).await;
     match writer.record(outcome).await {
         Ok(()) => Settled::Done,

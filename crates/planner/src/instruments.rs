@@ -13,6 +13,7 @@ use planfleet_telemetry::names::metric;
 #[derive(Debug)]
 pub(crate) struct Instruments {
     pool: KeyValue,
+    attempts: Counter<u64>,
     plans: Counter<u64>,
     duration: Histogram<f64>,
     queue_wait: Histogram<f64>,
@@ -26,6 +27,7 @@ impl Instruments {
     pub(crate) fn new(pool: &str) -> Self {
         Self {
             pool: KeyValue::new("pool", pool.to_owned()),
+            attempts: metric::ATTEMPTS.counter(),
             plans: metric::PLANS.counter(),
             duration: metric::PLANNING_DURATION.histogram(),
             queue_wait: metric::QUEUE_WAIT.histogram(),
@@ -60,9 +62,13 @@ impl Instruments {
         }
     }
 
-    pub(crate) fn plan(&self, kind: &'static str, outcome: &'static str, took: Duration) {
+    /// Planning work has been done, with a plan or with the class of a failure. It is an attempt of
+    /// its pool as steps are of theirs: what looks after pools looks after this one, too.
+    pub(crate) fn plan(&self, kind: &'static str, failure: Option<&'static str>, took: Duration) {
+        let outcome = |done| KeyValue::new("outcome", failure.unwrap_or(done));
+        self.attempts.add(1, &[self.pool.clone(), outcome("succeeded")]);
         let kind = KeyValue::new("kind", kind);
         self.duration.record(took.as_secs_f64(), std::slice::from_ref(&kind));
-        self.plans.add(1, &[kind, KeyValue::new("outcome", outcome)]);
+        self.plans.add(1, &[kind, outcome("sealed")]);
     }
 }

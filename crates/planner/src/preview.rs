@@ -1,23 +1,32 @@
-//! Planning without running: what `planfleet plan` shows.
+//! Planning without running: what `planfleet plan` and the API's preview show.
+
+use std::sync::Arc;
 
 use planfleet_core::{
-    failure::Failure, plan::Plan, record::Decision, task::Submission, tool::ToolCatalog, usage::Usage,
+    failure::Failure,
+    plan::Plan,
+    record::Decision,
+    task::Submission,
+    tool::ToolCatalog,
+    usage::{Account, Usage},
 };
-use planfleet_llm::ModelHandle;
+use planfleet_llm::{ModelHandle, Purse};
 
 use crate::{
     answer::Answer,
     ask::{self, Ask},
 };
 
-/// Asks the model for a plan, with repairs, and runs nothing.
+/// Asks the model for a plan, with repairs, and runs nothing. What calls may cost is set aside in
+/// `purse` first.
 ///
 /// # Errors
-/// When the model fails or its plan is not sound after the repairs.
+/// When the model fails, its plan is not sound after the repairs, or the purse is too empty.
 pub async fn plan(
     model: &ModelHandle,
     submission: &Submission,
     tools: &ToolCatalog,
+    purse: Option<Arc<dyn Purse>>,
 ) -> Result<(Plan, Usage), Failure> {
     let model = model.best();
     let mut ask = Ask::new(submission, None, tools, model.dialect().small_model, false);
@@ -25,7 +34,8 @@ pub async fn plan(
     let mut takes_left = ask::TAKES;
     loop {
         takes_left -= 1;
-        let called = model.call(ask.request()).await;
+        let tally = model.tally().on_account(Account::Planner).paid_from(purse.clone());
+        let called = model.call_tallied(ask.request(), &tally).await;
         usage.add(&called.usage);
         let text = called.result?.text;
         match ask.read(&text) {

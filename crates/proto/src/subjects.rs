@@ -113,6 +113,13 @@ pub fn record(shard: ShardId, kind: Kind) -> String {
     format!("pf.ev.{shard:02}.{}", kind.token())
 }
 
+/// Whether a subject is that of records of a kind, of whatever shard.
+#[must_use]
+pub fn is_of_kind(subject: &str, kind: Kind) -> bool {
+    let tokens = subject.strip_prefix("pf.ev.").and_then(|rest| rest.split_once('.'));
+    tokens.is_some_and(|(_, token)| token == kind.token())
+}
+
 /// Whether a subject is that of a shard's records of a kind. Without allocating: it is asked of
 /// every entry that is read.
 #[must_use]
@@ -326,6 +333,15 @@ pub fn hint_of(key: &str) -> Option<(&str, &str, Option<&str>)> {
         rest.split_once('.').map_or((rest, None), |(model, process)| (model, Some(process)));
     Some((topic, model, process))
 }
+
+/// Begins the keys among [`BUDGETS`] of runs.
+pub const BUDGETS_RUN: &str = "run.";
+
+/// Begins the keys among [`BUDGETS`] of batches.
+pub const BUDGETS_BATCH: &str = "batch.";
+
+/// Begins the keys among [`BUDGETS`] of tenants.
+pub const BUDGETS_TENANT: &str = "tenant.";
 
 /// Begins the keys among [`SLOTS`] of processes that have slots.
 pub const SLOTS_WORKER: &str = "worker.";

@@ -363,7 +363,7 @@ pub mod metric {
             "The most work that may be out just now";
 
         ATTEMPTS = "planfleet.attempts", Counter, "{attempt}", &["pool", "outcome"],
-            "Attempts carried out, by pool and outcome: succeeded, or the class of the failure";
+            "Attempts carried out, plannings in pool plan too, by outcome: succeeded, or the class of the failure";
         QUEUE_WAIT = "planfleet.queue_wait", Histogram(WAITS), "s", &["pool"],
             "Time from the dispatch of work to its beginning, by the broker's and the worker's clocks";
         REDELIVERIES = "planfleet.redeliveries", Counter, "{message}", &["pool"],

@@ -53,6 +53,19 @@ impl Home {
         self.start_program(program, args)
     }
 
+    /// Starts `planfleet` in a folder, with these variables and no others.
+    pub(crate) fn start_bare(
+        &self,
+        args: impl IntoIterator<Item = String>,
+        variables: impl IntoIterator<Item = (String, String)>,
+        folder: &Path,
+    ) -> Process {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_planfleet"));
+        command.args(args).current_dir(folder).env_clear().envs(variables);
+        Process::start(command, &self.path(&format!("process-{number}")))
+    }
+
     /// Starts any program as this user.
     pub(crate) fn start_program<S: Into<OsString>>(
         &self,

@@ -32,8 +32,20 @@ pub(crate) fn post(port: u16, path: &str, key: &str, body: &str, patience: Durat
 
 /// Posts a JSON body with headers of the caller's own, and waits for as long as it takes.
 pub(crate) fn post_with(port: u16, path: &str, own: &[(&str, &str)], body: &str) -> io::Result<Answer> {
+    let own = [&[("content-type", "application/json")], own].concat();
+    ask(port, "POST", path, &own, body)
+}
+
+/// Asks anything, with headers of the caller's own, and waits for as long as it takes.
+pub(crate) fn ask(
+    port: u16,
+    method: &str,
+    path: &str,
+    own: &[(&str, &str)],
+    body: &str,
+) -> io::Result<Answer> {
     let own: String = own.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let head = format!("POST {path} HTTP/1.0\r\ncontent-type: application/json\r\n{own}");
+    let head = format!("{method} {path} HTTP/1.0\r\n{own}");
     exchange(port, &format!("{head}{}{body}", headers(body.len())), super::PATIENCE)
 }
 

@@ -50,6 +50,11 @@ pub(super) async fn one(State(service): Shared, caller: Caller, Path(seq): Path<
 )]
 pub(super) async fn replay(State(service): Shared, caller: Caller, Path(seq): Path<String>) -> Outcome {
     let kept = kept(&service, &caller, &seq).await?;
+    if !service.config.replays_all && !kept.letter.is_of_clients() {
+        let detail = "behind the broker's locks the API cannot write what services write: an operator replays \
+                      it, by `planfleet queue dlq replay` with the admin's key";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "replay_denied", detail));
+    }
     let replayed = service.answer(dead_letters::replay(&service.bus, &kept)).await?;
     let detail = replayed.map_err(|why| Problem::conflict("not_replayed", why))?;
     let run_id = kept.letter.about().run.map(|run| run.to_string());

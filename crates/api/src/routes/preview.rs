@@ -67,10 +67,8 @@ pub(super) async fn preview(
     let (plan, source, usage) = match &submission.plan {
         Some(plan) => (json!(plan), source.map_or("direct", named), None),
         None => {
-            let Some(preview) = &service.fleet.preview else {
-                let detail = "no planner's model is configured where this API runs: see roles.planner";
-                return Err(Problem::conflict("planner_missing", detail));
-            };
+            let preview = service.fleet.preview.as_ref();
+            let preview = preview.map_err(|why| Problem::conflict("planner_missing", why))?;
             let asked = timeout(service.request_max() / 2, preview(submission)).await;
             let asked = asked
                 .map_err(|_| Problem::unavailable("planner_slow", "the planner did not answer in time"))?;

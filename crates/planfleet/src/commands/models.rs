@@ -76,7 +76,7 @@ async fn known(settings: &Settings) -> Option<BTreeMap<String, Known>> {
 
 fn state_text(fleet: &Value) -> String {
     if let Some(reason) = fleet["paused"]["reason"].as_str() {
-        return format!("paused, tried again {}: {reason}", cell(&fleet["paused"]["tried_again"]));
+        return format!("paused, tried again {}: {reason}", cell(&fleet["paused"]["until"]));
     }
     match fleet["processes"].as_u64() {
         None => "no fleet is reached".to_owned(),

@@ -89,7 +89,7 @@ async fn preview(cli: &Cli, args: &PlanArgs, mut settings: Settings) -> Result<E
             "no planner model is configured: set OPENAI_API_KEY, ANTHROPIC_API_KEY or roles.planner, or run `make setup`",
         ));
     };
-    let planned = planfleet_planner::preview::plan(&model, &submission, &catalog).await;
+    let planned = planfleet_planner::preview::plan(&model, &submission, &catalog, None).await;
     if let Some(local) = local {
         local.stop().await;
     }

@@ -43,16 +43,16 @@ pub(super) async fn serve(
     let bus = connect(&settings).await?;
     bootstrap(&bus, &settings).await?;
     look_at_broker(&bus, &settings).await?.log();
-    // A coordinator alone calls no tool and knows none: it starts no servers for them.
-    let tools = match args.roles.as_slice() {
-        [Role::Coordinator] => Arc::new(compose::tools::check(&settings)?),
-        _ => compose::tools::registry(&settings, Arc::new(BusStore(bus.clone()))).await?,
+    // Whoever calls no model and no tool needs no secret of one.
+    let works = args.roles.iter().any(|role| matches!(role, Role::Planner | Role::Executor));
+    let asks_servers = api.is_some() && settings.api.mcp_tools && !settings.mcp.is_empty();
+    let tools = match works || asks_servers {
+        true => compose::tools::registry(&settings, Arc::new(BusStore(bus.clone()))).await?,
+        false => Arc::new(compose::tools::described(&settings)?),
     };
-    // Whoever calls no model needs no key of one.
-    let calls_models = args.roles.iter().any(|role| matches!(role, Role::Planner | Role::Executor));
     let fleet = Fleet {
         bus: bus.clone(),
-        models: if calls_models { compose::models(&settings)? } else { Models::default() },
+        models: if works { compose::models(&settings)? } else { Models::default() },
         tools,
         executor_pools,
         name: args.name.clone().unwrap_or_else(compose::unique_name),
@@ -65,7 +65,12 @@ pub(super) async fn serve(
     let mut serving = names(&args.roles);
     if let Some(listener) = api {
         serving.push_str(&format!(" (http://{})", listener.local_addr().map_err(Failure::unexpected)?));
-        let shown = (&fleet.models, fleet.tools.catalog());
+        // Where planning is not this process's work, a key for it is nobody's duty.
+        let planner = match works {
+            true => fleet.models.planner.clone().ok_or_else(|| compose::NO_PLANNER.to_owned()),
+            false => compose::planner_model(&settings),
+        };
+        let shown = (planner, fleet.tools.catalog());
         compose::api::start(bus.clone(), listener, &settings, shown, &tasks, &stop);
     }
     if !cli.quiet {

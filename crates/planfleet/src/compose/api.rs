@@ -9,6 +9,7 @@ use planfleet_api::{
 };
 use planfleet_bus::Bus;
 use planfleet_core::{document::usd, tool::ToolCatalog};
+use planfleet_llm::ModelHandle;
 use planfleet_runtime::{
     config::{ApiAuth, Settings},
     tasks::Tasks,
@@ -16,7 +17,7 @@ use planfleet_runtime::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Models, scope};
+use super::{purses, scope};
 use crate::{exit::Failure, model_list};
 
 /// Where the settings want the API to listen.
@@ -60,12 +61,15 @@ fn index(settings: &Settings) -> IndexFile {
     }
 }
 
+/// The planner's model, or why there is none where the API runs.
+pub(crate) type Planner = Result<ModelHandle, String>;
+
 /// Starts the API on a port that has been taken.
 pub(crate) fn start(
     bus: Bus,
     listener: TcpListener,
     settings: &Settings,
-    (models, catalog): (&Models, ToolCatalog),
+    (planner, catalog): (Planner, ToolCatalog),
     tasks: &Tasks,
     stop: &CancellationToken,
 ) {
@@ -73,26 +77,30 @@ pub(crate) fn start(
         task_bytes_max: usize::try_from(settings.limits.task_bytes).unwrap_or(usize::MAX),
         access: access(settings),
         index: index(settings),
+        // A key of `admin nats-auth` for the API may not.
+        replays_all: settings.nats.nkey.is_empty(),
         ..planfleet_api::Config::default()
     };
-    let fleet = view(&bus, settings, models, &catalog);
+    let fleet = view(&bus, settings, planner, &catalog);
     let api = Api::build(bus, config, scope(settings, catalog)).with_fleet(fleet);
     let stop = stop.clone();
     tasks.spawn("api", async move { api.run(listener, stop).await });
 }
 
-fn view(bus: &Bus, settings: &Settings, models: &Models, catalog: &ToolCatalog) -> FleetView {
-    let (bus, settings_of_models) = (bus.clone(), Arc::new(settings.clone()));
+fn view(bus: &Bus, settings: &Settings, planner: Planner, catalog: &ToolCatalog) -> FleetView {
+    let (bus_of_models, settings_of_models) = (bus.clone(), Arc::new(settings.clone()));
     let list = move || {
-        let (bus, settings) = (bus.clone(), Arc::clone(&settings_of_models));
+        let (bus, settings) = (bus_of_models.clone(), Arc::clone(&settings_of_models));
         async move { model_list::with_fleet(&bus, &settings).await }.boxed()
     };
-    let preview = models.planner.clone().map(|model| {
-        let tools = Arc::new(catalog.clone());
+    let preview = planner.map(|model| {
+        let (tools, purses) = (Arc::new(catalog.clone()), purses(bus, settings));
         let preview: planfleet_api::PreviewPlan = Arc::new(move |submission| {
             let (model, tools) = (model.clone(), Arc::clone(&tools));
+            let purse = purses.of_preview(submission.task.tenant());
             async move {
-                let (plan, usage) = planfleet_planner::preview::plan(&model, &submission, &tools).await?;
+                let planning = planfleet_planner::preview::plan(&model, &submission, &tools, purse);
+                let (plan, usage) = planning.await?;
                 let used = PreviewUsage {
                     model: model.name().to_owned(),
                     input_tokens: usage.input_tokens,

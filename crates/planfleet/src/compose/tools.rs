@@ -25,6 +25,19 @@ pub(crate) async fn registry(settings: &Settings, store: Arc<dyn Store>) -> Resu
     built.map(Arc::new).map_err(|error| Failure::usage_because(&error))
 }
 
+/// What those need to know who call no tool: the contracts of all tools but those of MCP servers,
+/// which are not asked. No secret is read and no root has to be there: where tools are called may
+/// be another machine.
+pub(crate) fn described(settings: &Settings) -> Result<Registry, Failure> {
+    let tools = &settings.tools;
+    let own = planfleet_tools::Settings {
+        hosts: tools.hosts.clone(),
+        http: tools.http.iter().map(|(name, own)| (name.clone(), http(own))).collect(),
+        ..planfleet_tools::Settings::default()
+    };
+    Registry::builtin(own).map_err(|error| Failure::usage(format!("tools: {error}")))
+}
+
 /// What can be known of the tools without asking any server: whether their settings are sound.
 pub(crate) fn check(settings: &Settings) -> Result<Registry, Failure> {
     Registry::builtin(own(settings)?).map_err(|error| Failure::usage_because(&error))

@@ -14,6 +14,8 @@ pub struct ApiSettings {
     pub requests_per_minute: u32,
     /// The file of the list of ended runs; empty is in `data.dir`.
     pub index_file: String,
+    /// Whether a process that has the role `api` alone asks MCP servers for their tools.
+    pub mcp_tools: bool,
     /// Who issues tokens.
     pub oidc: OidcSettings,
 }
@@ -25,6 +27,7 @@ impl Default for ApiSettings {
             auth: ApiAuth::Auto,
             requests_per_minute: 6_000,
             index_file: String::new(),
+            mcp_tools: true,
             oidc: OidcSettings::default(),
         }
     }

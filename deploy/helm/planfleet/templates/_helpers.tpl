@@ -60,18 +60,37 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* Everything that runs, by component: its roles, whose key it has, how long it may take to stop. */}}
+{{/* The port of an address. */}}
+{{- define "planfleet.port" -}}
+{{- $url := urlParse . -}}
+{{- $usual := dict "https" "443" "wss" "443" "http" "80" "ws" "80" -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (get $usual $url.scheme) | default "4222" -}}
+{{- end -}}
+
+{{/* Ports of addresses that are separated by commas, as those of a NetworkPolicy. */}}
+{{- define "planfleet.ports" -}}
+{{- $ports := list -}}
+{{- range splitList "," . -}}
+{{- $ports = append $ports (include "planfleet.port" (trim .)) -}}
+{{- end -}}
+{{- range uniq $ports }}
+- {port: {{ . }}, protocol: TCP}
+{{- end }}
+{{- end -}}
+
+{{/* Everything that runs, by component: its roles, whose key it has, how long it may take to stop,
+     whether it works for a pool, whether it calls models. */}}
 {{- define "planfleet.components" -}}
 {{- $all := dict -}}
-{{- $_ := set $all "coordinator" (dict "role" "coordinator" "key" "coordinator.nk" "manage" "verify" "values" .Values.coordinator "grace" 30 "works" false "args" (list)) -}}
+{{- $_ := set $all "coordinator" (dict "role" "coordinator" "key" "coordinator.nk" "manage" "verify" "values" .Values.coordinator "grace" 30 "works" false "calls" false "args" (list)) -}}
 {{- $grace := add .Values.planner.stepTimeoutSeconds 30 -}}
-{{- $_ := set $all "planner" (dict "role" "planner" "key" "planner.nk" "manage" "off" "values" .Values.planner "grace" $grace "works" true "pool" "plan" "args" (list)) -}}
+{{- $_ := set $all "planner" (dict "role" "planner" "key" "planner.nk" "manage" "off" "values" .Values.planner "grace" $grace "works" true "calls" true "pool" "plan" "args" (list)) -}}
 {{- range $pool, $values := .Values.executors -}}
 {{- $grace := add $values.stepTimeoutSeconds 30 -}}
-{{- $_ := set $all (printf "executor-%s" $pool) (dict "role" "executor" "key" (printf "executor-%s.nk" $pool) "manage" "off" "values" $values "grace" $grace "works" true "pool" $pool "args" (list "--pool" $pool)) -}}
+{{- $_ := set $all (printf "executor-%s" $pool) (dict "role" "executor" "key" (printf "executor-%s.nk" $pool) "manage" "off" "values" $values "grace" $grace "works" true "calls" true "pool" $pool "args" (list "--pool" $pool)) -}}
 {{- end -}}
 {{- if .Values.api.enabled -}}
-{{- $_ := set $all "api" (dict "role" "api" "key" "api.nk" "manage" "off" "values" .Values.api "grace" 60 "works" false "args" (list)) -}}
+{{- $_ := set $all "api" (dict "role" "api" "key" "api.nk" "manage" "off" "values" .Values.api "grace" 60 "works" false "calls" .Values.api.previews "args" (list)) -}}
 {{- end -}}
 {{- toJson $all -}}
 {{- end -}}

@@ -26,6 +26,9 @@ pub enum Grant {
     Get(String),
     /// That, and write and remove keys.
     Set(String),
+    /// Read single keys of a bucket, and write and remove those that begin so; a beginning ends
+    /// with a dot.
+    SetBelow(String, &'static str),
     /// Read all keys of a bucket, and follow what becomes of them.
     Follow(String),
     /// Read objects of a bucket, whatever their names.
@@ -85,6 +88,10 @@ impl Permissions {
             Grant::Set(bucket) => {
                 self.add(&Grant::Get(bucket.clone()));
                 self.publish.push(kv::subject_of(bucket, ">"));
+            }
+            Grant::SetBelow(bucket, prefix) => {
+                self.add(&Grant::Get(bucket.clone()));
+                self.publish.push(kv::subject_of(bucket, &format!("{prefix}>")));
             }
             Grant::Follow(bucket) => self.add(&Grant::Read(kv::stream_of(bucket))),
             Grant::Fetch(bucket) => {

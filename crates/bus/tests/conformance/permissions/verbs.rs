@@ -60,6 +60,12 @@ const PUBLISH: &[(&str, &str)] = &[
     ("pf.live.00-a", "cpds"),
     ("pf.watched", "iu"),
     ("pf.read.01", "iu"),
+    // Buckets of which a role writes a part.
+    ("$KV.pf_slots.worker.x", "pds"),
+    ("$KV.pf_slots.taken.x", "c"),
+    ("$KV.pf_budgets.run.00-a", "pds"),
+    ("$KV.pf_budgets.batch.t.b", "pdsiu"),
+    ("$KV.pf_budgets.tenant.t.2026-01-01", "pdsi"),
     // Streams are trimmed by who owns them, and made, changed and removed by an operator.
     ("$JS.API.STREAM.PURGE.PF_EV_00", "c"),
     ("$JS.API.STREAM.PURGE.PF_STEPS_0", NOBODY),
@@ -68,7 +74,7 @@ const PUBLISH: &[(&str, &str)] = &[
     ("$JS.API.STREAM.MSG.DELETE.PF_EV_00", NOBODY),
     ("$JS.API.STREAM.MSG.DELETE.PF_STEPS_0", NOBODY),
     ("$JS.API.STREAM.MSG.DELETE.PF_DONE", NOBODY),
-    ("$JS.API.STREAM.MSG.DELETE.PF_DLQ", NOBODY),
+    ("$JS.API.STREAM.MSG.DELETE.PF_DLQ", "i"),
     ("$JS.API.STREAM.CREATE.PF_EV_00", NOBODY),
     ("$JS.API.STREAM.UPDATE.PF_EV_00", NOBODY),
     ("$JS.API.STREAM.DELETE.PF_EV_00", NOBODY),
@@ -113,7 +119,7 @@ const STREAMS: &[(&str, &str, &str)] = &[
     ("PF_EV_01", "ci", "ci"),
     ("PF_STEPS_0", "c", NOBODY),
     ("PF_DONE", "ciu", "ciu"),
-    ("PF_DLQ", "c", "c"),
+    ("PF_DLQ", "ci", "ci"),
 ];
 
 /// Pools: who takes their work, and who asks how much there is.
@@ -124,14 +130,14 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
     ("pf_shards", "ciu", NOBODY, "c"),
     ("pf_members", "ci", "ci", "c"),
     ("pf_api_keys", "i", "i", "i"),
-    ("pf_slots", "cpds", "ci", "cpds"),
+    ("pf_slots", "cpds", "ci", NOBODY),
     ("pf_pauses", "ciu", "ciu", "iu"),
     ("pf_cancel", "cpds", "pds", "c"),
     ("pf_keys", "iu", NOBODY, "iu"),
     ("pf_batches", "iu", "iu", "iu"),
     ("pf_templates", "iu", "iu", "iu"),
     ("pf_plans", "cpiu", "piu", "cpiu"),
-    ("pf_budgets", "pdsiu", NOBODY, "pdsiu"),
+    ("pf_budgets", "pdsiu", NOBODY, "pds"),
     ("pf_limits", "pdsi", "pdsi", "pds"),
     ("pf_calls", "ds", NOBODY, "ds"),
     ("pf_tool_kv", "ds", NOBODY, "ds"),

@@ -64,7 +64,7 @@ pub(super) async fn serve(
     fleet.start(&args.roles, &settings, &tasks, &stop);
     let mut serving = names(&args.roles);
     if let Some(listener) = api {
-        serving.push_str(&format!(" (http://{})", listener.local_addr().map_err(Failure::unexpected)?));
+        serving.push_str(&format!(" ({})", listener.url().map_err(Failure::unexpected)?));
         let shown = (&fleet.models, fleet.tools.catalog());
         compose::api::start(bus.clone(), listener, &settings, shown, &tasks, &stop);
     }

@@ -1,4 +1,4 @@
-//! `[api]` and `[api.oidc]`.
+//! `[api]`, `[api.tls]` and `[api.oidc]`.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ pub struct ApiSettings {
     pub requests_per_minute: u32,
     /// The file of the list of ended runs; empty is in `data.dir`.
     pub index_file: String,
+    /// HTTPS.
+    pub tls: ApiTlsSettings,
     /// Who issues tokens.
     pub oidc: OidcSettings,
 }
@@ -25,6 +27,7 @@ impl Default for ApiSettings {
             auth: ApiAuth::Auto,
             requests_per_minute: 6_000,
             index_file: String::new(),
+            tls: ApiTlsSettings::default(),
             oidc: OidcSettings::default(),
         }
     }
@@ -40,6 +43,16 @@ pub enum ApiAuth {
     Required,
     /// Never: the address has to be a loopback one.
     None,
+}
+
+/// `[api.tls]`: paths of PEM files, empty for plain HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiTlsSettings {
+    /// The server's certificate, and those that lead to its authority.
+    pub cert: String,
+    /// Its key.
+    pub key: String,
 }
 
 /// `[api.oidc]`.

@@ -19,6 +19,7 @@ pub mod template;
 mod events;
 mod gate;
 mod index;
+mod listener;
 mod listing;
 mod looks;
 mod openapi;
@@ -31,12 +32,10 @@ mod view;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::serve::ListenerExt as _;
 use futures::future::{self, BoxFuture};
 use planfleet_bus::Bus;
 use planfleet_core::{failure::Failure, plan::Plan, task::Submission};
-use planfleet_runtime::health::{self, ListenError};
-use tokio::net::TcpListener;
+use planfleet_runtime::health::ListenError;
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -47,6 +46,7 @@ use self::{
 };
 pub use self::{
     index::{IndexFile, OpenError},
+    listener::{Listener, TlsError, listen},
     openapi::document as openapi,
     view::PreviewUsage,
 };
@@ -179,42 +179,23 @@ impl Api {
     ///
     /// # Errors
     /// When the listener can be reached from elsewhere, or fails.
-    pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> Result<(), Error> {
-        check_exposed(&listener, &self.config.access)?;
+    pub async fn run(self, listener: Listener, stop: CancellationToken) -> Result<(), Error> {
+        listener.check_exposed(&self.config.access)?;
         let drain = self.config.drain;
         let door = Door::new(self.bus.clone(), self.config.access.clone(), listener.local_addr()?.ip())?;
         let index = Index::open(&self.config.index)?;
         let filling = index::fill(index.clone(), self.bus.clone(), stop.clone());
         let service =
             Service::new(self.bus, self.config, self.scope, self.fleet, (index, door), stop.clone());
-        // An answer of several pieces would wait 40 ms for the client to acknowledge the first.
-        let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-        let served = axum::serve(listener, routes::router(service))
-            .with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served = listener.serve(routes::router(service), stop.clone());
         let drained = async {
             stop.cancelled().await;
             tokio::time::sleep(drain).await;
         };
         tokio::select! {
-            ended = async { served.await } => Ok(ended?),
+            ended = served => Ok(ended?),
             () = drained => Ok(()),
             () = async { filling.await; future::pending().await } => Ok(()),
         }
     }
-}
-
-/// Takes the port that `api.listen` names.
-///
-/// # Errors
-/// In one line that says what to set.
-pub async fn listen(address: &str, access: &AccessConfig) -> Result<TcpListener, Error> {
-    let listener = health::listen(address, "api.listen").await?;
-    check_exposed(&listener, access)?;
-    Ok(listener)
-}
-
-fn check_exposed(listener: &TcpListener, access: &AccessConfig) -> Result<(), Error> {
-    let address = listener.local_addr()?;
-    let is_near = address.ip().to_canonical().is_loopback();
-    if is_near || access.is_required(address.ip()) { Ok(()) } else { Err(Error::Exposed(address)) }
 }

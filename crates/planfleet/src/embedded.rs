@@ -7,13 +7,13 @@ pub(crate) mod nats;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use planfleet_api::Listener;
 use planfleet_bus::Bus;
 use planfleet_core::tool::ToolCatalog;
 use planfleet_runtime::{
     config::{Env, ProcessEnv, Settings},
     tasks::Tasks,
 };
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::model::LocalModel;
@@ -82,7 +82,7 @@ impl Embedded {
     }
 
     /// Serves the API on a port that has been taken.
-    pub(crate) fn serve_api(&self, listener: TcpListener, settings: &Settings) {
+    pub(crate) fn serve_api(&self, listener: Listener, settings: &Settings) {
         let planner = self.models.planner.clone().ok_or_else(|| compose::NO_PLANNER.to_owned());
         let shown = (planner, self.catalog.clone());
         compose::api::start(self.bus.clone(), listener, settings, shown, &self.tasks, &self.stop);

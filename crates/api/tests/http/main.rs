@@ -6,6 +6,7 @@ mod queues;
 mod rig;
 mod steering;
 mod tenants;
+mod tls;
 mod tokens;
 mod watching;
 

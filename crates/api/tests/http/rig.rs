@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use planfleet_api::{Api, Config, access::AccessConfig, submission::Scope};
+use planfleet_api::{Api, Config, Listener, access::AccessConfig, submission::Scope};
 use planfleet_bus::{
     Bus, Manage, Topology,
     broker::{Headers, memory::MemoryBroker},
@@ -17,7 +17,7 @@ use planfleet_core::{
 };
 use planfleet_proto::{decode, subjects};
 use planfleet_runtime::tasks::Tasks;
-use reqwest::{Client, RequestBuilder, StatusCode, redirect};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -69,16 +69,21 @@ impl Rig {
     }
 
     async fn with(config: Config) -> Self {
+        let listener = planfleet_api::listen("127.0.0.1:0", &config.access).await.unwrap();
+        Self::on(listener, config, Client::builder())
+    }
+
+    /// On a listener that is there already, with a client that knows how to reach it.
+    pub(crate) fn on(listener: Listener, config: Config, http: ClientBuilder) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let bus = Bus::new(Arc::new(MemoryBroker::new()), SHARDS);
-        let listener = planfleet_api::listen("127.0.0.1:0", &config.access).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let url = listener.url().unwrap();
         let config = Config { task_bytes_max: 2_000, ..config };
         let api = Api::build(bus.clone(), config, Scope::default());
         let (tasks, stop) = (Tasks::new("test"), CancellationToken::new());
         let serving = stop.clone();
         tasks.spawn("api", async move { api.run(listener, serving).await });
-        let http = Client::builder().redirect(redirect::Policy::none()).no_proxy().build().unwrap();
+        let http = http.redirect(redirect::Policy::none()).no_proxy().build().unwrap();
         Self { bus, tasks, stop, url, http }
     }
 

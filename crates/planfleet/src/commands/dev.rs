@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use planfleet_api::Listener;
 use planfleet_runtime::{
     config::Settings,
     health::{self, Health},
@@ -68,27 +69,23 @@ pub(super) async fn dev(
 
 /// The API's port. One that was asked for is insisted on; the usual one may be
 /// taken by another `planfleet dev`.
-async fn api_listener(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+async fn api_listener(settings: &Settings) -> Result<Option<Listener>, Failure> {
     match compose::api::listener(settings).await {
         Ok(listener) => Ok(Some(listener)),
-        Err(_) if settings.api.listen.is_empty() => Ok(None),
+        Err(_) if settings.api.listen.is_empty() && settings.api.tls.cert.is_empty() => Ok(None),
         Err(failure) => Err(failure),
     }
 }
 
 /// Starts the API where it has a port; says where it is.
-fn serve_api(
-    fleet: &Embedded,
-    listener: Option<TcpListener>,
-    settings: &Settings,
-) -> Result<String, Failure> {
+fn serve_api(fleet: &Embedded, listener: Option<Listener>, settings: &Settings) -> Result<String, Failure> {
     let Some(listener) = listener else {
         let taken = compose::api::address(settings);
         return Ok(format!("no API: {taken} is taken; set api.listen to another address to have it"));
     };
-    let address = listener.local_addr().map_err(Failure::unexpected)?;
+    let url = listener.url().map_err(Failure::unexpected)?;
     fleet.serve_api(listener, settings);
-    Ok(format!("dashboard at http://{address}/, API at http://{address}/v1/runs"))
+    Ok(format!("dashboard at {url}/, API at {url}/v1/runs"))
 }
 
 /// The health port, where one is configured.

@@ -64,7 +64,7 @@ pub(super) async fn serve(
     fleet.start(&args.roles, &settings, &tasks, &stop);
     let mut serving = names(&args.roles);
     if let Some(listener) = api {
-        serving.push_str(&format!(" (http://{})", listener.local_addr().map_err(Failure::unexpected)?));
+        serving.push_str(&format!(" ({})", listener.url().map_err(Failure::unexpected)?));
         // Where planning is not this process's work, a key for it is nobody's duty.
         let planner = match works {
             true => fleet.models.planner.clone().ok_or_else(|| compose::NO_PLANNER.to_owned()),

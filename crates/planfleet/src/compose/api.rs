@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use futures::FutureExt as _;
 use planfleet_api::{
-    Api, FleetView, IndexFile, PreviewUsage,
+    Api, FleetView, IndexFile, Listener, PreviewUsage,
     access::{AccessConfig, Demand, Oidc},
 };
 use planfleet_bus::Bus;
@@ -14,7 +14,6 @@ use planfleet_runtime::{
     config::{ApiAuth, Settings},
     tasks::Tasks,
 };
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{purses, scope};
@@ -26,8 +25,14 @@ pub(crate) fn address(settings: &Settings) -> &str {
 }
 
 /// Takes the API's port, before anything is started.
-pub(crate) async fn listener(settings: &Settings) -> Result<TcpListener, Failure> {
-    planfleet_api::listen(address(settings), &access(settings)).await.map_err(Failure::usage)
+pub(crate) async fn listener(settings: &Settings) -> Result<Listener, Failure> {
+    let listener =
+        planfleet_api::listen(address(settings), &access(settings)).await.map_err(Failure::usage)?;
+    let tls = &settings.api.tls;
+    match tls.cert.is_empty() {
+        true => Ok(listener),
+        false => listener.with_tls(tls.cert.as_ref(), tls.key.as_ref()).map_err(Failure::usage),
+    }
 }
 
 /// How callers show who they are.
@@ -67,7 +72,7 @@ pub(crate) type Planner = Result<ModelHandle, String>;
 /// Starts the API on a port that has been taken.
 pub(crate) fn start(
     bus: Bus,
-    listener: TcpListener,
+    listener: Listener,
     settings: &Settings,
     (planner, catalog): (Planner, ToolCatalog),
     tasks: &Tasks,

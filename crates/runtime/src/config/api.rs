@@ -1,4 +1,4 @@
-//! `[api]` and `[api.oidc]`.
+//! `[api]`, `[api.tls]` and `[api.oidc]`.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ pub struct ApiSettings {
     pub index_file: String,
     /// Whether a process that has the role `api` alone asks MCP servers for their tools.
     pub mcp_tools: bool,
+    /// HTTPS.
+    pub tls: ApiTlsSettings,
     /// Who issues tokens.
     pub oidc: OidcSettings,
 }
@@ -28,6 +30,7 @@ impl Default for ApiSettings {
             requests_per_minute: 6_000,
             index_file: String::new(),
             mcp_tools: true,
+            tls: ApiTlsSettings::default(),
             oidc: OidcSettings::default(),
         }
     }
@@ -43,6 +46,16 @@ pub enum ApiAuth {
     Required,
     /// Never: the address has to be a loopback one.
     None,
+}
+
+/// `[api.tls]`: paths of PEM files, empty for plain HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiTlsSettings {
+    /// The server's certificate, and those that lead to its authority.
+    pub cert: String,
+    /// Its key.
+    pub key: String,
 }
 
 /// `[api.oidc]`.

@@ -107,10 +107,7 @@ impl Checks<'_> {
             let message = format!("`{prefix}` is no subject; expected such as \"_INBOX.reports\"");
             self.add("nats.inbox_prefix", Some(message));
         }
-        if nats.tls.cert.is_empty() != nats.tls.key.is_empty() {
-            let message = "expected both cert and key, or neither";
-            self.add("nats.tls.cert", Some(message.to_owned()));
-        }
+        self.key_pair("nats.tls.cert", &nats.tls.cert, &nats.tls.key);
     }
 
     fn roles(&mut self) {
@@ -308,7 +305,15 @@ impl Checks<'_> {
         self.add("telemetry.service_name", unnamed.then(|| "missing; expected a name".to_owned()));
     }
 
+    fn key_pair(&mut self, setting: &str, cert: &str, key: &str) {
+        if cert.is_empty() != key.is_empty() {
+            self.add(setting, Some("expected both cert and key, or neither".to_owned()));
+        }
+    }
+
     fn listeners(&mut self) {
+        let tls = &self.settings.api.tls;
+        self.key_pair("api.tls.cert", &tls.cert, &tls.key);
         let (health, api) = (&self.settings.health.listen, &self.settings.api.listen);
         for (key, listen) in [("health.listen", health), ("api.listen", api)] {
             // Several processes of one machine need no health port each.

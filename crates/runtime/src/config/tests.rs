@@ -78,8 +78,10 @@ fn the_embedded_file_equals_the_defaults_and_names_every_key() {
     let mut sections = serde_json::to_value(Settings::default()).unwrap();
     sections["model"] = serde_json::to_value(ModelSettings::default()).unwrap();
     sections["pool"] = serde_json::to_value(PoolSettings::default()).unwrap();
-    // A table of its own.
-    sections["api.oidc"] = sections["api"].as_object_mut().unwrap().remove("oidc").unwrap();
+    // Tables of their own.
+    for table in ["oidc", "tls"] {
+        sections[format!("api.{table}")] = sections["api"].as_object_mut().unwrap().remove(table).unwrap();
+    }
     // Named tables, as `models` are.
     sections["tools"].as_object_mut().unwrap().retain(|key, _| key != "http" && key != "limits");
     sections["nats.tls"] = sections["nats"].as_object_mut().unwrap().remove("tls").unwrap();
@@ -122,10 +124,10 @@ fn who_a_process_is_to_the_broker_is_checked() {
     let seed = format!("SU{}", "A".repeat(56));
     let faults = story(&format!("[nats]\nnkey = \"{seed}\"\n")).faults().join("\n");
     assert!(faults.contains("nats.nkey") && !faults.contains(&seed), "{faults}");
-    let mixed =
-        "[nats]\nnkey = \"a.nk\"\ncreds = \"a.creds\"\ninbox_prefix = \"_INBOX.>\"\ntls.cert = \"c.pem\"\n";
+    let mixed = "[nats]\nnkey = \"a.nk\"\ncreds = \"a.creds\"\ninbox_prefix = \"_INBOX.>\"\ntls.cert = \"c.pem\"\n\
+         [api.tls]\nkey = \"a.key\"\n";
     let faults = story(mixed).faults().join("\n");
-    for key in ["nats.nkey", "nats.inbox_prefix", "nats.tls.cert"] {
+    for key in ["nats.nkey", "nats.inbox_prefix", "nats.tls.cert", "api.tls.cert"] {
         assert!(faults.contains(key), "{key}: {faults}");
     }
     let sound = "[nats]\nnkey = \"a.nk\"\ninbox_prefix = \"_INBOX.x\"\n[nats.tls]\nca = \"ca.pem\"\n";

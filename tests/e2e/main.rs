@@ -12,6 +12,7 @@
     reason = "a rig that cannot do its work has failed its test"
 )]
 
+mod api_keys;
 mod bad_input;
 mod batches;
 mod bench;

@@ -17,7 +17,7 @@ pub(crate) mod tests;
 mod write;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -32,7 +32,7 @@ use tokio::{sync::Notify, time::timeout};
 use self::place::Place;
 pub use self::place::{IndexFile, OpenError};
 pub(crate) use self::{
-    counts::{By, Count, dollars},
+    counts::{By, COUNTED_MAX, Count, Counts, dollars},
     fill::fill,
     query::{Filter, Hit, Order, WORDS_MAX, words},
     row::{nano, state_name},
@@ -182,8 +182,8 @@ impl Index {
     ///
     /// # Errors
     /// Those of [`Index::page`].
-    pub(crate) async fn counts(&self, filter: Filter) -> Result<BTreeMap<String, Count>, Problem> {
-        self.ask(move |connection| counts::by_state(connection, &filter)).await
+    pub(crate) async fn counts(&self, filter: Filter) -> Result<Counts, Problem> {
+        self.ask(move |connection| counts::by_state(connection, &filter, COUNTED_MAX)).await
     }
 
     /// What runs have cost that ended on a day or later.

@@ -124,7 +124,9 @@ impl Listing {
                 None => counts.usd_unknown += 1,
             }
         }
-        for (state, Count { runs, nano_usd: of_state, unknown }) in self.index.counts(filter).await? {
+        let ended = self.index.counts(filter).await?;
+        counts.capped = ended.capped;
+        for (state, Count { runs, nano_usd: of_state, unknown }) in ended.by_state {
             *counts.by_state.entry(state).or_default() += runs;
             counts.total += runs;
             nano_usd += of_state;

@@ -123,6 +123,9 @@ pub(crate) struct RunCounts {
     pub(crate) usd: f64,
     /// Runs whose cost is not known, as a price was not.
     pub(crate) usd_unknown: u64,
+    /// Whether there are more, "10,000+": of ended runs that fit words, labels, a template or a
+    /// time, only the newest 10,000 or so are counted.
+    pub(crate) capped: bool,
     pub(crate) gaps: Gaps,
 }
 

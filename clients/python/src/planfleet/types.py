@@ -487,6 +487,7 @@ class RunCounts(TypedDict):
     """How many runs there are."""
 
     by_state: dict[str, int]
+    capped: bool
     gaps: Gaps
     total: int
     usd: float

@@ -13,6 +13,18 @@ use crate::view::{CostRow, ModelUsage};
 /// Rows of one report: what has cost most.
 const ROWS_MAX: usize = 500;
 
+/// Runs that are counted one by one: what has to be looked at for each is on pages of its own.
+/// Filters that the tables of sums know are counted whole.
+pub(crate) const COUNTED_MAX: usize = 10_000;
+
+/// How many ended runs there are, by the name of their state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) by_state: BTreeMap<String, Count>,
+    /// Whether there are more: only the newest [`COUNTED_MAX`] are counted.
+    pub(crate) capped: bool,
+}
+
 /// Ended runs of one state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Count {
@@ -26,18 +38,21 @@ pub(crate) struct Count {
 pub(super) fn by_state(
     connection: &Connection,
     filter: &Filter,
-) -> rusqlite::Result<BTreeMap<String, Count>> {
-    let (sql, values) = if filter.is_summed() {
+    counted_max: usize,
+) -> rusqlite::Result<Counts> {
+    let summed = filter.is_summed();
+    let (sql, values) = if summed {
         let (conditions, values) = conditions(filter, None);
         let sql = format!(
             "SELECT state, sum(runs), sum(nano_usd), sum(unknown) FROM sums {conditions} GROUP BY state"
         );
         (sql, values)
     } else {
-        let (source, values) = filter.source(connection)?;
+        let (positions, values) = filter.newest(connection)?;
         let sql = format!(
             "SELECT state, count(*), coalesce(sum(nano_usd), 0), count(*) - count(nano_usd)
-             FROM {source} GROUP BY state"
+             FROM ({positions} LIMIT {counted_max} + 1) AS newest CROSS JOIN runs ON runs.seq = newest.seq
+             GROUP BY state"
         );
         (sql, values)
     };
@@ -46,7 +61,9 @@ pub(super) fn by_state(
         let count = Count { runs: count(row, 1)?, nano_usd: row.get(2)?, unknown: count(row, 3)? };
         Ok((row.get(0)?, count))
     })?;
-    counts.collect()
+    let by_state: BTreeMap<String, Count> = counts.collect::<rusqlite::Result<_>>()?;
+    let all: u64 = by_state.values().map(|count| count.runs).sum();
+    Ok(Counts { capped: !summed && all > counted_max as u64, by_state })
 }
 
 fn count(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {

@@ -178,11 +178,11 @@ async fn pages_go_through_all_of_it_once() {
 #[tokio::test]
 async fn sums_are_what_is_there_and_go_with_it() {
     let index = filled(400).await;
-    let all = index.counts(Filter::default()).await.unwrap();
+    let all = index.counts(Filter::default()).await.unwrap().by_state;
     assert_eq!((all["succeeded"].runs, all["failed"].runs), (360, 40));
     assert_eq!(all["succeeded"].unknown, 4);
     // Counted one by one it is the same.
-    let one_by_one = index.counts(of("quarterly")).await.unwrap();
+    let one_by_one = index.counts(of("quarterly")).await.unwrap().by_state;
     assert_eq!(one_by_one, all);
     let costs = index.costs(Filter::default(), By::Model, None).await.unwrap();
     let small = costs.iter().find(|row| row.key.as_deref() == Some("small")).unwrap();
@@ -194,12 +194,62 @@ async fn sums_are_what_is_there_and_go_with_it() {
     let runs = index.costs(Filter::default(), By::Run, None).await.unwrap();
     assert!(runs.windows(2).all(|pair| pair[0].known_usd >= pair[1].known_usd || pair[1].usd.is_none()));
     while index.change(|connection| write::forget(connection, 301)).await.unwrap() {}
-    let left = index.counts(Filter::default()).await.unwrap();
+    let left = index.counts(Filter::default()).await.unwrap().by_state;
     assert_eq!((left["succeeded"].runs, left["failed"].runs), (90, 10));
-    assert_eq!(index.counts(of("quarterly")).await.unwrap(), left);
+    assert_eq!(index.counts(of("quarterly")).await.unwrap().by_state, left);
     assert_eq!(seqs(&index, &of("quarterly"), Order::Oldest, None, 2).await, [301, 302]);
     index.change(write::clear).await.unwrap();
-    assert!(index.counts(Filter::default()).await.unwrap().is_empty());
+    assert!(index.counts(Filter::default()).await.unwrap().by_state.is_empty());
+}
+
+/// What a million runs are found in follows from these: nothing that is common is gathered,
+/// sorted or counted as a whole.
+#[tokio::test]
+async fn what_is_common_is_met_from_the_newest_on_and_no_further_than_needed() {
+    let index = filled(300).await;
+    let counted = |filter: Filter, most| index.ask(move |c| counts::by_state(c, &filter, most));
+    let some = counted(of("quarterly"), 100).await.unwrap();
+    let runs: u64 = some.by_state.values().map(|count| count.runs).sum();
+    assert_eq!((runs, some.capped), (101, true));
+    assert!(!counted(of("quarterly"), 300).await.unwrap().capped);
+    // Sums know all of it.
+    assert!(!counted(Filter::default(), 100).await.unwrap().capped);
+
+    let steps = |filter: Filter| {
+        index.ask(move |connection| {
+            let (sql, values) = filter.newest(connection)?;
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql} LIMIT 51"))?;
+            let steps = plan.query_map(rusqlite::params_from_iter(values), |row| row.get(3))?;
+            let steps: Vec<String> = steps.collect::<rusqlite::Result<_>>()?;
+            Ok(steps.join("; "))
+        })
+    };
+    for filter in [of("quarterly"), of("orchards quarterl"), Filter { since_ms: Some(1), ..of("rep") }] {
+        let steps = steps(filter).await.unwrap();
+        assert!(steps.contains("VIRTUAL TABLE INDEX") && !steps.contains("B-TREE"), "{steps}");
+    }
+}
+
+#[tokio::test]
+async fn a_beginning_is_the_words_that_begin_so() {
+    let index = filled(300).await;
+    let expression = |text: &str| {
+        let filter = of(text);
+        index.ask(move |connection| Ok(filter.source(connection)?.1.pop()))
+    };
+    let text = |value: Option<rusqlite::types::Value>| match value {
+        Some(rusqlite::types::Value::Text(text)) => text,
+        other => panic!("no text: {other:?}"),
+    };
+    assert_eq!(text(expression("orchar").await.unwrap()), "(text:\"orchards\" OR text:\"orchar\")");
+    assert_eq!(text(expression("orc").await.unwrap()), "text:\"orc\"*", "there is a list of it");
+    assert_eq!(text(expression("or").await.unwrap()), "text:\"or\"", "as short as that, it is a word");
+    assert_eq!(text(expression("zürich").await.unwrap()), "text:\"zürich\"*");
+    // Run ids begin so in their hundreds: each of them is rare.
+    assert_eq!(text(expression("0000").await.unwrap()), "text:\"0000\"*");
+    for whole in ["quarterly", "quarterl", "quar", "qua"] {
+        assert_eq!(seqs(&index, &of(whole), Order::Newest, None, 2).await, [300, 299], "{whole}");
+    }
 }
 
 #[tokio::test]
@@ -286,8 +336,9 @@ async fn a_long_list_is_found_in() {
     for (name, filter) in &questions {
         let began = Instant::now();
         let counted = index.counts(filter.clone()).await.unwrap();
-        let runs: u64 = counted.values().map(|count| count.runs).sum();
-        println!("{:>9.3} ms  counts, {name}: {runs}", began.elapsed().as_secs_f64() * 1e3);
+        let runs: u64 = counted.by_state.values().map(|count| count.runs).sum();
+        let more = if counted.capped { "+" } else { "" };
+        println!("{:>9.3} ms  counts, {name}: {runs}{more}", began.elapsed().as_secs_f64() * 1e3);
         assert_eq!(runs == 0, *name == "nothing", "{name}");
     }
     for by in [By::Class, By::Model, By::Run, By::Batch, By::Role, By::Day] {

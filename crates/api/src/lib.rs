@@ -92,6 +92,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// Where the list of ended runs is kept.
     pub index: IndexFile,
+    /// Where the page of a trace is, with `{trace_id}` in it; empty where nobody shows traces.
+    pub trace_url: String,
     /// How long one question to the fleet may take, its own retries included.
     pub answer_timeout: Duration,
     /// How long one request submits lines of a batch: whoever sends more, or to a full fleet,
@@ -110,6 +112,7 @@ impl Default for Config {
             watchers_max: 2_000,
             access: AccessConfig::default(),
             index: IndexFile::Temporary,
+            trace_url: String::new(),
             answer_timeout: Duration::from_secs(10),
             // A request ends after two minutes.
             submit_max: Duration::from_secs(100),

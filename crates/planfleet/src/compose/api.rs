@@ -73,6 +73,7 @@ pub(crate) fn start(
         task_bytes_max: usize::try_from(settings.limits.task_bytes).unwrap_or(usize::MAX),
         access: access(settings),
         index: index(settings),
+        trace_url: settings.api.trace_url.clone(),
         ..planfleet_api::Config::default()
     };
     let fleet = view(&bus, settings, models, &catalog);

@@ -14,6 +14,8 @@ pub struct ApiSettings {
     pub requests_per_minute: u32,
     /// The file of the list of ended runs; empty is in `data.dir`.
     pub index_file: String,
+    /// Where the page of a trace is, with `{trace_id}` in it; empty shows the id alone.
+    pub trace_url: String,
     /// Who issues tokens.
     pub oidc: OidcSettings,
 }
@@ -25,6 +27,7 @@ impl Default for ApiSettings {
             auth: ApiAuth::Auto,
             requests_per_minute: 6_000,
             index_file: String::new(),
+            trace_url: String::new(),
             oidc: OidcSettings::default(),
         }
     }

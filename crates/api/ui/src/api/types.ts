@@ -217,6 +217,7 @@ export interface StepDetail extends Step {
   resolved: ResolvedInput[];
   attempts_made: AttemptMade[];
   trace_id: string | null;
+  trace_url?: string | null;
 }
 
 export interface Budget {

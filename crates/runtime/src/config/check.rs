@@ -322,8 +322,8 @@ impl Checks<'_> {
     fn api(&mut self) {
         let url = &self.settings.api.trace_url;
         let leads_somewhere = url.starts_with("https://") || url.starts_with("http://");
-        let astray = !url.is_empty() && !(leads_somewhere && url.contains("{trace_id}"));
-        let astray = astray.then(|| {
+        let is_page = leads_somewhere && url.contains("{trace_id}");
+        let astray = (!url.is_empty() && !is_page).then(|| {
             format!("{url:?} is no page of a trace; expected an http(s):// URL with {{trace_id}} in it")
         });
         self.add("api.trace_url", astray);

@@ -132,9 +132,10 @@ export function fleet() {
         { pool: "default", slots: 16, waiting: 12, in_flight: 32, ready_backlog: 871 },
         { pool: "strong", slots: 4, waiting: 15, in_flight: 0, ready_backlog: null },
       ],
+      pauses: [{ what: "class", name: "letters", reason: "the printer is out of ink", since: at(-300_000) }],
       paused: [{ model: "large", reason: "insufficient_quota: you exceeded your current quota", until: at(900_000) }],
     },
-    "/v1/workers": { workers: [{ name: "host-1-4711", role: "coordinator", shards: [0, 2] }, { name: "host-2-4712", role: "coordinator", shards: [1, 3] }] },
+    "/v1/workers": { workers: [{ name: "host-1-4711", role: "coordinator", shards: [0, 2], slots: {} }, { name: "host-2-4712", role: "coordinator", shards: [1, 3], slots: {} }, { name: "host-3-4713", role: "executor", shards: [], slots: { default: 16, strong: 4 } }] },
     "/v1/whoami": { tenant: null, role: "admin", auth: "key", name: "ops" },
     "/v1/models": {
       models: [

@@ -95,6 +95,8 @@ pub struct Config {
     /// Whether the broker lets this process write what services write, so that dead letters of
     /// theirs can be replayed.
     pub replays_all: bool,
+    /// Where the page of a trace is, with `{trace_id}` in it; empty where nobody shows traces.
+    pub trace_url: String,
     /// How long one question to the fleet may take, its own retries included.
     pub answer_timeout: Duration,
     /// How long one request submits lines of a batch: whoever sends more, or to a full fleet,
@@ -114,6 +116,7 @@ impl Default for Config {
             access: AccessConfig::default(),
             index: IndexFile::Temporary,
             replays_all: true,
+            trace_url: String::new(),
             answer_timeout: Duration::from_secs(10),
             // A request ends after two minutes.
             submit_max: Duration::from_secs(100),

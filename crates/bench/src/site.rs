@@ -166,7 +166,7 @@ impl Site {
         args: Vec<OsString>,
     ) -> Result<(), Error> {
         let name = format!("{role:?}-{}", self.crew.len()).to_lowercase();
-        let niced = ["-n".into(), "19".into(), options.program.clone().into_os_string()];
+        let niced = ["-n".into(), "10".into(), options.program.clone().into_os_string()];
         let (args, folder) = (niced.into_iter().chain(args).collect(), self.folder.path().to_owned());
         let program = Program { name, path: "nice".into(), args, env: Vec::new(), folder };
         self.crew.push((role, Child::start(&program).await?));

@@ -99,7 +99,8 @@ async fn events(
             for line in lines.split(|byte| *byte == b'\n') {
                 if line.starts_with(b"data: {") {
                     told.events += 1;
-                    if contains(line, b"\"kind\":\"RunFinished\"") {
+                    // What is not in the log has no position, and is seldom.
+                    if line.starts_with(b"data: {\"seq\":null") && contains(line, b"\"RunFinished\"") {
                         news.send_replace(true);
                         return Ok(told);
                     }

@@ -330,9 +330,16 @@ pub(super) async fn step(
         step: serde_json::from_value::<Step>(found.clone()).map_err(|error| Problem::internal(&error))?,
         run_id: run.to_string(),
         resolved,
+        trace_url: trace_url(&service.config.trace_url, trace_id.as_deref()),
         trace_id,
     };
     Ok(Json(detail).into_response())
+}
+
+/// The page of a trace. An id comes from whoever submits, and is hexadecimal or nothing.
+fn trace_url(page: &str, trace_id: Option<&str>) -> Option<String> {
+    let id = trace_id.filter(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    (!page.is_empty()).then(|| page.replace("{trace_id}", id))
 }
 
 /// A step as its document names it: a number, or a text for an item.
@@ -381,4 +388,20 @@ fn cut(value: Value) -> Value {
         return value;
     }
     planfleet_core::failure::trim_chars(&text, INPUT_BYTES_MAX / 4).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trace_url;
+
+    #[test]
+    fn a_trace_is_linked_by_its_id_and_by_nothing_else() {
+        let (page, id) = ("https://traces.test/{trace_id}?tab=1", "0af7651916cd43dd8448eb211c80319c");
+        let link = trace_url(page, Some(id));
+        assert_eq!(link.as_deref(), Some("https://traces.test/0af7651916cd43dd8448eb211c80319c?tab=1"));
+        assert_eq!(
+            [trace_url("", Some(id)), trace_url(page, None), trace_url(page, Some("../x"))],
+            [None, None, None]
+        );
+    }
 }

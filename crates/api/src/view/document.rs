@@ -128,6 +128,8 @@ pub(crate) struct StepDetail {
     pub(crate) attempts_made: Vec<AttemptMade>,
     /// The trace that the run belongs to, where the log still tells and it has one.
     pub(crate) trace_id: Option<String>,
+    /// Where that is shown, where the settings say it.
+    pub(crate) trace_url: Option<String>,
 }
 
 /// One input of a step.

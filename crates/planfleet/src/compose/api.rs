@@ -84,6 +84,7 @@ pub(crate) fn start(
         index: index(settings),
         // A key of `admin nats-auth` for the API may not.
         replays_all: settings.nats.nkey.is_empty(),
+        trace_url: settings.api.trace_url.clone(),
         ..planfleet_api::Config::default()
     };
     let fleet = view(&bus, settings, planner, &catalog);

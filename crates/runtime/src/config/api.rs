@@ -18,6 +18,8 @@ pub struct ApiSettings {
     pub mcp_tools: bool,
     /// HTTPS.
     pub tls: ApiTlsSettings,
+    /// Where the page of a trace is, with `{trace_id}` in it; empty shows the id alone.
+    pub trace_url: String,
     /// Who issues tokens.
     pub oidc: OidcSettings,
 }
@@ -31,6 +33,7 @@ impl Default for ApiSettings {
             index_file: String::new(),
             mcp_tools: true,
             tls: ApiTlsSettings::default(),
+            trace_url: String::new(),
             oidc: OidcSettings::default(),
         }
     }

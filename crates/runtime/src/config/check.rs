@@ -325,6 +325,13 @@ impl Checks<'_> {
     }
 
     fn api(&mut self) {
+        let url = &self.settings.api.trace_url;
+        let leads_somewhere = url.starts_with("https://") || url.starts_with("http://");
+        let is_page = leads_somewhere && url.contains("{trace_id}");
+        let astray = (!url.is_empty() && !is_page).then(|| {
+            format!("{url:?} is no page of a trace; expected an http(s):// URL with {{trace_id}} in it")
+        });
+        self.add("api.trace_url", astray);
         let oidc = &self.settings.api.oidc;
         if oidc.issuer.is_empty() {
             return;

@@ -189,6 +189,19 @@ fn three_mistakes_in_one_file_are_all_named() {
 }
 
 #[test]
+fn the_page_of_a_trace_has_a_place_for_its_id() {
+    let said = |url: &str| story(&format!("[api]\ntrace_url = {url:?}\n"));
+    for wrong in ["https://example.org/trace", "javascript:alert({trace_id})"] {
+        let expected = format!(
+            "api.trace_url: {wrong:?} is no page of a trace; expected an http(s):// URL with {{trace_id}} in it \
+             (planfleet.toml:2)"
+        );
+        assert_eq!(said(wrong).faults(), [expected]);
+    }
+    assert!(said("http://127.0.0.1:16686/trace/{trace_id}").load().is_ok());
+}
+
+#[test]
 fn a_typo_in_a_variable_or_a_section_is_refused() {
     let story = story("[nast]\nurl = \"x\"\n")
         .env("PLANFLEET__NATS__ULR", "x")

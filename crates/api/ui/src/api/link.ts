@@ -12,6 +12,9 @@ const FIRST_WAIT_MS = 1_000;
 /** A server that is away for long is looked for this often. */
 const WAIT_MAX_MS = 30_000;
 
+/** What only people change, such as a key that is given, which wakes all: as long as a timer lasts. */
+export const FOR_PEOPLE_MS = 2 ** 31 - 1;
+
 const sleepers = new Set<() => void>();
 
 export function reached() {

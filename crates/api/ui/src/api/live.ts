@@ -3,7 +3,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { useSignal, type Signal } from "@preact/signals";
 import { ask, Problem } from "./client";
-import { after, backoff } from "./link";
+import { after, backoff, FOR_PEOPLE_MS } from "./link";
 
 export interface Live<T> {
   data: Signal<T | null>;
@@ -74,7 +74,7 @@ export function useLive<T>(path: string | null, every: (data: T | null) => numbe
       if (wrong) {
         failed++;
         // A key that is given wakes those who wait.
-        if (FINAL.includes(wrong.status)) forget = after(2 ** 31 - 1, turn);
+        if (FINAL.includes(wrong.status)) forget = after(FOR_PEOPLE_MS, turn);
         else if (!document.hidden) forget = after(backoff(failed), turn);
         return;
       }

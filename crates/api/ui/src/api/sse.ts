@@ -4,7 +4,7 @@
  */
 
 import { ask, Problem } from "./client";
-import { after, backoff } from "./link";
+import { after, backoff, FOR_PEOPLE_MS } from "./link";
 
 /** Longest line that is taken: facts of events are small, and their bodies are elsewhere. */
 const LINE_MAX = 1 << 20;
@@ -68,8 +68,9 @@ export async function follow(path: string, stop: AbortSignal, each: (events: Sse
         each(events);
       });
     } catch (error) {
-      const refused = error instanceof Problem && error.status >= 400 && error.status < 500;
-      if (refused || stop.aborted) throw error;
+      const status = error instanceof Problem ? error.status : 0;
+      if (status === 401) await pause(FOR_PEOPLE_MS, stop);
+      else if (stop.aborted || (status >= 400 && status < 500)) throw error;
     } finally {
       watching();
     }

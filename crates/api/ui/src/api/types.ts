@@ -217,6 +217,7 @@ export interface StepDetail extends Step {
   resolved: ResolvedInput[];
   attempts_made: AttemptMade[];
   trace_id: string | null;
+  trace_url?: string | null;
 }
 
 export interface Budget {
@@ -262,8 +263,17 @@ export interface Pool {
   ready_backlog: number | null;
 }
 
+/** Whose work is held back before it begins. */
+export interface QueuePause {
+  what: "pool" | "tenant" | "class";
+  name: string;
+  reason: string;
+  since: string;
+}
+
 export interface Queued {
   pools: Pool[];
+  pauses?: QueuePause[];
   paused: { model: string; reason: string | null; until: string | null }[];
   backlog: number;
 }
@@ -287,6 +297,8 @@ export interface Worker {
   name: string;
   role: string;
   shards: number[];
+  /** By pool, how much it does at once. */
+  slots?: Record<string, number>;
 }
 
 export interface DeadLetter {

@@ -23,9 +23,8 @@ export function Costs() {
   const { query, route } = useLocation();
   const way = WAYS.find((one) => one === query["by"]) ?? "class";
   const hours = query["hours"] ?? "";
-  // To the minute, so that the question stays the same from one asking to the next.
-  const minute = Math.floor(Date.now() / 60_000) * 60_000;
-  const since = Number(hours) > 0 ? new Date(minute - Number(hours) * 3_600_000).toISOString() : "";
+  // A duration before now, so that the question stays the same from one asking to the next.
+  const since = Number(hours) > 0 ? `${hours}h` : "";
   const live = useLive<{ rows: CostRow[]; indexing: boolean }>(withQuery("/v1/costs", { by: way, since }), () => FRESH_MS);
   const rows = live.data.value?.rows;
   const go = (change: Record<string, string>) => route(withQuery("/costs", { by: way, hours, ...change }), true);

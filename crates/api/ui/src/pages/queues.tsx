@@ -1,8 +1,12 @@
-/** What waits for which pool, how the models are, and who looks after the shards. */
+/** What waits for which pool, what is held back, how the models are, and which processes there are. */
 
+import { send } from "../api/client";
 import { useLive } from "../api/live";
-import type { Model, Pool, Queued, Worker } from "../api/types";
+import type { Model, Queued, QueuePause, Worker } from "../api/types";
+import { may } from "../api/who";
 import { count, short, stamp } from "../model/format";
+import { act, confirm } from "../parts/confirm";
+import { For } from "../parts/may";
 import { State } from "../parts/state";
 import { Text } from "../parts/text";
 import { useTitle } from "../parts/title";
@@ -23,18 +27,23 @@ export function Queues() {
         {queued && <p class="totals">{count(queued.backlog)} waiting or in flight</p>}
       </div>
       <Trouble live={queues} what="The queues" />
-      {queued && <Pools pools={queued.pools} />}
+      {queued && <Pools queued={queued} refresh={queues.refresh} />}
+      {queued?.pauses && queued.pauses.length > 0 && <Pauses pauses={queued.pauses} refresh={queues.refresh} />}
       <h2>Models</h2>
       <Trouble live={models} what="The models" />
       {models.data.value && <Models models={models.data.value.models} />}
-      <h2>Coordinators</h2>
-      <Trouble live={workers} what="The coordinators" />
+      <h2>Processes</h2>
+      <Trouble live={workers} what="The processes" />
       {workers.data.value && <Workers workers={workers.data.value.workers} />}
     </div>
   );
 }
 
-function Pools({ pools }: { pools: Pool[] }) {
+interface Parts {
+  refresh: () => void;
+}
+
+function Pools({ queued: { pools, pauses }, refresh }: Parts & { queued: Queued }) {
   if (pools.length === 0) return <Empty>No pool has been used yet.</Empty>;
   // Where nobody counts what coordinators hold back, a column of nothing would read as none.
   const backlog = pools.some((pool) => pool.ready_backlog !== null);
@@ -48,6 +57,11 @@ function Pools({ pools }: { pools: Pool[] }) {
             <th class="figure">Queued</th>
             <th class="figure">In flight</th>
             <th class="figure">Slots of each worker</th>
+            {may("admin") && (
+              <th>
+                <span class="hidden">Actions</span>
+              </th>
+            )}
           </tr>
         </thead>
         <tbody>
@@ -61,11 +75,54 @@ function Pools({ pools }: { pools: Pool[] }) {
               <td class="figure">{count(pool.waiting)}</td>
               <td class="figure">{count(pool.in_flight)}</td>
               <td class="figure">{count(pool.slots)}</td>
+              {may("admin") && (
+                <td class="figure">
+                  {!pauses?.some(({ what, name }) => what === "pool" && name === pool.pool) && (
+                    <button type="button" onClick={() => hold(pool.pool, refresh)}>
+                      Pause
+                    </button>
+                  )}
+                </td>
+              )}
             </tr>
           ))}
         </tbody>
       </table>
     </div>
+  );
+}
+
+function hold(pool: string, refresh: () => void) {
+  confirm({
+    title: `Pause the pool ${pool}?`,
+    detail: "Nothing new of it is let go, whoever's it is. What is at work goes on.",
+    verb: "Pause the pool",
+    reason: "wanted",
+    act: (reason) => send("POST", "/v1/queues:pause", { pool, ...(reason && { reason }) }).then(refresh),
+    done: `${pool} is paused`,
+  });
+}
+
+/** What people hold back, and why. */
+function Pauses({ pauses, refresh }: Parts & { pauses: QueuePause[] }) {
+  const resume = ({ what, name }: QueuePause) =>
+    act(() => send("POST", "/v1/queues:resume", { [what]: name }).then(refresh), `${what} ${name} goes on`);
+  return (
+    <ul class="plain approvals" aria-label="Held back">
+      {pauses.map((pause) => (
+        <li key={`${pause.what} ${pause.name}`} class="approval">
+          <State state="paused" />
+          <span class="grow">
+            {pause.what} <Text value={pause.name} /> since {stamp(pause.since)}: <Text value={pause.reason} />
+          </span>
+          <For role={pause.what === "tenant" ? "operator" : "admin"} what="Resuming it">
+            <button type="button" onClick={() => resume(pause)}>
+              Resume
+            </button>
+          </For>
+        </li>
+      ))}
+    </ul>
   );
 }
 
@@ -117,14 +174,15 @@ const until = (at: string | null) => (at ? ` until ${stamp(at)}` : "");
 const limit = (value: number | null | undefined) => (value == null ? "no limit" : short(value));
 
 function Workers({ workers }: { workers: Worker[] }) {
-  if (workers.length === 0) return <Empty>No coordinator gives signs of life: runs stand still until one is back.</Empty>;
+  if (workers.length === 0) return <Empty>No process gives signs of life: runs stand still until one is back.</Empty>;
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Coordinators">
+    <div class="scroll" tabIndex={0} role="region" aria-label="Processes">
       <table class="list">
         <thead>
           <tr>
             <th class="wide">Name</th>
             <th>Role</th>
+            <th>Slots</th>
             <th>Shards</th>
           </tr>
         </thead>
@@ -137,6 +195,7 @@ function Workers({ workers }: { workers: Worker[] }) {
               <td>
                 <Text value={worker.role} />
               </td>
+              <td>{slots(worker)}</td>
               <td>{worker.shards.join(", ") || "–"}</td>
             </tr>
           ))}
@@ -144,4 +203,9 @@ function Workers({ workers }: { workers: Worker[] }) {
       </table>
     </div>
   );
+}
+
+/** `default 16, plan 4`. */
+function slots({ slots: of }: Worker): string {
+  return Object.entries(of ?? {}).map(([pool, n]) => `${pool} ${count(n)}`).join(", ") || "–";
 }

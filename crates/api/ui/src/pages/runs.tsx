@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { useLocation } from "preact-iso";
+import { useEffect, useRef } from "preact/hooks";
 import { get, withQuery } from "../api/client";
 import { useLive } from "../api/live";
 import { ACTIVE_STATES, type Counts, END_STATES, type Gaps, type RunPage, type RunState, type Summary } from "../api/types";
@@ -69,21 +70,48 @@ function Totals({ counts }: { counts: Counts | null }) {
   );
 }
 
+/** Only runs of that time. */
+const SPANS: [since: string, name: string][] = [
+  ["", "Any time"],
+  ["1h", "Last hour"],
+  ["24h", "Last day"],
+  ["168h", "Last week"],
+];
+
 function Filters({ query, narrow }: { query: Query; narrow: (changed: Query) => void }) {
+  const form = useRef<HTMLFormElement>(null);
+  // What the address says is in the fields, also when it was changed elsewhere; who types keeps the focus.
+  useEffect(() => {
+    for (const field of form.current!.elements) {
+      if (field instanceof HTMLInputElement) field.value = query[field.name] ?? "";
+    }
+  }, [JSON.stringify(query)]);
   const submit = (event: Event) => {
     event.preventDefault();
     const form = new FormData(event.currentTarget as HTMLFormElement);
     const written = (name: string) => String(form.get(name) ?? "").trim();
-    narrow({ q: written("q"), class: written("class"), batch: written("batch"), label: written("label"), order: written("order") });
+    narrow({ q: written("q"), class: written("class"), batch: written("batch"), label: written("label"), since: written("since"), order: written("order") });
   };
   const active = FILTERS.some((name) => query[name]);
   return (
-    <form class="filters" role="search" onSubmit={submit} key={JSON.stringify(query)}>
-      <input class="grow" type="search" name="q" placeholder="Search goals, answers, ids" aria-label="Search" defaultValue={query["q"] ?? ""} />
-      <input name="class" placeholder="Class" aria-label="Class" defaultValue={query["class"] ?? ""} />
-      <input name="batch" placeholder="Batch" aria-label="Batch" defaultValue={query["batch"] ?? ""} />
-      <input name="label" placeholder="Label key:value" aria-label="Label" defaultValue={query["label"] ?? ""} />
-      <select name="order" aria-label="Order" defaultValue={query["order"] ?? "newest"} onChange={(event) => event.currentTarget.form?.requestSubmit()}>
+    <form class="filters" role="search" onSubmit={submit} ref={form}>
+      <input class="grow" type="search" name="q" placeholder="Search goals, answers, ids" aria-label="Search" />
+      <input name="class" placeholder="Class" aria-label="Class" />
+      <input name="batch" placeholder="Batch" aria-label="Batch" />
+      <input name="label" placeholder="Label key:value" aria-label="Label" />
+      <select name="since" aria-label="Time" onChange={(event) => event.currentTarget.form?.requestSubmit()}>
+        {SPANS.map(([since, name]) => (
+          <option key={since} value={since} selected={since === (query["since"] ?? "")}>
+            {name}
+          </option>
+        ))}
+        {!SPANS.some(([since]) => since === (query["since"] ?? "")) && (
+          <option value={query["since"]} selected>
+            Since {query["since"]}
+          </option>
+        )}
+      </select>
+      <select name="order" aria-label="Order" onChange={(event) => event.currentTarget.form?.requestSubmit()}>
         {["newest", "oldest", "cost", "duration"].map((order) => (
           <option key={order} value={order} selected={order === (query["order"] ?? "newest")}>
             {{ newest: "Newest first", oldest: "Oldest first", cost: "Most expensive", duration: "Longest" }[order]}

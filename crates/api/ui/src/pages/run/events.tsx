@@ -79,6 +79,7 @@ export function EventsView({ events, choose }: Props) {
           {found.length === all.length ? count(all.length) : `${count(found.length)} of ${count(all.length)}`} events
         </span>
       </div>
+      {all.length === 0 && <Empty>Nothing is told of this run: not yet, or not any more, as the log is trimmed. Its document has what it came to.</Empty>}
       <Rows
         rows={found}
         height={24}

@@ -155,7 +155,14 @@ function Inside({ run, step, detail, choose }: InsideProps) {
       )}
       {trace && (
         <p class="soft">
-          Trace <code class="id">{trace}</code>
+          Trace{" "}
+          {/^https?:\/\//.test(detail?.trace_url ?? "") ? (
+            <a href={detail!.trace_url!} target="_blank" rel="noopener noreferrer">
+              <code class="id">{trace}</code>
+            </a>
+          ) : (
+            <code class="id">{trace}</code>
+          )}
         </p>
       )}
     </div>

@@ -11,13 +11,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use planfleet_core::id::ShardId;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Mutex as AsyncMutex, time::Instant};
+use tokio::{
+    sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard},
+    time::Instant,
+};
 
 use crate::{Bus, Error};
 
@@ -117,7 +120,15 @@ impl Load {
 
 /// What one process knows of the load of shards.
 #[derive(Debug, Default)]
-pub(crate) struct Loads(Mutex<BTreeMap<ShardId, Arc<AsyncMutex<Seen>>>>);
+pub(crate) struct Loads(Mutex<BTreeMap<ShardId, Arc<Shard>>>);
+
+/// One shard's.
+#[derive(Debug, Default)]
+struct Shard {
+    seen: Mutex<Seen>,
+    /// Held by who looks.
+    looking: AsyncMutex<()>,
+}
 
 /// What was seen of one shard.
 #[derive(Debug, Default)]
@@ -130,6 +141,33 @@ struct Seen {
     submitted: u64,
 }
 
+impl Shard {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held by whoever looks now. Nobody else waits for that, so that a refusal comes from memory
+    /// however slow the broker is; before the first look there is nothing to go by, and all wait.
+    async fn look(&self) -> Option<AsyncMutexGuard<'_, ()>> {
+        let is_due = || self.seen().looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
+        if !is_due() {
+            return None;
+        }
+        let never = self.seen().looked.is_none();
+        let looking = if never { Some(self.looking.lock().await) } else { self.looking.try_lock().ok() };
+        // Somebody else may have looked while this one waited.
+        looking.filter(|_| is_due())
+    }
+}
+
+impl Seen {
+    fn admit(&mut self, shard: ShardId, tenant: &str) -> Result<(), Refused> {
+        self.load.admit(shard, tenant, self.submitted)?;
+        self.submitted += 1;
+        Ok(())
+    }
+}
+
 impl Bus {
     /// Whether a run of that tenant is taken now; if so, it counts as submitted. Reads the
     /// shard's lease once a second at most. When that cannot be read the run is let through:
@@ -138,29 +176,29 @@ impl Bus {
     /// # Errors
     /// [`Error::Refused`] when it is not.
     pub(crate) async fn admit(&self, shard: ShardId, tenant: &str) -> Result<(), Error> {
-        let seen = {
+        let known = {
             let mut shards = self.loads.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(shards.entry(shard).or_default())
         };
-        // All submits to a shard wait for one look at it.
-        let mut seen = seen.lock().await;
-        if seen.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+        if let Some(_looking) = known.look().await {
+            let lease = self.lease(shard).await;
+            let mut seen = known.seen();
             seen.looked = Some(Instant::now());
-            if let Ok(Some(held)) = self.lease(shard).await
+            if let Ok(Some(held)) = lease
                 && (held.lease.beat != seen.beat || seen.beat == 0)
             {
                 let (beat, load) = (held.lease.beat, held.lease.load);
                 *seen = Seen { looked: seen.looked, beat, load, submitted: 0 };
             }
         }
-        seen.load.admit(shard, tenant, seen.submitted)?;
-        seen.submitted += 1;
-        Ok(())
+        Ok(known.seen().admit(shard, tenant)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     fn load(active: u64) -> Load {
@@ -182,6 +220,19 @@ mod tests {
             "shard 3 has 100 active runs and takes 100 (its part of limits.active_runs); submit again in 2 s"
         );
         assert_eq!(Load::default().admit(3, "acme", 1_000_000), Ok(()), "an owner that says nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_looks_and_nobody_waits_for_that_but_at_first() {
+        let shard = Shard::default();
+        let first = shard.look().await.expect("nobody has looked");
+        assert!(shard.look().now_or_never().is_none(), "there is nothing to go by yet");
+        shard.seen().looked = Some(Instant::now());
+        drop(first);
+        assert!(shard.look().now_or_never().expect("at once").is_none(), "it is fresh");
+        tokio::time::advance(LOOK_EVERY).await;
+        let _again = shard.look().await.expect("it is due");
+        assert!(shard.look().now_or_never().expect("at once").is_none(), "somebody looks already");
     }
 
     #[test]

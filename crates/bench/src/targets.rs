@@ -10,6 +10,9 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// What a run that has ended may leave behind in a process: a name and a number, twice over.
 const BYTES_PER_ENDED_RUN: f64 = 256.0;
 
+/// With so many runs that would be some megabytes.
+const MEMORY_RUNS_MIN: u64 = 50_000;
+
 /// Judges every row, some by others that were measured with them.
 pub(crate) fn judge(rows: &mut [Row]) {
     for place in 0..rows.len() {
@@ -102,6 +105,10 @@ fn batch(row: &Row, all: &[Row]) -> Vec<Target> {
     if let Some(narrow) = narrow {
         let rate = quotient(row.median("steps_per_s"), narrow.median("steps_per_s"));
         targets.push(at_least("of the rate of the narrow window", rate, 0.9));
+    }
+    // What a process takes until it is warm is much beside what few runs leave behind.
+    if row.subject.runs < MEMORY_RUNS_MIN {
+        return targets;
     }
     for (what, growth) in [
         ("bytes of submitter for each run more", "submitter_growth_mb"),

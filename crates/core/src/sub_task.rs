@@ -287,7 +287,7 @@ mod tests {
             let asked = json!({
                 "goal": "spend",
                 "budget": {"usd": 1 + nth * 7, "tokens": 50_000 + nth * nth},
-                "max_replans": 2 + nth,
+                "max_replans": 2 + nth % 99,
             });
             let own = child(envelope(PARENT, 0), &asked).unwrap().envelope;
             assert_eq!((own.budget, own.replans_max), (PARENT, 2), "{asked}");

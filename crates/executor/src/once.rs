@@ -123,7 +123,7 @@ fn decide(known: Option<CallNote>, intent: &CallNote, idempotent: bool) -> Decis
         Some(note) if differs(&note) => Decision::Stop,
         Some(CallNote { outcome: Some(Ok(output)), .. }) => Decision::Use(Ok(output)),
         // A later attempt is there because this one has failed.
-        Some(CallNote { outcome: Some(Err(_)), attempt: failed }) if failed < attempt => Decision::Call,
+        Some(CallNote { outcome: Some(Err(_)), attempt: failed, .. }) if failed < attempt => Decision::Call,
         Some(CallNote { outcome: Some(Err(failure)), .. }) => Decision::Use(Err(failure)),
         Some(CallNote { outcome: None, .. }) if idempotent => Decision::Call,
         Some(CallNote { outcome: None, .. }) => Decision::Stop,

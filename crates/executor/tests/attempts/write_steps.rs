@@ -126,6 +126,7 @@ async fn the_same_call_in_other_words_is_not_made() {
     assert_eq!(bench.calls.all(), [], "it was paid before");
     let told = model.last_turn();
     assert!(told.contains("17 EUR") && told.contains("paid 17 EUR") && told.contains("not made"), "{told}");
+    bench.emptied().await;
     // The same words are the same call, and another call is one of its own.
     bench.carry_out(order(spec, Vec::new())).await.output();
     assert_eq!(bench.calls.all(), [("pay".to_owned(), json!({"text": "3 EUR"}))]);

@@ -139,7 +139,7 @@ mod tests {
         let endpoint = Endpoint {
             name: "fast".to_owned(),
             wire: Wire::OpenAiChat,
-            base_url: "https://gateway.example/v1".to_owned(),
+            base_url: "https://llm.example/v1".to_owned(),
             api_key: Some(Secret::new("sk-very-secret")),
             model: "m".to_owned(),
             dialect: Dialect::default(),

@@ -95,7 +95,7 @@ mod tests {
         for element in ["div", "b", "blockquote", "ul", "table><tr><td", "svg", "template"] {
             let refused = of(format!("<{element}>").repeat(100_000)).await.err();
             assert!(refused.unwrap().contains("levels"), "{element}");
-            let deep = of(format!("<{element}>").repeat(bounds::DEPTH_MAX / 4) + "end").await;
+            let deep = of(format!("<{element}>").repeat(bounds::DEPTH_MAX / 8) + "end").await;
             assert!(deep.is_ok(), "{element}: {:?}", deep.err());
         }
         // What looks closed and is not.

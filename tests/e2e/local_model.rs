@@ -149,7 +149,7 @@ fn a_run_planned_by_a_small_model_ends() {
 /// The server's own refusal, of a prompt that is longer than its window of 2,048 tokens.
 #[test]
 fn a_prompt_that_is_too_long_for_the_model_is_told_as_that() {
-    let mut home = home();
+    let home = home();
     let plan = json!({"final": 1, "steps": [{
         "id": 1,
         "description": "Sum the text up.",

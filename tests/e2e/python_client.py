@@ -250,6 +250,9 @@ def the_fleet(fleet: Any, admin: Any) -> None:
     assert {model["name"] for model in fleet.list_models()["models"]} >= {"brain", "hands"}
     assert "default" in [pool["pool"] for pool in fleet.list_queues()["pools"]]
     assert all(pool["ready_backlog"] == 0 for pool in fleet.list_queues()["pools"])
+    assert admin.pause_queue(task_class="idle", reason="lunch")["what"] == "class"
+    assert [pause["reason"] for pause in admin.list_queues()["pauses"]] == ["lunch"]
+    assert admin.resume_queue(task_class="idle")["was_paused"]
     workers = {worker["role"]: worker for worker in fleet.list_workers()["workers"]}
     assert workers.keys() == {"coordinator", "planner", "executor"}, workers
     assert workers["coordinator"]["shards"] == [0] and workers["executor"]["slots"]["default"] > 0, workers

@@ -478,6 +478,27 @@ class Api:
         return (yield from self._ask(op.LIST_QUEUES))
 
     @answers
+    def pause_queue(
+        self,
+        *,
+        pool: str | None = None,
+        tenant: str | None = None,
+        task_class: str | None = None,
+        reason: str | None = None,
+    ) -> Program[t.QueuePause]:
+        """Holds back the work of a pool, a tenant or a class: nothing new of it is let go."""
+        asked = {"pool": pool, "tenant": tenant, "class": task_class, "reason": reason}
+        return (yield from self._ask(op.PAUSE_QUEUE, json=_said(**asked) or {}))
+
+    @answers
+    def resume_queue(
+        self, *, pool: str | None = None, tenant: str | None = None, task_class: str | None = None
+    ) -> Program[t.QueueResumed]:
+        """Holds back the work of a pool, a tenant or a class no longer."""
+        asked = {"pool": pool, "tenant": tenant, "class": task_class}
+        return (yield from self._ask(op.RESUME_QUEUE, json=_said(**asked) or {}))
+
+    @answers
     def list_workers(self) -> Program[t.Workers]:
         """The processes that give signs of life."""
         return (yield from self._ask(op.LIST_WORKERS))

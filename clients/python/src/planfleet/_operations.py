@@ -53,6 +53,8 @@ FORGET_CACHED_PLAN = Operation("DELETE", "/v1/cache/{key}", type(None))
 LIST_TOOLS = Operation("GET", "/v1/tools", t.Tools, repeatable=True)
 LIST_MODELS = Operation("GET", "/v1/models", t.Models, repeatable=True)
 LIST_QUEUES = Operation("GET", "/v1/queues", t.Queues, repeatable=True)
+PAUSE_QUEUE = Operation("POST", "/v1/queues:pause", t.QueuePause, repeatable=True)
+RESUME_QUEUE = Operation("POST", "/v1/queues:resume", t.QueueResumed)
 LIST_WORKERS = Operation("GET", "/v1/workers", t.Workers, repeatable=True)
 GET_COSTS = Operation("GET", "/v1/costs", t.Costs, ("by", "since", "tenant", "class", "batch"), repeatable=True)
 

@@ -114,6 +114,17 @@ class ModelUsage(TypedDict):
     usd: float | None
 
 
+class ToolCallMade(TypedDict):
+    """A call of a tool by a step's model."""
+
+    arguments: str
+    ended_at: str
+    error_class: str | None
+    result: str
+    started_at: str
+    tool: str
+
+
 class AttemptMade(TypedDict):
     """One attempt of a step."""
 
@@ -123,6 +134,7 @@ class AttemptMade(TypedDict):
     model: str | None
     started_at: str
     state: str
+    tool_calls: list[ToolCallMade]
     usage: list[ModelUsage]
 
 
@@ -441,11 +453,29 @@ class ProblemDetails(_ProblemDetailsMaybe):
     type: str
 
 
+class QueuePause(TypedDict):
+    """Whose work is held back: nothing new of it is let go."""
+
+    name: str
+    reason: str
+    since: str
+    what: str
+
+
+class QueueResumed(TypedDict):
+    """Whose work is held back no longer."""
+
+    name: str
+    was_paused: bool
+    what: str
+
+
 class Queues(TypedDict):
     """What waits for workers."""
 
     backlog: int
     paused: list[PausedModel]
+    pauses: list[QueuePause]
     pools: list[PoolQueue]
 
 

@@ -105,7 +105,6 @@ mod tests {
             "<div a='</div>'>",
             "<div><svg><![CDATA[</svg></div>]]>",
             "<x><div></x>",
-            "<table><div>",
         ] {
             let pages = open.repeat(10_000);
             assert!(of(pages).await.err().is_some_and(|fault| fault.contains("levels")), "{open}");

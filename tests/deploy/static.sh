@@ -16,13 +16,13 @@ main() {
     is_static "$program"
     empty=$(mktemp -d)
     trap clean_up EXIT
-    install -D -m 755 "$program" "$empty/root/usr/bin/planfleet"
+    install -D -m 755 "$program" "$empty/tree/usr/bin/planfleet"
     # Sticky, for everybody, as the image has it.
-    mkdir -m 1777 "$empty/root/tmp"
-    chmod 755 "$empty" "$empty/root"
+    mkdir -m 1777 "$empty/tree/tmp"
+    chmod 755 "$empty" "$empty/tree"
     # In a user namespace, so that this needs no rights. Processes are its own too, but not the network.
     in_empty_root=(unshare --user --map-user=65532 --map-group=65532 --mount --pid --fork --kill-child
-        --root="$empty/root" /usr/bin/planfleet)
+        --root="$empty/tree" /usr/bin/planfleet)
     commands
     fleet
     "$root/tests/deploy/check.sh" docker "$program" >&2
@@ -51,7 +51,7 @@ commands() {
     version=$("${in_empty_root[@]}" --version) || die "it does not run in an empty root"
     said=$("${in_empty_root[@]}" plan lint /nothing.json 2>&1) && code=0 || code=$?
     [ "$code" -eq 2 ] && grep -q nothing.json <<<"$said" || die "a file that is not there: $code, $said"
-    cat >"$empty/root/planfleet.toml" <<'TOML'
+    cat >"$empty/tree/planfleet.toml" <<'TOML'
 [nats]
 shards = 1
 [telemetry]
@@ -70,7 +70,7 @@ certificates() {
     local bundle
     for bundle in "${SSL_CERT_FILE:-}" /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt; do
         if [ -s "$bundle" ]; then
-            install -D -m 644 "$bundle" "$empty/root/etc/ssl/certs/ca-certificates.crt"
+            install -D -m 644 "$bundle" "$empty/tree/etc/ssl/certs/ca-certificates.crt"
             return
         fi
     done
@@ -90,7 +90,7 @@ fleet() {
         serve --roles coordinator,executor,api 2>"$empty/serving.log" &
     unshared=$!
     within 60 "readiness" ready "$health"
-    cat >"$empty/root/task.json" <<'JSON'
+    cat >"$empty/tree/task.json" <<'JSON'
 {"plan": {"final": 1, "steps": [
   {"id": 1, "description": "Add.", "kind": "tool", "tools": ["math_eval"],
    "inputs": [{"name": "expression", "value": "40 + 1", "from_step": null, "path": null}],

@@ -130,7 +130,7 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
     ("pf_shards", "ciu", NOBODY, "c"),
     ("pf_members", "ci", "ci", "c"),
     ("pf_api_keys", "i", "i", "i"),
-    ("pf_slots", "cpds", "ci", NOBODY),
+    ("pf_slots", "cpdsi", "ci", NOBODY),
     ("pf_pauses", "ciu", "ciu", "iu"),
     ("pf_cancel", "cpds", "pds", "c"),
     ("pf_keys", "iu", NOBODY, "iu"),

@@ -204,7 +204,9 @@ impl Service {
     /// The same for who only looks, together with others.
     pub(crate) async fn look(&self, caller: &Caller, id: &str) -> Result<(RunId, Arc<Seen>), Problem> {
         let run = self.run_id(id)?;
-        let seen = self.answer(self.looks.at(&run, self.find(&run))).await?;
+        // In a box: it is large, and whoever waits for the look of another has no use for the room.
+        let look = Box::pin(self.find(&run));
+        let seen = self.answer(self.looks.at(&run, look)).await?;
         let tenant = seen.document()["tenant"].as_str();
         if tenant.is_some_and(|tenant| caller.owns(tenant)) {
             Ok((run, seen))

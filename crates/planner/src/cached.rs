@@ -175,7 +175,7 @@ impl Claim {
                 sleep(SAY_EVERY).await;
                 let said = bus.change_plan(&key, |kept| match &mut kept.way {
                     Way::Writing { holder, until_ms: until } if *holder == ours => {
-                        *until = until_ms(now_ms())
+                        *until = until_ms(now_ms());
                     }
                     _ => {}
                 });

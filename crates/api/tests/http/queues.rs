@@ -1,7 +1,5 @@
 //! Work that is held back and let go on, and who may do that.
 
-#![expect(clippy::unwrap_used, reason = "a test whose scenery does not stand has failed")]
-
 use planfleet_api::access::{
     AccessConfig, Demand, Role,
     keys::{Keys, NewKey},

@@ -39,7 +39,7 @@ pub(crate) use self::{
 };
 
 /// Longer than anything here takes, even beside a compile on two cores.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Looks until there is something to see.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -682,6 +682,7 @@ class StepDetail(Step):
     resolved: list[ResolvedInput]
     run_id: str
     trace_id: str | None
+    trace_url: str | None
 
 
 class TemplateAdded(TypedDict):

@@ -75,7 +75,7 @@ pub(super) struct Asks {
 /// `Idempotency-Key`, the same lines go on.
 #[utoipa::path(
     post, path = "/v1/batches", operation_id = "submit_batch", tag = "batches",
-    params(Asks, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters")),
+    params(Asks, ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 ASCII characters", pattern = "^[!-~]([ -~]{0,253}[!-~])?$")),
     request_body(content = String, content_type = "application/jsonl"),
     responses((status = 202, body = BatchAccepted))
 )]

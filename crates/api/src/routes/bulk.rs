@@ -95,6 +95,11 @@ impl AskedOfMany {
         })
     }
 
+    fn why(&self) -> Result<String, Problem> {
+        let why = self.reason.as_deref().unwrap_or_default();
+        reason::read(why, Empty::Means(REASON)).map_err(|error| invalid(CODE, error))
+    }
+
     /// The runs that are to be dealt with, or none where they are only to be counted.
     fn meant<'a>(&self, found: &'a Found) -> Result<&'a [planfleet_core::id::RunId], Problem> {
         let count = found.runs.len() as u64;
@@ -134,8 +139,7 @@ pub(super) async fn cancel(
     if let Some(state) = filter.states.iter().find(|state| state.is_end()) {
         return Err(invalid(CODE, format!("state: {} runs have ended already", state.as_str())));
     }
-    let why = asked.reason.as_deref().unwrap_or_default();
-    let why = reason::read(why, Empty::Means(REASON)).map_err(|error| invalid(CODE, error))?;
+    let why = asked.why()?;
     let done = async {
         let found = bulk::active(&service.client, &filter).await?;
         let cancelled = bulk::cancel(&service.client, asked.meant(&found)?, &why).await?;
@@ -169,6 +173,8 @@ pub(super) async fn retry(
         let detail = format!("state: {}; only what has ended without success is run again", state.as_str());
         return Err(invalid(CODE, detail));
     }
+    // It is of no use here, and right all the same.
+    asked.why()?;
     let done = async {
         let found = bulk::unsuccessful(&service.client, &filter).await?;
         let meant = asked.meant(&found)?;

@@ -1,7 +1,5 @@
 //! Batches that do not end with the request that sends them.
 
-#![expect(clippy::unwrap_used, reason = "a test whose scenery does not stand has failed")]
-
 use std::{convert::Infallible, time::Duration};
 
 use futures::{StreamExt as _, stream};

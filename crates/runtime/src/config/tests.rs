@@ -239,7 +239,7 @@ fn shares_and_limits_are_read_and_checked() {
     let settings = story(good).load().unwrap();
     assert_eq!((settings.tenants["acme"].weight, settings.tenants["acme"].concurrency), (Some(3), Some(50)));
     assert_eq!(settings.tools.limits["lookup"].concurrency, Some(4));
-    assert_eq!((settings.flow.window_per_slot, settings.flow.window_ms), (3, 250));
+    assert_eq!((settings.flow.window_per_slot, settings.flow.window_ms), (3, 100));
     let bad = "[tenants.acme]\nweight = 0\n[pools.default]\nconcurrency = 0\n[tools.limits.lookup]\n\
                [flow]\nwindow_ms = 1\n";
     let text = story(bad).faults().join("\n");

@@ -205,6 +205,7 @@ impl Owner {
         if self.tenure.emission_left().is_zero() {
             self.renew().await?;
         }
+        self.note_what_is_out();
         self.release();
         let may_answer = questions.hear();
         let timer_wait = self.timers.wait(self.now_ms());
@@ -223,7 +224,7 @@ impl Owner {
                 }
             }
             () = self.snapshots.built() => {}
-            queued = self.queue.read() => self.note_what_is_out(queued),
+            queued = self.queue.read() => self.hear_what_is_queued(queued),
             () = sleep(timer_wait), if !self.emitter.is_full() => self.fire_due(),
             () = self.gate.opened(), if !self.emitter.is_full() => {}
             Some(question) = questions.next(), if may_answer => self.answer(question).await,

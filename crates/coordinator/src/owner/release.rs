@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
-use planfleet_bus::JournalEntry;
+use planfleet_bus::{Error, JournalEntry};
 use planfleet_core::{
     command::Command,
     id::RunId,
@@ -29,11 +29,19 @@ const QUEUE_READ: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Queue {
     reading: Option<BoxFuture<'static, Queued>>,
+    read: Option<Known>,
     owed: Vec<Command>,
 }
 
-/// The work in the queue or with a worker, or why nobody knows.
-type Queued = Result<BTreeSet<Work>, String>;
+/// The work in the queue or with a worker.
+pub(super) struct Known {
+    queued: BTreeSet<Work>,
+    /// Where the log ended afterwards: the outcome of what had left the queue is in it.
+    tail: u64,
+}
+
+/// What is known, or why nothing is.
+type Queued = Result<Known, String>;
 
 impl Queue {
     /// Waits until it is read; for ever where that is not asked for.
@@ -42,6 +50,11 @@ impl Queue {
         let queued = reading.await;
         self.reading = None;
         queued
+    }
+
+    /// Whether it is known what is in the queue, as far as it can be.
+    const fn is_known(&self) -> bool {
+        self.reading.is_none() && self.read.is_none()
     }
 }
 
@@ -59,32 +72,44 @@ impl Owner {
         if !work.is_empty() {
             let (bus, shard) = (self.bus.clone(), self.id);
             let read = async move {
-                match timeout(QUEUE_READ, bus.work_in_queue(shard)).await {
-                    Ok(queued) => queued.map_err(|error| error.to_string()),
+                let known = async {
+                    let queued = bus.work_in_queue(shard).await?;
+                    // Not before: work leaves the queue when its outcome is in the log.
+                    Ok::<_, Error>(Known { queued, tail: bus.journal_tail(shard).await? })
+                };
+                match timeout(QUEUE_READ, known).await {
+                    Ok(known) => known.map_err(|error| error.to_string()),
                     Err(_) => Err("the broker has not said it in time".to_owned()),
                 }
             };
-            self.queue = Queue { reading: Some(read.boxed()), owed: work };
+            self.queue = Queue { reading: Some(read.boxed()), read: None, owed: work };
         }
     }
 
-    pub(super) fn note_what_is_out(&mut self, queued: Queued) {
-        let owed = std::mem::take(&mut self.queue.owed);
+    /// Takes what the broker has said. Where it has not, limits may be passed for a while.
+    pub(super) fn hear_what_is_queued(&mut self, queued: Queued) {
         match queued {
-            Ok(queued) => {
-                let shard = &self.follower.shard;
-                let is_out = |command: &&Command| work_of(command).is_some_and(|work| queued.contains(&work));
-                let out = owed.iter().filter(is_out).filter(|command| shard.still_owes(command));
-                out.for_each(|command| self.gate.is_out(command));
-            }
+            Ok(known) => self.queue.read = Some(known),
             Err(why) => {
-                tracing::warn!(
-                    shard = self.id,
-                    why,
-                    "what is queued is not known; limits may be passed for a while"
-                );
+                let shard = self.id;
+                tracing::warn!(shard, why, "what is queued is not known; limits may be passed for a while");
+                self.debts.add(std::mem::take(&mut self.queue.owed));
             }
         }
+    }
+
+    /// Once all is folded that was in the log then, what is still owed and not in the queue is
+    /// nobody's. Before, it may have been done: its outcome is on its way to this reader.
+    pub(super) fn note_what_is_out(&mut self) {
+        let folded_to = self.follower.folded_to;
+        let Some(Known { queued, .. }) = self.queue.read.take_if(|known| known.tail <= folded_to) else {
+            return;
+        };
+        let owed = std::mem::take(&mut self.queue.owed);
+        let shard = &self.follower.shard;
+        let is_out = |command: &&Command| work_of(command).is_some_and(|work| queued.contains(&work));
+        let out = owed.iter().filter(is_out).filter(|command| shard.still_owes(command));
+        out.for_each(|command| self.gate.is_out(command));
         self.debts.add(owed);
     }
 
@@ -96,7 +121,7 @@ impl Owner {
 
     /// Carries out what is let go. What nobody wants any more gives its credit back.
     pub(super) fn release(&mut self) {
-        if self.queue.reading.is_some() {
+        if !self.queue.is_known() {
             return;
         }
         while !self.emitter.is_full() {

@@ -2,7 +2,7 @@
 //! and that can be made to refuse large bodies.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -22,7 +22,7 @@ use planfleet_bus::broker::{
     memory::MemoryBroker,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// A reader that starts over behind what it has read, once it is let go.
 struct ReadAgain {
@@ -65,6 +65,9 @@ pub(crate) struct Spy {
     held: watch::Sender<bool>,
     cut: AtomicBool,
     no_work: AtomicBool,
+    /// While it is empty, nobody is told what is queued, and logs bring nothing once it is asked.
+    telling: Semaphore,
+    asked_what_is_queued: AtomicBool,
     body_bytes_max: AtomicUsize,
     swept: AtomicUsize,
 }
@@ -78,6 +81,8 @@ impl Spy {
             held: watch::Sender::new(false),
             cut: AtomicBool::new(false),
             no_work: AtomicBool::new(false),
+            telling: Semaphore::new(1),
+            asked_what_is_queued: AtomicBool::new(false),
             body_bytes_max: AtomicUsize::new(usize::MAX),
             swept: AtomicUsize::new(0),
         })
@@ -101,6 +106,20 @@ impl Spy {
     /// Logs bring nothing for as long as this holds.
     pub(crate) fn hold_logs(&self, hold: bool) {
         self.held.send_replace(hold);
+    }
+
+    /// Nobody is told what is queued until [`Self::tell_what_is_queued`], and logs bring nothing
+    /// from the question on.
+    pub(crate) fn keep_what_is_queued(&self) {
+        self.telling.forget_permits(1);
+    }
+
+    pub(crate) fn tell_what_is_queued(&self) {
+        self.telling.add_permits(1);
+    }
+
+    pub(crate) fn is_asked_what_is_queued(&self) -> bool {
+        self.asked_what_is_queued.load(Ordering::SeqCst)
     }
 
     /// From which positions a log was read, in order.
@@ -231,6 +250,14 @@ impl Broker for Spy {
     }
     async fn object_get(&self, bucket: &str, name: &str) -> Result<Option<Bytes>, Error> {
         self.broker.object_get(bucket, name).await
+    }
+    async fn subjects(&self, stream: &str, pattern: &str) -> Result<BTreeSet<String>, Error> {
+        if self.telling.available_permits() == 0 {
+            self.hold_logs(true);
+        }
+        self.asked_what_is_queued.store(true, Ordering::SeqCst);
+        let _telling = self.telling.acquire().await.expect("it is never closed");
+        self.broker.subjects(stream, pattern).await
     }
     async fn read_headers(
         &self,

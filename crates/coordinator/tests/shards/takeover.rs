@@ -1,5 +1,7 @@
 //! What a new owner emits, and what it leaves alone.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use planfleet_bus::broker::{Broker as _, Published};
 use planfleet_core::record::Fact;
@@ -46,6 +48,35 @@ async fn work_that_was_lost_is_queued_again() {
     let _b = fleet.start_alone("b").await;
     fleet.queued(&step(&run, 1, 1)).await;
     fleet.queued(&step(&run, 2, 1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_leaves_the_queue_during_a_takeover_is_not_queued_again() {
+    let fleet = Fleet::with_shards(1).await;
+    let a = fleet.start_alone("a").await;
+    let run = fleet.submit("run", planned()).await;
+    fleet.queued(&step(&run, 2, 1)).await;
+    a.crash().await;
+    let b = fleet.start("b");
+    b.spy.keep_what_is_queued();
+    until("a question what is queued", async || b.spy.is_asked_what_is_queued()).await;
+    // Done, and the record of it takes long to reach the new owner.
+    fleet.append(&run, succeeded(1)).await;
+    let expires = Duration::from_millis(10);
+    let mut pulled = fleet.broker.pull(subjects::STEPS, "pool_default", 10, expires).await.unwrap();
+    while let Some(delivery) = pulled.next().await {
+        let delivery = delivery.unwrap();
+        if delivery.subject == step(&run, 1, 1) {
+            delivery.settle.ack().await.unwrap();
+        }
+    }
+    b.spy.tell_what_is_queued();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(b.work(), [] as [String; 0], "it has not read that far");
+    b.spy.hold_logs(false);
+    until("what is owed", async || !b.work().is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(b.work(), [step(&run, 2, 1)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -48,10 +48,10 @@ impl Fleet {
         home.set("E2E_KEY", "sk-e2e");
         let (broker, provider, client) = (network.host(), network.host(), network.host());
         let url = format!("http://{}:{PROVIDER_PORT}/v1", provider.address());
-        // The least that a lost executor's work waits, so that another soon has it.
+        // Little, so that another soon has a lost executor's work; more than a busy machine holds one up.
         let fleet = format!(
             "[nats]\nurl = \"nats://{}:{BROKER_PORT}\"\nshards = 1\n\
-             [pools.default]\nack_wait_s = 2\n[pools.plan]\nack_wait_s = 2\n",
+             [pools.default]\nack_wait_s = 10\n[pools.plan]\nack_wait_s = 10\n",
             broker.address()
         );
         home.write("fleet.toml", configuration(&url) + &fleet);

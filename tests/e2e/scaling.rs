@@ -39,7 +39,7 @@ fn fleet(rules: Vec<Rule>, grace_s: u64) -> Fleet {
     let mut fleet = Fleet::new(rules);
     fleet.rig.set(format!("pools.default.slots={SLOTS}"));
     fleet.rig.set(format!("pools.default.grace_s={grace_s}"));
-    fleet.rig.set("pools.default.ack_wait_s=120");
+    fleet.rig.set("pools.default.ack_wait_s=600");
     fleet
 }
 

@@ -136,17 +136,17 @@ impl Bus {
         }
     }
 
-    /// The slots that each process has, as it has said last; who is silent for long is left out.
+    /// The slots that each process has, as it has said last and as far as that can be read; who
+    /// is silent for long is left out.
     ///
     /// # Errors
-    /// When the broker cannot be reached, or what it keeps cannot be read.
+    /// When the broker cannot be reached.
     pub async fn slots(&self) -> Result<BTreeMap<String, ByPool>, Error> {
-        let all = self.broker().kv_all(subjects::SLOTS).await?;
-        let said = all.iter().filter_map(|(key, entry)| {
-            let name = key.strip_prefix(subjects::SLOTS_WORKER)?;
-            Some(read(&entry.value).map(|slots| (name.to_owned(), slots)))
-        });
-        said.collect()
+        let all = self.read_all(subjects::SLOTS, |entry| read(&entry.value)).await?;
+        let said = all
+            .into_iter()
+            .filter_map(|(key, slots)| Some((key.strip_prefix(subjects::SLOTS_WORKER)?.to_owned(), slots)));
+        Ok(said.collect())
     }
 
     /// Says how much a coordinator has let go that has not come back.

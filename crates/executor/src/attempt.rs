@@ -43,6 +43,8 @@ pub(crate) struct Spent {
     purse: Option<Arc<dyn Purse>>,
     /// The calls by which its model has changed something, and what came of them.
     changes: Vec<String>,
+    /// The one under way.
+    calling: Option<String>,
     /// The model call under way.
     in_flight: Option<(Account, String, Arc<Tally>)>,
 }
@@ -90,10 +92,19 @@ impl Spent {
         self.changes.push(format!("{tool} with {}, which gave {}", shown(arguments), shown(&outcome)));
     }
 
+    /// Remembers the call under way that may change something; `None` once it is over.
+    pub(crate) fn begun(&mut self, call: Option<(&str, &str)>) {
+        self.calling = call.map(|(tool, arguments)| {
+            let arguments = trim_chars(arguments, CHANGE_CHARS_MAX);
+            format!("{tool} with {arguments}, which was cut off and may have been done")
+        });
+    }
+
     /// What is to be said of a failure where something was changed before it. Another attempt
     /// would begin afresh, with a model that may do it again in other words; so what another
     /// attempt would have mended is the planner's too.
-    fn after_changes(&self, failure: Failure) -> Failure {
+    fn after_changes(&mut self, failure: Failure) -> Failure {
+        self.changes.extend(self.calling.take());
         if self.changes.is_empty() {
             return failure;
         }

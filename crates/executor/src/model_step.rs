@@ -37,8 +37,8 @@ const TOOL_OUTPUT_CHARS_MAX: usize = 32_000;
 /// Calls of an attempt that its record tells of: more than the turns of any sensible step make.
 const CALLS_TOLD_MAX: usize = 64;
 
-/// How much of a call's arguments and of its result the record tells: enough for people to see what
-/// happened. All of them together are a quarter of a megabyte at most.
+/// How much of a call's name, arguments and result the record tells: enough for people to see what
+/// happened. All of them together are 384,000 characters at most.
 const CALL_TOLD_CHARS_MAX: usize = 2_000;
 
 /// The model that would take a step of this tier now.
@@ -199,8 +199,12 @@ impl<'a> Talk<'a> {
         match json::parse_strict(arguments) {
             Ok(arguments) if self.order.spec.tools.contains(&call.name) => {
                 let context = self.context_of(call);
+                // Whoever is cut off in the middle does not know what became of it.
+                let begun = once::changes(self.shared, &call.name);
+                spent.begun(begun.then(|| (&*call.name, &*call.arguments)));
                 let result =
                     once::call(self.shared, self.order, &call.name, arguments, &context, Author::Model).await;
+                spent.begun(None);
                 if once::may_have_changed(self.shared, &call.name, &context, &result) {
                     spent.changed(&call.name, &call.arguments, &result);
                 }

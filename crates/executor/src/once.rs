@@ -130,6 +130,11 @@ fn decide(known: Option<CallNote>, intent: &CallNote, idempotent: bool) -> Decis
     }
 }
 
+/// Whether calls of a tool change something.
+pub(crate) fn changes(shared: &Shared, name: &str) -> bool {
+    shared.tools.spec(name).is_some_and(|tool| !tool.effect.is_side_effect_free())
+}
+
 /// Whether a call may have changed something, now or when it was made before.
 pub(crate) fn may_have_changed(
     shared: &Shared,
@@ -137,8 +142,7 @@ pub(crate) fn may_have_changed(
     context: &CallContext,
     result: &Result<Value, Failure>,
 ) -> bool {
-    let changes = shared.tools.spec(name).is_some_and(|tool| !tool.effect.is_side_effect_free());
-    changes && context.allows(name) && !result.as_ref().is_err_and(is_undone)
+    changes(shared, name) && context.allows(name) && !result.as_ref().is_err_and(is_undone)
 }
 
 /// Whether a call that failed so has changed nothing, as far as its tool knows.

@@ -15,7 +15,7 @@ import httpx
 
 from . import _operations as op
 from . import types as t
-from ._errors import UnreachableError, WaitTimeoutError
+from ._errors import PlanfleetError, UnreachableError, WaitTimeoutError
 from ._lines import Lines, Messages
 from ._program import (
     Chunk,
@@ -251,10 +251,11 @@ class Api:
                 continue
             messages = Messages()
             while isinstance(piece := (yield Chunk()), bytes):
+                # A quiet run's stream is as well as a busy one's.
+                tries.succeeded()
                 for message in messages.feed(piece):
                     if message.kind != "message":
                         continue
-                    tries.succeeded()
                     seen = int(message.id) if message.id else seen
                     event: t.RunEvent = json.loads(message.data)
                     yield Item(event)
@@ -263,6 +264,8 @@ class Api:
                 # Signs of life come every few seconds, whatever the run does.
                 if time.monotonic() >= until:
                     raise WaitTimeoutError(f"run {run_id} goes on")
+            if time.monotonic() >= until:
+                raise WaitTimeoutError(f"run {run_id} goes on")
             yield tries.again(UnreachableError(f"the events of run {run_id} break off: {piece or 'closed'}"))
 
     @answers
@@ -346,22 +349,26 @@ class Api:
 
         Submitting again under the same id goes on where it stopped. An id is made up unless
         it is given, so that a file or a list is tried again by itself; what can be iterated
-        over only once is not.
+        over only once is not. What is raised says the id (`batch_id`), to go on with.
         """
         batch_id = batch_id or uuid.uuid4().hex
         again = isinstance(tasks, (str, os.PathLike, Sequence))
         query: dict[str, object] = {"id": batch_id, "name": name, "tenant": tenant}
         query |= {"budget_usd": budget_usd, "budget_tokens": budget_tokens}
-        return (
-            yield from self._ask(
-                op.SUBMIT_BATCH,
-                query=query,
-                body=lambda: _pieces(tasks),
-                content_type="application/jsonl",
-                beyond=_BATCH_S,
-                repeatable=again,
+        try:
+            return (
+                yield from self._ask(
+                    op.SUBMIT_BATCH,
+                    query=query,
+                    body=lambda: _pieces(tasks),
+                    content_type="application/jsonl",
+                    beyond=_BATCH_S,
+                    repeatable=again,
+                )
             )
-        )
+        except PlanfleetError as error:
+            error.batch_id = batch_id
+            raise
 
     @answers
     def list_batches(self, *, limit: int = 50) -> Program[t.Batches]:
@@ -406,7 +413,7 @@ class Api:
     @answers
     def retry_batch(self, batch_id: str) -> Program[t.BatchRetried]:
         """Runs again what of a batch did not succeed."""
-        return (yield from self._ask(op.RETRY_BATCH, {"id": batch_id}))
+        return (yield from self._ask(op.RETRY_BATCH, {"id": batch_id}, beyond=_BATCH_S))
 
     # Templates and the plan cache
 

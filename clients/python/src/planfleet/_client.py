@@ -20,6 +20,9 @@ AsyncSelf = TypeVar("AsyncSelf", bound="AsyncClient")
 
 # Where `planfleet dev` and `serve --roles api` listen unless told otherwise.
 _BASE_URL = "http://127.0.0.1:8460"
+
+# Each call that waits for a run holds a connection; how many there are is the caller's to say.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100)
 _AGENT = "planfleet-python/0.1.0"
 # A connection that takes longer is not worth waiting for.
 _CONNECT_S = 5.0
@@ -69,7 +72,7 @@ class Client(_Base, Called):
     ) -> None:
         super().__init__(base_url, api_key=api_key, timeout=timeout, retry=retry)
         self._own = http is None
-        self._http = http or httpx.Client()
+        self._http = http or httpx.Client(limits=_LIMITS)
 
     def close(self) -> None:
         """Closes its connections."""
@@ -163,7 +166,7 @@ class AsyncClient(_Base, Awaited):
     ) -> None:
         super().__init__(base_url, api_key=api_key, timeout=timeout, retry=retry)
         self._own = http is None
-        self._http = http or httpx.AsyncClient()
+        self._http = http or httpx.AsyncClient(limits=_LIMITS)
 
     async def aclose(self) -> None:
         """Closes its connections."""

@@ -14,6 +14,9 @@ from .types import ProblemAt
 class PlanfleetError(Exception):
     """Anything that goes wrong with a call."""
 
+    #: The batch that was being submitted: submitting again under its id goes on where it stopped.
+    batch_id: str | None = None
+
 
 class UnreachableError(PlanfleetError):
     """No answer, or a part of one: whether the API has done what was asked is not known."""

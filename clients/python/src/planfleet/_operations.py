@@ -23,9 +23,9 @@ PAUSE_RUN = Operation("POST", "/v1/runs/{id}/pause", t.Accepted, repeatable=True
 RESUME_RUN = Operation("POST", "/v1/runs/{id}/resume", t.Accepted, repeatable=True)
 APPROVE_RUN = Operation("POST", "/v1/runs/{id}/approve", t.Decided)
 REJECT_RUN = Operation("POST", "/v1/runs/{id}/reject", t.Decided)
-# Asked for again, this goes on where it has stopped.
+# Asked for again, a cancel goes on where it has stopped; a retry runs again what has failed meanwhile.
 CANCEL_RUNS = Operation("POST", "/v1/runs:cancel", t.RunsCancelled, repeatable=True)
-RETRY_RUNS = Operation("POST", "/v1/runs:retry", t.RunsRetried, repeatable=True)
+RETRY_RUNS = Operation("POST", "/v1/runs:retry", t.RunsRetried)
 RETRY_RUN = Operation("POST", "/v1/runs/{id}/retry", t.Accepted, ("wait",))
 
 PREVIEW_PLAN = Operation("POST", "/v1/plans:preview", t.PlanPreview)
@@ -38,7 +38,7 @@ GET_BATCH = Operation("GET", "/v1/batches/{id}", t.Batch, repeatable=True)
 LIST_BATCH_RESULTS = Operation("GET", "/v1/batches/{id}/results", t.RunDocument, repeatable=True)
 LIST_BATCH_ERRORS = Operation("GET", "/v1/batches/{id}/errors", dict[str, Any], repeatable=True)
 CANCEL_BATCH = Operation("POST", "/v1/batches/{id}/cancel", t.BatchCancelled, repeatable=True)
-RETRY_BATCH = Operation("POST", "/v1/batches/{id}/retry-failed", t.BatchRetried, repeatable=True)
+RETRY_BATCH = Operation("POST", "/v1/batches/{id}/retry-failed", t.BatchRetried)
 
 LIST_TEMPLATES = Operation("GET", "/v1/templates", t.Templates, repeatable=True)
 GET_TEMPLATE = Operation("GET", "/v1/templates/{name}", t.TemplateView, repeatable=True)

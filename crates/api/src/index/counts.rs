@@ -41,6 +41,7 @@ pub(super) fn by_state(
     counted_max: usize,
 ) -> rusqlite::Result<Counts> {
     let summed = filter.is_summed();
+    let capped = !summed && are_more(connection, filter, counted_max)?;
     let (sql, values) = if summed {
         let (conditions, values) = conditions(filter, None);
         let sql = format!(
@@ -51,7 +52,7 @@ pub(super) fn by_state(
         let (positions, values) = filter.newest(connection)?;
         let sql = format!(
             "SELECT state, count(*), coalesce(sum(nano_usd), 0), count(*) - count(nano_usd)
-             FROM ({positions} LIMIT {counted_max} + 1) AS newest CROSS JOIN runs ON runs.seq = newest.seq
+             FROM ({positions} LIMIT {counted_max}) AS newest CROSS JOIN runs ON runs.seq = newest.seq
              GROUP BY state"
         );
         (sql, values)
@@ -61,9 +62,14 @@ pub(super) fn by_state(
         let count = Count { runs: count(row, 1)?, nano_usd: row.get(2)?, unknown: count(row, 3)? };
         Ok((row.get(0)?, count))
     })?;
-    let by_state: BTreeMap<String, Count> = counts.collect::<rusqlite::Result<_>>()?;
-    let all: u64 = by_state.values().map(|count| count.runs).sum();
-    Ok(Counts { capped: !summed && all > counted_max as u64, by_state })
+    Ok(Counts { by_state: counts.collect::<rusqlite::Result<_>>()?, capped })
+}
+
+/// Whether a filter lets more runs through than so many.
+fn are_more(connection: &Connection, filter: &Filter, than: usize) -> rusqlite::Result<bool> {
+    let (positions, values) = filter.newest(connection)?;
+    let mut next = connection.prepare_cached(&format!("{positions} LIMIT 1 OFFSET {than}"))?;
+    next.exists(params_from_iter(values))
 }
 
 fn count(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {

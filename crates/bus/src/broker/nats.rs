@@ -9,7 +9,6 @@
 //! known of their troubles, [`lanes`] for how messages are stored, [`fetch`] for
 //! how they are read, and [`api`] for what the server's errors become.
 
-mod acks;
 mod api;
 mod connection;
 mod fetch;
@@ -40,7 +39,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use self::{acks::Acks, connection::Link, lanes::Lanes, objects::Objects, pull::Settling};
+use self::{connection::Link, lanes::Lanes, objects::Objects};
 use super::{
     Broker, BucketSpec, CasOutcome, ConsumerSpec, Delivery, Depth, Description, Error, Headers, KvChange,
     KvEntry, LiveMessage, LogEntry, ObjectInfo, Outgoing, Published, StreamSpec, StreamState,
@@ -114,8 +113,6 @@ pub struct NatsBroker {
     /// Pulls, log readers and acks. A connection of its own, because one task does
     /// all I/O of a connection: a flood of deliveries must not delay a lease renewal.
     consuming: Arc<Link>,
-    /// Acks of work on that connection.
-    acks: Arc<Acks>,
     /// Leases and membership. A connection of its own, because publishes wait for
     /// their turn in a window: a renewal must not stand behind thousands of dispatches.
     control: Arc<Link>,
@@ -132,7 +129,6 @@ impl NatsBroker {
             objects: Arc::new(Objects::new(sending.clone())),
             lanes: Arc::new(Lanes::new(sending.clone())),
             control: Arc::new(Link::open(&options, "control").await?),
-            acks: Arc::new(Acks::of(&consuming)),
             sending,
             consuming,
             publish_give_up: options.publish_give_up,
@@ -177,8 +173,7 @@ impl Broker for NatsBroker {
         max: usize,
         expires: Duration,
     ) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error> {
-        let settling = Settling::of(&self.consuming, &self.acks, self.publish_give_up);
-        pull::pull(&self.consuming, stream, consumer, max, expires, settling).await
+        pull::pull(&self.consuming, stream, consumer, max, expires, self.publish_give_up).await
     }
 
     async fn depth(&self, stream: &str, consumer: &str) -> Result<Depth, Error> {

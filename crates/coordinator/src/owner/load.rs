@@ -40,7 +40,8 @@ impl Owner {
         let part = |runs: u64| part(runs, shards);
         let most = |tenant: &str| room.runs_of.get(tenant).copied().unwrap_or(room.runs_of_tenant);
         let mut few: Vec<_> = shard.tenants().filter(|(tenant, _)| is_few(most(tenant), shards)).collect();
-        few.sort_by_key(|(_, runs)| std::cmp::Reverse(*runs));
+        // Those first who are nearest to their limit.
+        few.sort_by_key(|(tenant, runs)| std::cmp::Reverse(runs.saturating_mul(1_000) / most(tenant).max(1)));
         few.truncate(FEW_TENANTS_MAX);
         let runs_of_few = few.into_iter().map(|(tenant, runs)| (tenant.to_owned(), runs)).collect();
         self.tenants.note(self.id, &runs_of_few);

@@ -21,8 +21,9 @@ impl Place {
     /// Reads a subject of acks: `$JS.ACK.` followed, from server 2.14 on and where it is
     /// switched on, by domain and account, then by stream, consumer and the numbers.
     pub(super) fn read(subject: &str) -> Option<Self> {
-        let tokens = subject.strip_prefix(PREFIX)?;
-        let mut numbers = tokens.split('.').skip(before_numbers(tokens)).map(str::parse);
+        let tokens = subject.strip_prefix("$JS.ACK.")?;
+        let numbers = if tokens.split('.').count() >= 9 { 4 } else { 2 };
+        let mut numbers = tokens.split('.').skip(numbers).map(str::parse);
         let mut next = || numbers.next()?.ok();
         let place = Self {
             deliveries: next()?,
@@ -33,19 +34,6 @@ impl Place {
         };
         Some(place)
     }
-}
-
-const PREFIX: &str = "$JS.ACK.";
-
-fn before_numbers(tokens: &str) -> usize {
-    if tokens.split('.').count() >= 9 { 4 } else { 2 }
-}
-
-/// What subjects of one consumer's acks begin with.
-pub(super) fn consumer(subject: &str) -> &str {
-    let Some(tokens) = subject.strip_prefix(PREFIX) else { return subject };
-    let end = tokens.match_indices('.').nth(before_numbers(tokens) - 1);
-    end.map_or(subject, |(end, _)| &subject[..PREFIX.len() + end])
 }
 
 #[cfg(test)]
@@ -68,8 +56,6 @@ mod tests {
         for subject in [old, new, with_token] {
             assert_eq!(Place::read(subject), Some(PLACE), "{subject}");
         }
-        assert_eq!([old, new].map(consumer), ["$JS.ACK.S.c", "$JS.ACK._.ACCOUNT.S.c"]);
-        assert_eq!(consumer(with_token), "$JS.ACK.hub.ACCOUNT.S.c");
     }
 
     #[test]

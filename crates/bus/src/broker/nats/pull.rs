@@ -14,7 +14,6 @@ use futures::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    acks::Acks,
     api::from_wire,
     connection::Link,
     fetch::{Arrival, HEARTBEAT, Inbox, STALL, no_place},
@@ -31,23 +30,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// within the request, and a short pull ends soon enough by itself.
 const HEARTBEAT_FROM: Duration = STALL;
 
-/// How what is pulled is settled.
-#[derive(Clone)]
-pub(super) struct Settling {
-    link: Arc<Link>,
-    /// Confirms acks in groups, where one server does all.
-    groups: Option<Arc<Acks>>,
-    /// How long it is asked for a confirmation.
-    give_up: Duration,
-}
-
-impl Settling {
-    pub(super) fn of(link: &Arc<Link>, acks: &Arc<Acks>, give_up: Duration) -> Self {
-        let alone = link.client.try_server_info().is_some_and(|info| info.cluster.is_none());
-        Self { link: Arc::clone(link), groups: alone.then(|| Arc::clone(acks)), give_up }
-    }
-}
-
 /// Asks for up to `max` messages. A consumer that is not there is the stream's first
 /// item, since only the answer to the request tells.
 pub(super) async fn pull(
@@ -56,7 +38,7 @@ pub(super) async fn pull(
     consumer: &str,
     max: usize,
     expires: Duration,
-    settling: Settling,
+    give_up: Duration,
 ) -> Result<BoxStream<'static, Result<Delivery, Error>>, Error> {
     if max == 0 {
         return Ok(stream::empty().boxed());
@@ -78,7 +60,7 @@ pub(super) async fn pull(
         left: max,
         until: Instant::now() + expires + GRACE,
         heartbeats: !heartbeat.is_zero(),
-        settling: Arc::new(settling),
+        give_up,
     };
     let deliveries = stream::unfold(Some(pull), |pull| async move {
         let mut pull = pull?;
@@ -99,7 +81,7 @@ struct Pull {
     left: usize,
     until: Instant,
     heartbeats: bool,
-    settling: Arc<Settling>,
+    give_up: Duration,
 }
 
 impl Pull {
@@ -144,7 +126,7 @@ impl Pull {
             payload: message.payload,
             deliveries,
             at_ms: stored_ns / 1_000_000,
-            settle: Arc::new(Receipt { settling: Arc::clone(&self.settling), settled_at }),
+            settle: Arc::new(Receipt { link: self.link.clone(), settled_at, give_up: self.give_up }),
         })
     }
 
@@ -180,29 +162,26 @@ impl Drop for Pull {
 }
 
 struct Receipt {
-    settling: Arc<Settling>,
+    link: Arc<Link>,
     /// Where the server takes acks of this message.
     settled_at: Subject,
+    give_up: Duration,
 }
 
 impl Receipt {
     /// Sends without waiting for the server: what is lost costs a redelivery at worst.
     async fn send(&self, kind: AckKind) -> Result<(), Error> {
         // The client would send it on reconnect, when another worker may have the message.
-        let link = &self.settling.link;
-        link.check_up("ack")?;
-        let sending = link.client.publish(self.settled_at.clone(), kind.into());
-        link.limited("ack", sending).await?.map_err(|error| Error::Unreachable(format!("ack: {error}")))
+        self.link.check_up("ack")?;
+        let sending = self.link.client.publish(self.settled_at.clone(), kind.into());
+        self.link.limited("ack", sending).await?.map_err(|error| Error::Unreachable(format!("ack: {error}")))
     }
 
     /// One ack, until the server has confirmed it. Nobody answers during an election.
     async fn confirm(&self) -> Result<(), Error> {
-        if let Some(groups) = &self.settling.groups {
-            return groups.confirm(self.settled_at.clone()).await;
-        }
-        let link = &self.settling.link;
-        link.check_up("ack")?;
-        let asked = link.replies.ask(self.settled_at.clone(), HeaderMap::new(), AckKind::Ack.into()).await;
+        self.link.check_up("ack")?;
+        let asked =
+            self.link.replies.ask(self.settled_at.clone(), HeaderMap::new(), AckKind::Ack.into()).await;
         asked.map(drop).map_err(|unanswered| Error::Unreachable(format!("ack: {unanswered}")))
     }
 }
@@ -213,7 +192,7 @@ impl Settle for Receipt {
     /// a connection or with a server has somebody else do the work a second time. A
     /// second ack of the same message is confirmed like the first.
     async fn ack(&self) -> Result<(), Error> {
-        let mut pauses = Pauses::within(self.settling.give_up);
+        let mut pauses = Pauses::within(self.give_up);
         loop {
             let Err(error) = self.confirm().await else { return Ok(()) };
             match pauses.next() {

@@ -25,6 +25,10 @@ const STEPS_MAX: u64 = 1_000_000;
 /// process can spare. Values share their parts, so most of it is never there at once.
 const MADE_BYTES_MAX: usize = 64 << 20;
 
+/// What `+` may copy of its left sides, most of which is soon gone again: ten thousand pieces can
+/// be added one by one to what becomes a hundred kilobytes, and at worst as much is kept.
+const COPIED_BYTES_MAX: usize = 512 << 20;
+
 /// The thread's stack, which dropping or printing such a value has to fit into
 /// (measured: 0.9 KB a level when optimised, up to 2.7 KB when not). It is
 /// reserved, not used: pages cost memory when touched.
@@ -56,6 +60,7 @@ pub(super) enum Stop {
 pub(super) struct Budget {
     steps: Cell<u64>,
     made_bytes: Cell<usize>,
+    copied_bytes: Cell<usize>,
     stack_start: usize,
     deadline: Instant,
     abandoned: Arc<AtomicBool>,
@@ -65,7 +70,14 @@ impl Budget {
     /// To be made on the thread that the filter will run on.
     pub(super) fn new(deadline: Instant, abandoned: Arc<AtomicBool>) -> Self {
         let stack_start = stack_position();
-        Self { steps: Cell::new(0), made_bytes: Cell::new(0), stack_start, deadline, abandoned }
+        Self {
+            steps: Cell::new(0),
+            made_bytes: Cell::new(0),
+            copied_bytes: Cell::new(0),
+            stack_start,
+            deadline,
+            abandoned,
+        }
     }
 
     /// Counts one step, or unwinds.
@@ -84,6 +96,15 @@ impl Budget {
             std::panic::resume_unwind(Box::new(Stop::Made));
         }
         self.made_bytes.set(made);
+    }
+
+    /// Counts bytes that are about to be copied, or unwinds.
+    pub(super) fn copy(&self, bytes: usize) {
+        let copied = self.copied_bytes.get().saturating_add(bytes);
+        if copied > COPIED_BYTES_MAX {
+            std::panic::resume_unwind(Box::new(Stop::Made));
+        }
+        self.copied_bytes.set(copied);
     }
 
     fn exceeded(&self, steps: u64) -> Option<Stop> {

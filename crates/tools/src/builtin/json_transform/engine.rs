@@ -6,7 +6,7 @@ use jaq_core::load::parse::Def;
 use jaq_core::load::{Arena, File, Loader};
 use jaq_core::native::{Fun, bome, run as native, v};
 use jaq_core::{Compiler, Ctx, Error, Exn, Filter, Vars, compile, load, unwrap_valr};
-use jaq_json::{Num, Val};
+use jaq_json::{Num, Rc, Val};
 use planfleet_core::failure::trim_chars;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -178,13 +178,19 @@ fn times(number: &Num) -> usize {
     }
 }
 
-/// Doubling comes to as much within forty steps.
+/// Doubling comes to as much within forty steps. What is on the left is copied where others
+/// have it too.
 fn bounded_add() -> Fun<Metered> {
     native((rewrite::ADD, v(2), |mut cv| {
         let (right, left) = (cv.0.pop_var(), cv.0.pop_var());
         cv.0.data().budget.make(match &right {
             Val::BStr(text) | Val::TStr(text) => text.len(),
             Val::Arr(items) => size_of::<Val>() * items.len(),
+            _ => 0,
+        });
+        cv.0.data().budget.copy(match &left {
+            Val::BStr(text) | Val::TStr(text) if !text.is_unique() => text.len(),
+            Val::Arr(items) if Rc::strong_count(items) > 1 => size_of::<Val>() * items.len(),
             _ => 0,
         });
         bome(left + right)

@@ -32,13 +32,7 @@ pub(super) fn definition(mut definition: Def<&str>) -> Def<&str> {
 pub(super) fn term(own: Term<&str>) -> Term<&str> {
     match own {
         Term::BinOp(left, operator, right) => binary(term(*left), operator, term(*right)),
-        Term::Str(format, parts) => {
-            let part = |part| match part {
-                StrPart::Term(own) => StrPart::Term(term(own)),
-                StrPart::Str(_) | StrPart::Char(_) => part,
-            };
-            Term::Str(format, parts.into_iter().map(part).collect())
-        }
+        Term::Str(format, parts) => interpolated(format, parts),
         Term::Arr(own) => Term::Arr(own.map(boxed)),
         Term::Obj(fields) => {
             Term::Obj(fields.into_iter().map(|(key, value)| (term(key), value.map(term))).collect())
@@ -84,6 +78,17 @@ fn binary<'s>(left: Term<&'s str>, operator: BinaryOp<&'s str>, right: Term<&'s 
         }
         operator => Term::BinOp(Box::new(left), operator, Box::new(right)),
     }
+}
+
+/// The sum of its parts, which the interpreter would add up by itself.
+fn interpolated<'s>(format: Option<&'s str>, parts: Vec<StrPart<&'s str, Term<&'s str>>>) -> Term<&'s str> {
+    let mut parts = parts.into_iter().rev().map(|part| match part {
+        // By itself, it is the part as text, in the format that is asked for.
+        StrPart::Term(own) => Term::Str(format, vec![StrPart::Term(term(own))]),
+        part => Term::Str(None, vec![part]),
+    });
+    let last = parts.next().unwrap_or(Term::Str(None, Vec::new()));
+    parts.fold(last, |sum, part| Term::Call(ADD, vec![part, sum]))
 }
 
 fn boxed(mut own: Box<Term<&str>>) -> Box<Term<&str>> {

@@ -164,6 +164,10 @@ async fn what_operators_make_is_bounded() {
         "\"\\(\"x\" * 10000000000)\" | length",
         "def f: if true then {(. + .): 1} | keys[0] else . end; reduce range(60) as $i (\"x\"; f) | length",
         "reduce range(60) as $i (\"x\"; [., .] | add) | length",
+        "reduce range(60) as $i (\"x\"; \"\\(.)\\(.)\") | length",
+        "reduce range(60) as $i (\"x\"; @json \"\\(.)-\\(.)\") | length",
+        "(\"x\" * 10000000) as $s | [range(1000) | $s + \"x\"] | length",
+        "([range(100000)]) as $a | [range(1000) | $a + [1]] | length",
     ] {
         let message = jq(filter, json!(1)).await.unwrap_err();
         assert!(message.contains("MiB with + and *"), "{filter}: {message}");
@@ -181,6 +185,8 @@ async fn operators_are_as_they_were() {
             "\"ab\" * 3, 2 * \"x\", \"x\" * 0, {a: {b: 1}} * {a: {c: 2}}",
             json!(["ababab", "xx", null, {"a": {"b": 1, "c": 2}}]),
         ),
+        ("\"a\\(1, 2)b\\(3)\", \"\", @json \"<\\(\"q\")>\"", json!(["a1b3", "a2b3", "", "<\"q\">"])),
+        ("reduce range(3000) as $i (\"\"; . + \"abc\") | length", json!([9_000])),
         ("(1, 2) * (10, 100)", json!([10, 100, 20, 200])),
         ("{a: 1, b: [1, 2]} | .a += 1 | .b[] *= 2", json!([{"a": 2, "b": [2, 4]}])),
         ("{a: 1} | .a += (1, 2)", json!([{"a": 2}, {"a": 3}])),

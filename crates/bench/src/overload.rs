@@ -17,7 +17,7 @@ use crate::{
     graph::{self, WAIT_MS},
     offer::{Api, Offered},
     sample::Sample,
-    site::{Role, Site},
+    site::{Role, SHARDS, Site},
     usage::Usage,
 };
 
@@ -70,8 +70,9 @@ impl Overload {
         let mut user = User::new(&site, graph::freeze(task.clone())?);
         site.with_crew(user.submit(WARM_UP)).await?;
 
-        // Half of what it takes: none of it is refused, however it is spread over the shards.
-        let burst = active_max / 2;
+        // None of it is refused, however it is spread over the shards: of many there is half as much
+        // room again in each, and few have room in one.
+        let burst = if active_max < ACTIVE_MAX { active_max / u64::from(SHARDS) } else { active_max / 2 };
         site.with_crew(user.submit(burst)).await?;
         let ends = Ends::read(&site, 1 + WARM_UP, burst).await?;
         let peak = ends.steady_per_s();

@@ -131,8 +131,8 @@ async fn another_is_at_it(desk: &mut Desk) -> String {
 
 async fn say_again(desk: &Desk, key: &str) {
     let writing = |entry: &mut Entry| {
-        entry.way = Way::Writing { holder: "00-other".to_owned(), until_ms: u64::MAX };
         entry.made_ms += 1;
+        entry.way = Way::Writing { holder: "00-other".to_owned(), until_ms: entry.made_ms };
     };
     desk.bus.change_plan(key, writing).await.unwrap().expect("an entry");
 }

@@ -130,9 +130,15 @@ def lists(fleet: Any, ended: str) -> None:
     which = {"state": ["succeeded", "failed"], "class": "greeting", "label": {"team": "a"}}
     while ended not in [run["run_id"] for run in fleet.list_runs(which)]:
         time.sleep(0.05)
-    every = [run["run_id"] for run in fleet.list_runs()]
-    one_by_one = [run["run_id"] for run in fleet.list_runs(page=1)]
-    assert len(every) >= 1 and sorted(every) == sorted(one_by_one), (every, one_by_one)
+    # What has just ended is in the list a moment later.
+    until = time.monotonic() + PATIENCE
+    while True:
+        every = [run["run_id"] for run in fleet.list_runs()]
+        one_by_one = [run["run_id"] for run in fleet.list_runs(page=1)]
+        if every and sorted(every) == sorted(one_by_one):
+            break
+        assert time.monotonic() < until, (every, one_by_one)
+        time.sleep(0.2)
     page = fleet.list_runs_page(limit=1, order="cost")
     assert len(page["runs"]) == 1 and not page["gaps"]["indexing"], page
     assert fleet.count_runs(which)["by_state"]["succeeded"] >= 1

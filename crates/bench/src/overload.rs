@@ -37,6 +37,9 @@ const TIMES: f64 = 10.0;
 /// what is offered is done meanwhile, and of the rest the most is to be refused.
 const ACTIVE_MAX: u64 = 1_000;
 
+/// And the least: leases count runs for a second that have ended, those of the warm-up too.
+const ACTIVE_MIN: u64 = 8 * WARM_UP;
+
 /// The part of what is offered that the fleet takes at once, where little is offered.
 const ACTIVE_PART: u64 = 8;
 
@@ -53,7 +56,7 @@ impl Overload {
     }
 
     fn active_max(self) -> u64 {
-        (self.runs / ACTIVE_PART).clamp(WARM_UP, ACTIVE_MAX)
+        (self.runs / ACTIVE_PART).clamp(ACTIVE_MIN, ACTIVE_MAX)
     }
 
     pub(crate) async fn engine(self, options: &Options) -> Result<Sample, Error> {

@@ -83,6 +83,11 @@ main() {
     fi
 }
 
+# Installs packages of the distribution, where that is Debian or alike.
+apt() {
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >&2
+}
+
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
@@ -232,8 +237,7 @@ chromium() {
     fi
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing chromium (about 300 MB)"
-        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            chromium fonts-dejavu-core; } >&2 \
+        apt chromium fonts-dejavu-core \
             || die "chromium could not be installed: see above"
     else
         die "chromium is missing: install the package chromium (Debian, Fedora, Arch)"
@@ -247,7 +251,7 @@ iproute2() {
     fi
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing iproute2"
-        { apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2; } >&2 \
+        apt iproute2 \
             || say "iproute2 could not be installed: the test on several hosts will be skipped"
     else
         say "the test on several hosts is skipped without ip: install iproute2 (iproute on Fedora)"
@@ -261,8 +265,7 @@ containers() {
     fi
     if command -v apt-get >/dev/null; then
         say "installing umoci and runc"
-        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            umoci runc; } >&2 || say "umoci and runc could not be installed: no image will be assembled"
+        apt umoci runc || say "umoci and runc could not be installed: no image will be assembled"
     else
         say "no image is assembled without umoci and runc: install them"
     fi
@@ -325,7 +328,7 @@ openmp() {
     fi
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing libgomp1"
-        { apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1; } >&2 \
+        apt libgomp1 \
             || say "libgomp1 could not be installed: the local model will not start without it"
     else
         say "the local model needs libgomp.so.1: install libgomp1 (Debian, Ubuntu) or libgomp (Fedora)"

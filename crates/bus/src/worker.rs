@@ -374,15 +374,7 @@ impl Worker {
 pub fn failed(what: subjects::WorkKind, attempt: u32, failure: Failure) -> Fact {
     match what {
         subjects::WorkKind::Step(step) => {
-            let attempt = AttemptReport {
-                step,
-                attempt,
-                model: None,
-                usage: Vec::new(),
-                started_ms: 0,
-                ended_ms: 0,
-                calls: Vec::new(),
-            };
+            let attempt = AttemptReport::unbegun(step, attempt);
             Fact::StepFailed(Box::new(StepFailed { attempt, failure }))
         }
         subjects::WorkKind::Planning(revision) => Fact::PlanFailed {

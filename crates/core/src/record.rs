@@ -203,6 +203,14 @@ pub struct AttemptReport {
     pub calls: Vec<ToolCall>,
 }
 
+impl AttemptReport {
+    /// That of an attempt which nobody has begun.
+    #[must_use]
+    pub const fn unbegun(step: StepId, attempt: u32) -> Self {
+        Self { step, attempt, model: None, usage: Vec::new(), started_ms: 0, ended_ms: 0, calls: Vec::new() }
+    }
+}
+
 /// A call of a tool by a step's model, for people: nothing is decided by it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolCall {

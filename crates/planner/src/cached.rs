@@ -77,8 +77,8 @@ impl Cache<'_> {
 
     async fn try_look(&self, kind: Kind) -> Result<Found, planfleet_bus::Error> {
         let mut wait = LOOK_FIRST;
-        // What others have said last, and since when by this process's own clock.
-        let mut heard = (String::new(), Instant::now());
+        // Until when the writer has said last, and since when by this process's own clock.
+        let mut heard = (0, Instant::now());
         loop {
             let kept = self.bus.cached_plan(&kind.key).await?;
             let claimed = match &kept {
@@ -89,8 +89,8 @@ impl Cache<'_> {
                         self.claim(&kind, *revision, entry.fresh).await?
                     }
                     // The writer alone moves its time; outcomes of older runs change the entry too.
-                    Way::Writing { holder, until_ms } if heard.0 != format!("{holder} {until_ms}") => {
-                        heard = (format!("{holder} {until_ms}"), Instant::now());
+                    Way::Writing { until_ms, .. } if heard.0 != *until_ms => {
+                        heard = (*until_ms, Instant::now());
                         None
                     }
                     Way::Writing { .. } if heard.1.elapsed() < SILENT_MAX => None,

@@ -156,7 +156,7 @@ pub(super) async fn cancel(
 /// Run again all that fit and have ended without success
 ///
 /// Each goes on from where it has stopped, as a new run, once for each time that it did not
-/// succeed: asking again does nothing twice.
+/// succeed. Asked again, what has failed meanwhile is run again too.
 #[utoipa::path(
     post, path = "/v1/runs:retry", operation_id = "retry_runs", tag = "runs", request_body = AskedOfMany,
     responses((status = 202, body = RunsRetried), (status = 200, description = "A dry run", body = RunsRetried))
@@ -199,7 +199,8 @@ const fn status(asked: &AskedOfMany) -> StatusCode {
 async fn within<T>(service: &Service, doing: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let most = service.request_max() / 2;
     timeout(most, doing).await.unwrap_or_else(|_| {
-        let detail = format!("not all of it was done within {most:?}; ask again, and it goes on");
+        let detail =
+            format!("not all of it was done within {most:?}; ask again, with a filter that fewer fit");
         Err(Problem::unavailable("bulk_slow", detail))
     })
 }

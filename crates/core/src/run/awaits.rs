@@ -148,15 +148,7 @@ mod tests {
             Some((step, item)) => super::StepId::item(step.parse().unwrap(), item.parse().unwrap()),
             None => super::StepId::plain(step.parse().unwrap()),
         };
-        AttemptReport {
-            step,
-            attempt,
-            model: None,
-            usage: Vec::new(),
-            started_ms: 0,
-            ended_ms: 0,
-            calls: Vec::new(),
-        }
+        AttemptReport::unbegun(step, attempt)
     }
 
     fn timeout(step: &str, attempt: u32) -> Timer {

@@ -49,7 +49,7 @@ impl Run {
                 fact: Box::new(Fact::TaskSubmitted(Box::new(submission))),
             },
             Err(failure) => {
-                let attempt = unbegun(id, work.attempt);
+                let attempt = AttemptReport::unbegun(id, work.attempt);
                 let failed = Fact::StepFailed(Box::new(StepFailed { attempt, failure }));
                 Command::TellRun { run: self.id.clone(), fact: Box::new(failed) }
             }
@@ -86,7 +86,7 @@ impl Run {
             usage: ended.usage.charges(),
             started_ms: self.submitted_ms,
             ended_ms: at_ms,
-            ..unbegun(*step, *attempt)
+            ..AttemptReport::unbegun(*step, *attempt)
         };
         let succeeded = ended.answer.clone().filter(|_| ended.state == RunState::Succeeded);
         let outcome = match succeeded {
@@ -101,19 +101,6 @@ impl Run {
             Err(failure) => Fact::StepFailed(Box::new(StepFailed { attempt, failure })),
         };
         Some(Report { run: run.clone(), fact })
-    }
-}
-
-/// An attempt that no executor has begun.
-const fn unbegun(step: StepId, attempt: u32) -> AttemptReport {
-    AttemptReport {
-        step,
-        attempt,
-        model: None,
-        usage: Vec::new(),
-        started_ms: 0,
-        ended_ms: 0,
-        calls: Vec::new(),
     }
 }
 
